@@ -1,0 +1,1 @@
+"""SimCLR (Chen et al. 2020) for PyTorch Lightning."""

@@ -1,0 +1,173 @@
+"""Encoders by name: the paper's ResNets, and any torchvision or timm model that gives a pooled feature vector."""
+
+from __future__ import annotations
+
+import difflib
+from itertools import chain
+from typing import Any, cast, get_args
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
+
+
+def build_encoder(
+    name: str,
+    *,
+    width: float = 1.0,
+    stem: Stem = "auto",
+    in_channels: int = 3,
+    image_size: int | None = None,
+    zero_init_residual: bool = True,
+) -> nn.Module:
+    """Build an untrained encoder f of SimCLR (section 2.1): from pictures (N, C, H, W) to features h (N, F).
+
+    The module has two int attributes: ``feature_dim``, which is F, and ``in_channels``. All of its parameters take part
+    in the features. Nothing is downloaded.
+
+    Args:
+        name: ``resnet10``, ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, ``resnet152``; any other
+            classification model of torchvision, as ``convnext_tiny`` or ``torchvision/convnext_tiny``; or a model of
+            timm, as ``timm/vit_tiny_patch16_224``.
+        width: ResNets only: multiplies the channels of every stage (the paper uses 1, 2 and 4; fractions are allowed).
+        stem: ResNets only: ``imagenet``, ``cifar``, ``pooled`` (see :class:`~simclr_lightning.models.ResNet`), or
+            ``auto``: ``cifar`` for pictures of at most 32 pixels, else ``imagenet``. Other networks keep their own.
+        in_channels: channels of the pictures. Where that is not 3, the first convolution of a torchvision network other
+            than these ResNets starts from torch's default initialisation.
+        image_size: side of the pictures in pixels, None where it is not known. Networks made for pictures of one size
+            (transformers with learnt positions) are built for this one.
+        zero_init_residual: ResNets only: start the last BatchNorm gain of every block at 0.
+
+    Returns:
+        The encoder, in train mode.
+
+    Raises:
+        ValueError: if the name is unknown (the nearest ones are named), if an option is out of range or not one of this
+            network's, or if the network cannot turn such pictures into (N, F) features.
+        ImportError: if a model of timm is wanted and timm is not installed.
+    """
+    if stem not in get_args(Stem):
+        raise ValueError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}")
+    if in_channels < 1:
+        raise ValueError(f"in_channels is {in_channels}, expected at least 1: 3 for colour pictures, 1 for grey ones")
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size is {image_size}, expected at least 1 pixel, or None where it is not known")
+
+    short = name.removeprefix("torchvision/")
+    if short in RESNETS:
+        return ResNet(
+            *RESNETS[short],
+            width=width,
+            stem=resolve_stem(stem, image_size),
+            in_channels=in_channels,
+            zero_init_residual=zero_init_residual,
+        )
+    build = _build_timm if name.startswith("timm/") else _build_torchvision
+    _check_name(name)
+    if width != 1.0 or stem != "auto" or not zero_init_residual:
+        raise ValueError(
+            f"the encoder {name!r} has none of these options: width={width}, stem={stem!r}, "
+            f"zero_init_residual={zero_init_residual}. Leave them at 1.0, 'auto' and True, or take one of the encoders "
+            f"that have them: {', '.join(RESNETS)}"
+        )
+    try:
+        encoder, size = build(name.rpartition("/")[2], in_channels, image_size)
+        encoder.feature_dim = _feature_dim(encoder, (1, in_channels, *size))
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the encoder {name!r} cannot turn pictures with in_channels={in_channels} and image_size={image_size} "
+            f"into one vector of features ({error}): choose another encoder or another size of the pictures"
+        ) from error
+    encoder.in_channels = in_channels
+    return cast("nn.Module", encoder)
+
+
+def _check_name(name: str) -> None:
+    """Raise a ValueError with the nearest names if neither torchvision nor timm knows this one."""
+    if name.startswith("timm/"):
+        known = [f"timm/{model}" for model in _import_timm().list_models()]
+        listing = "timm/ and one of timm.list_models()"
+    else:
+        known = sorted({*RESNETS, *torchvision.models.list_models(module=torchvision.models)})
+        listing = (
+            f"{', '.join(RESNETS)}, those of torchvision.models.list_models(module=torchvision.models), "
+            "and timm/<name> for a model of timm"
+        )
+    if name.removeprefix("torchvision/") in known:
+        return
+    nearest = difflib.get_close_matches(name.removeprefix("torchvision/").lower(), known, n=5)
+    raise ValueError(
+        f"unknown encoder {name!r}"
+        + (f", the nearest names are {', '.join(nearest)}" if nearest else "")
+        + f". All names: {listing}"
+    )
+
+
+def _import_timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            'encoders named timm/... need the package timm: pip install "simclr-lightning[timm]"'
+        ) from error
+    return timm
+
+
+def _build_timm(name: str, in_channels: int, image_size: int | None) -> tuple[Any, tuple[int, int]]:
+    """Return a timm model without its classifier, and the (height, width) of the pictures that it takes."""
+    timm = _import_timm()
+    config = timm.get_pretrained_cfg(name)
+    # Only networks made for pictures of one size know the argument img_size.
+    resized = {"img_size": image_size} if image_size is not None and config.fixed_input_size else {}
+    encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **resized)
+    return encoder, config.input_size[1:] if image_size is None else (image_size, image_size)
+
+
+def _build_torchvision(name: str, in_channels: int, image_size: int | None) -> tuple[Any, tuple[int, int]]:
+    """Return a torchvision model without its classifier, and the (height, width) of the pictures that it takes."""
+    side = image_size or 224
+    options: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        options = {"image_size": side}
+    elif name == "maxvit_t":
+        options = {"input_size": (side, side)}
+    elif name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}  # no auxiliary classifiers
+    encoder = torchvision.models.get_model(name, weights=None, **options)
+
+    # The last layer of weights is the classifier's (a Linear; in SqueezeNet a 1x1 convolution). Dropout in front of it
+    # is the classifier's too, whether it sits in the same child or beside it.
+    last = [path for path, module in encoder.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    encoder.set_submodule(last, nn.Identity())
+    classifier = last.partition(".")[0]
+    for path, module in list(encoder.named_modules()):
+        if isinstance(module, nn.Dropout) and ("." not in path or path.startswith(f"{classifier}.")):
+            encoder.set_submodule(path, nn.Identity())
+
+    if in_channels != 3:
+        conv = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
+        conv.in_channels = in_channels
+        conv.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, in_channels, *conv.kernel_size))
+        conv.reset_parameters()
+    return encoder, (side, side)
+
+
+def _feature_dim(encoder: Any, shape: tuple[int, ...]) -> int:
+    """Number of features that a picture batch of this shape leads to, from a forward pass on the meta device.
+
+    Meta tensors have shapes but no values, so this costs neither memory nor arithmetic, however large the encoder.
+    """
+    state = {
+        key: tensor.detach().to("meta") for key, tensor in chain(encoder.named_parameters(), encoder.named_buffers())
+    }
+    encoder.eval()
+    with torch.no_grad():
+        features = functional_call(encoder, state, torch.empty(shape, device="meta"))
+    encoder.train()
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"its output is {found} instead of (N, features)")
+    return features.shape[1]
