@@ -36,7 +36,8 @@ def test_resnets_are_ours_with_or_without_prefix(name: str) -> None:
     assert [len(stage) for stage in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)] == [
         *RESNETS[name][1]
     ]
-    assert encoder.feature_dim == prefixed.feature_dim == (64 if name in ("resnet10", "resnet18", "resnet34") else 256)
+    small = {"resnet8": 32, "resnet10": 64, "resnet18": 64, "resnet34": 64}
+    assert encoder.feature_dim == prefixed.feature_dim == small.get(name, 256)
 
 
 def test_every_option_reaches_the_resnet() -> None:

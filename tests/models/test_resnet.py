@@ -8,7 +8,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from simclr_lightning.models import RESNETS, ResNet, resolve_stem
 
-IN_TORCHVISION = [name for name in RESNETS if name != "resnet10"]
+IN_TORCHVISION = [name for name in RESNETS if name not in ("resnet8", "resnet10")]
 
 
 def tiny(**options: object) -> ResNet:
@@ -62,6 +62,14 @@ def test_resnet10_has_one_basic_block_a_stage() -> None:
     others = sum(c * 2 * c * 9 + 2 * c * 2 * c * 9 + c * 2 * c + 3 * 2 * 2 * c for c in (64, 128, 256))
     assert sum(parameter.numel() for parameter in encoder.parameters()) == stem + first + others
     assert encoder.feature_dim == 512
+
+
+def test_resnet8_is_resnet10_without_its_last_stage() -> None:
+    with torch.device("meta"):
+        shorter, longer = ResNet(*RESNETS["resnet8"]), ResNet(*RESNETS["resnet10"])
+    shared = {key: value.shape for key, value in longer.state_dict().items() if not key.startswith("layer4")}
+    assert {key: value.shape for key, value in shorter.state_dict().items()} == shared
+    assert shorter.feature_dim == 256
 
 
 @pytest.mark.parametrize(

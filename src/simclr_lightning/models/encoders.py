@@ -29,9 +29,9 @@ def build_encoder(
     in the features. Nothing is downloaded.
 
     Args:
-        name: ``resnet10``, ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, ``resnet152``; any other
-            classification model of torchvision, as ``convnext_tiny`` or ``torchvision/convnext_tiny``; or a model of
-            timm, as ``timm/vit_tiny_patch16_224``.
+        name: ``resnet8``, ``resnet10``, ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, ``resnet152``; any
+            other classification model of torchvision, as ``convnext_tiny`` or ``torchvision/convnext_tiny``; or a model
+            of timm, as ``timm/vit_tiny_patch16_224``.
         width: ResNets only: multiplies the channels of every stage (the paper uses 1, 2 and 4; fractions are allowed).
         stem: ResNets only: ``imagenet``, ``cifar``, ``pooled`` (see :class:`~simclr_lightning.models.ResNet`), or
             ``auto``: ``cifar`` for pictures of at most 32 pixels, else ``imagenet``. Other networks keep their own.

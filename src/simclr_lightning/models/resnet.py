@@ -12,7 +12,9 @@ Stem = Literal["auto", "imagenet", "cifar", "pooled"]
 
 #: Name -> kind of block, and the number of blocks in each of the four stages.
 RESNETS: dict[str, tuple[Any, tuple[int, int, int, int]]] = {
-    "resnet10": (resnet.BasicBlock, (1, 1, 1, 1)),  # not in torchvision: for small pictures on small machines
+    # These two are not in torchvision: for small pictures on small machines.
+    "resnet8": (resnet.BasicBlock, (1, 1, 1, 0)),
+    "resnet10": (resnet.BasicBlock, (1, 1, 1, 1)),
     "resnet18": (resnet.BasicBlock, (2, 2, 2, 2)),
     "resnet34": (resnet.BasicBlock, (3, 4, 6, 3)),
     "resnet50": (resnet.Bottleneck, (3, 4, 6, 3)),
@@ -53,7 +55,7 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
 
     Args:
         block: torchvision's ``BasicBlock`` or ``Bottleneck``.
-        layers: number of blocks in each of the four stages.
+        layers: number of blocks in each of the four stages; the last stage may have none.
         width: multiplies the channels of the stem and of every stage (torchvision's ``width_per_group`` widens the
             inside of bottlenecks alone). Channels are rounded to whole numbers.
         stem: ``imagenet`` (7x7 of stride 2, then max-pool: divides the side by 4), ``cifar`` (3x3 of stride 1, no
@@ -65,7 +67,7 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
         ValueError: if ``width`` leaves a stage without channels.
 
     Attributes:
-        feature_dim: number of features F: 512 x width, for bottlenecks 2048 x width.
+        feature_dim: number of features F: 512 x width, for bottlenecks 2048 x width (256 x width for ``resnet8``).
         in_channels: channels of the pictures.
     """
 
@@ -97,7 +99,7 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
             self.maxpool = nn.Identity()
         self.fc = nn.Identity()
         self.in_channels = in_channels
-        self.feature_dim = self._widened(512) * int(block.expansion)
+        self.feature_dim = int(self.inplanes)  # the channels of the last stage
 
     def _widened(self, channels: int) -> int:
         return round(channels * self._width)
@@ -105,5 +107,7 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
     def _make_layer(self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> nn.Sequential:
         if planes == 64:  # the first stage follows the stem
             self.inplanes = self._widened(64)
+        if blocks == 0:
+            return nn.Sequential()
         stage: nn.Sequential = super()._make_layer(block, self._widened(planes), blocks, stride, dilate)
         return stage

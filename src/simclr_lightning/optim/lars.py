@@ -48,7 +48,7 @@ class LARS(Optimizer):
     optimizer of the official code.
     """
 
-    def __init__(  (torch's optimizers take their arguments by position)
+    def __init__(
         self,
         params: ParamsT,
         lr: float,
