@@ -1,0 +1,81 @@
+"""The one place that knows about processes: how many there are, and how tensors travel between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes that train together, 1 where torch.distributed was not started."""
+    return dist.get_world_size() if _started() else 1
+
+
+def rank() -> int:
+    """Number of this process, in [0, ``world_size()``)."""
+    return dist.get_rank() if _started() else 0
+
+
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """Sum of ``tensor`` over all processes; the tensor itself on one process.
+
+    Args:
+        tensor: any shape, equal on every process. It is not changed.
+    """
+    if world_size() == 1:
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace every gradient by its mean over all processes, as DistributedDataParallel does.
+
+    Args:
+        parameters: the same parameters in the same order on every process; those without a gradient are left out,
+            so a parameter must have one on all processes or on none.
+    """
+    processes = world_size()
+    if processes == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= processes
+
+
+def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
+    """Concatenate the rows of all processes, in the order of their ranks. Gradients do not flow through it.
+
+    Processes may hold different numbers of rows (an uneven last batch), which costs nothing but padding.
+
+    Args:
+        rows: (n, D), n may differ between processes, D and dtype may not.
+
+    Returns:
+        The rows of all processes (M, D) and the position of this process's first row among them. On one process these
+        are ``rows`` itself, detached, and 0.
+    """
+    rows = rows.detach()
+    if world_size() == 1:
+        return rows, 0
+    sizes: list[int] = torch.cat(_all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(sizes) - len(rows))).contiguous()
+    blocks = [block[:size] for block, size in zip(_all_gather(padded), sizes, strict=True)]
+    return torch.cat(blocks), sum(sizes[: rank()])
+
+
+def _all_gather(tensor: Tensor) -> list[Tensor]:
+    """The tensors of all processes, which have one shape."""
+    # Not all_gather_into_tensor, which newer releases of torch deprecate.
+    tensors = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(tensors, tensor)
+    return tensors
+
+
+def _started() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,234 @@
+"""SimCLR: encode, project, contrast."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from simclr_lightning.distributed import world_size
+from simclr_lightning.losses import contrastive_metrics, nt_xent
+from simclr_lightning.losses.nt_xent import check_temperature
+from simclr_lightning.models import ProjectionHead, Stem, build_encoder
+from simclr_lightning.optim import LARS, parameter_groups
+from simclr_lightning.views import ViewBatch
+
+
+class SimCLR(LightningModule):
+    """A simple framework for contrastive learning of visual representations (Chen et al. 2020, arXiv 2002.05709).
+
+    Two views of every picture go through the encoder in one pass; the projection head maps their features to the
+    space where NT-Xent pulls the two views of a picture together and pushes all others apart. Afterwards the head is
+    dropped: ``model(images)`` gives the encoder's features.
+
+    Override :meth:`build_encoder`, :meth:`build_head`, :meth:`contrast` or :meth:`configure_optimizers` to change one
+    part. The first two are called by ``__init__`` when ``self.hparams`` holds all arguments, also those of a subclass.
+    The learning rate is a base rate: the callback ``LARSWarmup`` scales it by the global batch and schedules it.
+
+    Args:
+        encoder: resnet8, resnet10, resnet18, resnet34, resnet50, resnet101, resnet152, or any torchvision model
+            (``torchvision/NAME``) or timm model (``timm/NAME``) that gives a pooled feature vector.
+        width: multiplies the channels of every stage of a ResNet; the paper uses 1, 2 and 4.
+        stem: first layers of a ResNet. imagenet: 7x7 stride 2 and max-pool. cifar: 3x3 stride 1, no max-pool (paper
+            B.9). pooled: 3x3 stride 1 and max-pool. auto: cifar where ``image_size`` is at most 32, else imagenet.
+        image_size: side of the views in pixels, which decides ``stem: auto``; the command line takes it from the data.
+        in_channels: channels of the pictures; the command line takes it from the data.
+        zero_init_residual: whether the last BatchNorm gain of every residual block starts at zero.
+        projection_layers: linear layers of the projection head: 0 (none), 1 (linear), 2 (SimCLR), 3 (SimCLRv2).
+        projection_hidden: width of the head's hidden layers, the encoder's feature dimension by default.
+        projection_dim: dimension in which the views are contrasted.
+        temperature: of NT-Xent, positive. The paper uses 0.1 on ImageNet (Table 5) and 0.5 on CIFAR-10 (B.9).
+        normalize: whether similarities are cosines; False uses raw dot products (Table 5).
+        official_scale: twice the paper's loss, as the official code computes it.
+        gather: whether the pictures of all processes are negatives, as in the paper.
+        optimizer: lars (the paper's), sgd (Nesterov momentum) or adamw.
+        learning_rate: base learning rate, of a global batch of 256 for the linear rule: 0.3 for LARS in the paper.
+        weight_decay: decay of the weights; biases and normalisation layers are never decayed (nor adapted by LARS).
+        momentum: of lars and sgd.
+        trust_coefficient: of lars.
+        channels_last: whether the encoder computes in the channels_last memory format, which is usually faster.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "resnet50",
+        width: float = 1.0,
+        stem: Stem = "auto",
+        image_size: int | None = None,
+        in_channels: int = 3,
+        zero_init_residual: bool = True,
+        projection_layers: int = 2,
+        projection_hidden: int | None = None,
+        projection_dim: int = 128,
+        temperature: float = 0.1,
+        normalize: bool = True,
+        official_scale: bool = False,
+        gather: bool = True,
+        optimizer: Literal["lars", "sgd", "adamw"] = "lars",
+        learning_rate: float = 0.3,
+        weight_decay: float = 1e-6,
+        momentum: float = 0.9,
+        trust_coefficient: float = 1e-3,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        self.save_hyperparameters()
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.encoder = self.build_encoder().to(memory_format=memory_format)
+        if not isinstance(getattr(self.encoder, "feature_dim", None), int):
+            raise TypeError(
+                f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of "
+                "the features (N, F) that it returns: set it in build_encoder()."
+            )
+        self.head = self.build_head()
+
+    @property
+    def feature_dim(self) -> int:
+        """Length F of the encoder's features."""
+        return cast("int", self.encoder.feature_dim)
+
+    def build_encoder(self) -> nn.Module:
+        """Encoder f of the paper: pictures (N, C, H, W) to features (N, F), with an int attribute ``feature_dim``."""
+        return build_encoder(
+            self.hparams["encoder"],
+            width=self.hparams["width"],
+            stem=self.hparams["stem"],
+            in_channels=self.hparams["in_channels"],
+            image_size=self.hparams["image_size"],
+            zero_init_residual=self.hparams["zero_init_residual"],
+        )
+
+    def build_head(self) -> nn.Module:
+        """Projection head g of the paper: features (N, F) to projections (N, D)."""
+        return ProjectionHead(
+            self.feature_dim,
+            hidden_features=self.hparams["projection_hidden"],
+            out_features=self.hparams["projection_dim"],
+            layers=self.hparams["projection_layers"],
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features h = f(x), which everything after pre-training uses.
+
+        Args:
+            images: (N, C, H, W) float, normally in [0, 1].
+
+        Returns:
+            (N, F) features.
+
+        Raises:
+            ValueError: if the pictures have another number of channels than the encoder.
+        """
+        expected = getattr(self.encoder, "in_channels", None)
+        if expected is not None and images.shape[1] != expected:
+            raise ValueError(
+                f"The pictures have {images.shape[1]} channels but the encoder was built for {expected}: set "
+                f"in_channels={images.shape[1]} (--model.in_channels {images.shape[1]})."
+            )
+        if self.hparams["channels_last"]:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return cast("Tensor", self.encoder(images))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Projections z = g(h): (N, F) features to (N, D)."""
+        return cast("Tensor", self.head(features))
+
+    def contrast(self, first: Tensor, second: Tensor) -> Tensor:
+        """Loss () of the projections (N, D) of the first and of the second views."""
+        return nt_xent(
+            first,
+            second,
+            temperature=self.hparams["temperature"],
+            normalize=self.hparams["normalize"],
+            official_scale=self.hparams["official_scale"],
+            gather=self.hparams["gather"],
+            # The check waits for the device; a run that has diverged is still caught at the next logged step.
+            check_finite=not self.training or self._is_logged_step(),
+        )
+
+    def training_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Contrast the two views of every picture.
+
+        Returns:
+            loss (), and detached, in the order [all first views; all second views]: features (2N, F) and projections
+            (2N, D). Callbacks rely on nothing else.
+        """
+        return self._shared_step(batch, "train", log_metrics=self._is_logged_step())
+
+    def validation_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Contrast the two views, and encode the clean pictures for the callbacks that judge features.
+
+        Returns:
+            loss (), projections (2N, D) of the views, and features (N, F) of ``batch.images`` where it has any.
+        """
+        outputs = self._shared_step(batch, "val", log_metrics=True)
+        del outputs["features"]  # those of the views: nothing is judged by them
+        if batch.images is not None:
+            outputs["features"] = self(batch.images)
+        return outputs
+
+    def predict_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Features (N, F) of the clean pictures, with the targets (N,) and indices (N,) of the pictures."""
+        if batch.images is None:
+            raise ValueError("Prediction needs clean pictures: the batch has images=None.")
+        return {"features": self(batch.images), "targets": batch.targets, "indices": batch.indices}
+
+    def configure_optimizers(self) -> Optimizer:
+        """Optimizer with biases and normalisation layers in a group that is neither decayed nor adapted."""
+        groups = parameter_groups(self, weight_decay=self.hparams["weight_decay"])
+        rate, momentum = self.hparams["learning_rate"], self.hparams["momentum"]
+        match self.hparams["optimizer"]:
+            case "lars":
+                return LARS(groups, lr=rate, momentum=momentum, trust_coefficient=self.hparams["trust_coefficient"])
+            case "sgd":
+                return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+            case "adamw":
+                return torch.optim.AdamW(groups, lr=rate)
+            case unknown:
+                raise ValueError(f"optimizer must be lars, sgd or adamw, got {unknown!r}.")
+
+    def _shared_step(self, batch: ViewBatch, stage: str, *, log_metrics: bool) -> dict[str, Tensor]:
+        self._check(batch)
+        pictures = len(batch.targets)
+        features = self(batch.views.flatten(0, 1))
+        projections = self.project(features)
+        first, second = projections.chunk(2)
+        loss = self.contrast(first, second)
+        # A gathered loss is that of the global batch already; epoch means are synchronised nevertheless, as Lightning
+        # warns otherwise.
+        sync = stage == "val" or not self.hparams["gather"]
+        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=pictures, sync_dist=sync)
+        if log_metrics:
+            metrics = contrastive_metrics(
+                first,
+                second,
+                temperature=self.hparams["temperature"],
+                normalize=self.hparams["normalize"],
+                gather=self.hparams["gather"],
+            )
+            values = {f"{stage}/contrast_{name}": value for name, value in metrics._asdict().items()}
+            self.log_dict(values, batch_size=pictures, sync_dist=True)
+        return {"loss": loss, "features": features.detach(), "projections": projections.detach()}
+
+    def _is_logged_step(self) -> bool:
+        if self._trainer is None:  # somebody else's training loop
+            return True
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
+        return (self.global_step + 1) % max(every, 1) == 0
+
+    def _check(self, batch: Any) -> None:
+        if not isinstance(batch, ViewBatch):
+            raise TypeError(
+                f"SimCLR trains on a ViewBatch, got a {type(batch).__name__}. Use SimCLRDataModule, or let your loader "
+                "return ViewBatch.of(first_views, second_views)."
+            )
+        processes = world_size() if self.hparams["gather"] else 1
+        if len(batch.targets) * processes < 2:
+            raise ValueError(
+                "The batch holds one picture, which leaves no negatives to contrast it with: use a batch size of at "
+                "least 2 (--data.batch_size), and several hundred for useful features."
+            )
