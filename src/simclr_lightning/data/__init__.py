@@ -1,0 +1,28 @@
+"""Pictures and how they reach the device: data sets, samplers, loaders and ``SimCLRDataModule``."""
+
+from simclr_lightning.data.datamodule import VALIDATION_EPOCH, SimCLRDataModule
+from simclr_lightning.data.datasets import DATASETS
+from simclr_lightning.data.decode import BadPictureError, open_picture
+from simclr_lightning.data.loading import CleanBatch, EvaluationBatch, TrainingBatch
+from simclr_lightning.data.pictures import DatasetPictures, FilePictures, InMemoryPictures, Pictures
+from simclr_lightning.data.sampler import GlobalBatchSampler, Key
+from simclr_lightning.data.subsets import balanced_subset, stratified_split
+
+__all__ = [
+    "DATASETS",
+    "VALIDATION_EPOCH",
+    "BadPictureError",
+    "CleanBatch",
+    "DatasetPictures",
+    "EvaluationBatch",
+    "FilePictures",
+    "GlobalBatchSampler",
+    "InMemoryPictures",
+    "Key",
+    "Pictures",
+    "SimCLRDataModule",
+    "TrainingBatch",
+    "balanced_subset",
+    "open_picture",
+    "stratified_split",
+]

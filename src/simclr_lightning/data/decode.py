@@ -1,0 +1,72 @@
+"""From the bytes of one file to one RGB picture."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises on files that are corrupt, truncated, unreadable or absurdly large."""
+
+
+class BadPictureError(RuntimeError):
+    """A picture could not be read; the message names it."""
+
+
+def open_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """Read one picture, turned upright by its EXIF orientation.
+
+    Args:
+        path: file of any format that Pillow reads; of an animation, the first frame.
+
+    Returns:
+        Picture in mode RGB.
+
+    Raises:
+        BadPictureError: if the file is missing, corrupt or truncated; it names the file.
+    """
+    try:
+        with Image.open(path) as picture:
+            ImageOps.exif_transpose(picture, in_place=True)
+            return to_rgb(picture)
+    except BROKEN as error:
+        raise BadPictureError(f"Cannot read the picture {os.fspath(path)}: {error}") from error
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Turn a picture of any mode into 8-bit RGB.
+
+    Args:
+        picture: 16-bit values are scaled to 8 bits, transparent pixels are laid on white, palette, CMYK and the like
+            are converted by Pillow.
+
+    Returns:
+        Picture in mode RGB.
+
+    Raises:
+        ValueError: if the values have no known range (floating point, or 32-bit integers beyond 16 bits).
+    """
+    if picture.mode == "RGB" and "transparency" not in picture.info:
+        picture.load()
+        return picture
+    if picture.mode == "F":
+        raise ValueError("floating-point pictures have no known range of values: convert them to 8 or 16 bits.")
+    if picture.mode.startswith("I"):
+        return _from_16_bits(np.asarray(picture)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _from_16_bits(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Image.Image:
+    values = values.astype(np.int64)  # Pillow gives 16-bit files of either byte order, some as 32-bit integers
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(
+            f"integers from {values.min()} to {values.max()} exceed 16 bits: convert the picture to 8 or 16 bits."
+        )
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))

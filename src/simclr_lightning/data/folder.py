@@ -1,0 +1,95 @@
+"""Folders of pictures: what is in a tree, and which part of it is for what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simclr_lightning.data.pictures import FilePictures
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+_SPLITS = {"validation": "val", "valid": "val", "val": "val", "test": "test"}
+
+
+def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
+    """Recognise the splits of a folder.
+
+    ``root/train`` with ``root/val`` (or ``valid``, ``validation``) or ``root/test`` beside it, or with no other folder
+    beside it, holds the training pictures; in any other tree all pictures are training pictures.
+
+    Args:
+        root: existing folder.
+
+    Returns:
+        The folder of "train" and, where there is one, of "val" and "test".
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        NotADirectoryError: if it is a file.
+    """
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f"There is no folder {os.fspath(root)!r}: correct --data.root (or --data.probe).")
+    if not root.is_dir():
+        raise NotADirectoryError(f"{os.fspath(root)!r} is a file: give the folder with the pictures.")
+    folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
+    splits = {"train": root}
+    splits |= {split: root / name for name, split in _SPLITS.items() if name in folders}
+    if "train" not in folders or (len(splits) == 1 and len(folders) > 1):
+        return {"train": root}
+    return splits | {"train": root / "train"}
+
+
+def scan(root: Path) -> FilePictures:
+    """List all pictures of a tree, in the order of their names.
+
+    Labels are the names of the folders directly under ``root``, provided that there are two at least and no picture
+    lies beside them; otherwise the pictures are unlabelled. Hidden files and folders are left out, links are followed.
+
+    Args:
+        root: existing folder.
+
+    Returns:
+        The pictures, none of which has been opened.
+
+    Raises:
+        FileNotFoundError: if there is no picture.
+    """
+    names = sorted(_walk(root))
+    if not names:
+        raise FileNotFoundError(
+            f"There is no picture in {os.fspath(root)!r} or the folders in it. Looked for files that end in "
+            f"{', '.join(EXTENSIONS)} (upper or lower case)."
+        )
+    # Millions of Python strings would be copied into every worker as soon as it counts references: one array is not.
+    files = np.array([os.fsencode(name) for name in names])
+    targets, class_names = _labels(names)
+    return FilePictures(root, files, targets, class_names)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:  # a link that leads back would never end
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        inside = os.path.relpath(folder, root)
+        for name in files:
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                yield name if inside == os.curdir else os.path.join(inside, name)
+
+
+def _labels(names: list[str]) -> tuple[Tensor, list[str] | None]:
+    parents = [name.split(os.sep, 1)[0] if os.sep in name else None for name in names]
+    classes = sorted({parent for parent in parents if parent is not None})
+    if len(classes) < 2 or None in parents:
+        return torch.full((len(names),), -1), None
+    number = {name: place for place, name in enumerate(classes)}
+    return torch.tensor([number[parent] for parent in parents if parent is not None]), classes

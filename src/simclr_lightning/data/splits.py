@@ -1,0 +1,173 @@
+"""Which pictures are trained on, watched, tested, and which of them carry labels."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from simclr_lightning.data.cache import cached
+from simclr_lightning.data.datasets import PictureSets, folder
+from simclr_lightning.data.pictures import InMemoryPictures, Pictures
+from simclr_lightning.data.subsets import balanced_subset, stratified_split
+
+
+class Split(NamedTuple):
+    """Part of a set of pictures.
+
+    Attributes:
+        pictures: the set.
+        positions: (n,) int64, the pictures that belong to the part.
+    """
+
+    pictures: Pictures
+    positions: Tensor
+
+
+class Splits(NamedTuple):
+    """The parts that a run works with.
+
+    Attributes:
+        train: pictures to pre-train on.
+        labelled: labelled pictures that a classifier may learn from, None where there are none.
+        val: pictures to watch the training with, None where there are none.
+        test: pictures to judge the result on, None where there are none.
+        class_names: names of the classes, None where they have none.
+        num_classes: number of classes, None where nothing is labelled.
+    """
+
+    train: Split
+    labelled: Split | None
+    val: Split | None
+    test: Split | None
+    class_names: list[str] | None
+    num_classes: int | None
+
+
+def arrange(
+    sets: PictureSets,
+    *,
+    probe: str | None = None,
+    val_fraction: float = 0.0,
+    label_fraction: float = 1.0,
+    cache: bool = False,
+    on_bad_picture: Literal["raise", "skip"] = "raise",
+    seed: int = 0,
+) -> Splits:
+    """Assign every picture its part.
+
+    Args:
+        sets: the data set.
+        probe: folder of labelled pictures; the training pictures then count as unlabelled.
+        val_fraction: share of the labelled pictures (of ``probe``, or of the training set) set aside for validation.
+        label_fraction: share of the labels that is kept, class-balanced.
+        cache: whether to read all pictures into memory.
+        on_bad_picture: what the cache does about pictures that cannot be read.
+        seed: of both fractions.
+
+    Raises:
+        ValueError: if there are too few labels for what is asked, classes do not match, or channels differ.
+    """
+    source = sets if probe is None else _probe(probe)
+    pictures = {
+        "train": sets.train,
+        "labelled": source.train,
+        "val": sets.val or source.val,
+        "test": sets.test or source.test,
+    }
+    present = {name: part for name, part in pictures.items() if part is not None}
+    if cache:
+        present = _in_memory(present, on_bad_picture)
+    names, labels = present["labelled"].class_names, bool((present["labelled"].targets >= 0).any())
+    for name in {"val", "test"} & present.keys():
+        present[name] = _labelled_as(present[name], names, labels, name)
+    if probe is not None:
+        present["train"] = _unlabelled(present["train"])
+    _check_channels(present)
+
+    parts = {name: Split(part, torch.nonzero(~part.bad)[:, 0]) for name, part in present.items()}
+    if val_fraction:
+        learn, positions = parts["labelled"]
+        kept, aside = stratified_split(learn.targets[positions], val_fraction, seed)
+        parts |= {"labelled": Split(learn, positions[kept]), "val": Split(learn, positions[aside])}
+        if probe is None:
+            parts["train"] = parts["labelled"]
+    if label_fraction < 1 or labels:
+        parts["labelled"] = _usable(parts["labelled"], label_fraction, seed)
+        if label_fraction < 1 and probe is None:
+            parts["train"] = _hide_other_labels(parts["train"], parts["labelled"].positions)
+    largest = max(int(part.pictures.targets.max()) for part in parts.values())
+    return Splits(
+        parts["train"],
+        parts["labelled"] if labels else None,
+        parts.get("val"),
+        parts.get("test"),
+        names,
+        len(names) if names is not None else largest + 1 if labels else None,
+    )
+
+
+def _probe(root: str) -> PictureSets:
+    sets = folder(root, False)
+    if sets.train.class_names is None:
+        raise ValueError(f"The probe folder {root!r} needs class folders, at least two: its pictures have no labels.")
+    return sets
+
+
+def _in_memory(sets: dict[str, Pictures], on_bad_picture: Literal["raise", "skip"]) -> dict[str, Pictures]:
+    distinct = {id(pictures): pictures for pictures in sets.values()}  # one set may serve as val and as test
+    for key, pictures in distinct.items():
+        if not isinstance(pictures, InMemoryPictures):
+            distinct[key] = cached(pictures, on_bad_picture)
+    return {name: distinct[id(pictures)] for name, pictures in sets.items()}
+
+
+def _check_channels(sets: dict[str, Pictures]) -> None:
+    channels = sets["train"].in_channels
+    for name, pictures in sets.items():
+        if pictures.in_channels != channels:
+            raise ValueError(
+                f"The {name} pictures have {pictures.in_channels} channel(s) and the training pictures {channels}: all "
+                "must have the same."
+            )
+
+
+def _usable(part: Split, fraction: float, seed: int) -> Split:
+    """The labelled pictures of a part, or as many of them as the fraction allows."""
+    targets = part.pictures.targets[part.positions]
+    chosen = targets >= 0 if fraction == 1 else balanced_subset(targets, fraction, seed, part.pictures.class_names)
+    return Split(part.pictures, part.positions[chosen])
+
+
+def _hide_other_labels(train: Split, allowed: Tensor) -> Split:
+    """Training batches must not show the labels that ``label_fraction`` rules out; validation keeps its own."""
+    targets = torch.full_like(train.pictures.targets, -1)
+    targets[allowed] = train.pictures.targets[allowed]
+    return Split(train.pictures.relabelled(targets, train.pictures.class_names), train.positions)
+
+
+def _unlabelled(pictures: Pictures) -> Pictures:
+    return pictures.relabelled(torch.full_like(pictures.targets, -1), None)
+
+
+def _labelled_as(pictures: Pictures, names: list[str] | None, has_labels: bool, split: str) -> Pictures:
+    """Number the classes of an evaluation set as those that a classifier learns from."""
+    if not has_labels:
+        if bool((pictures.targets >= 0).any()):
+            rank_zero_warn(
+                f"The {split} pictures have labels, but there are none to learn from, so they are not used: name a "
+                "folder of labelled pictures with --data.probe."
+            )
+        return _unlabelled(pictures)
+    if names is None or pictures.class_names is None or pictures.class_names == names:
+        return pictures
+    unknown = sorted(set(pictures.class_names) - set(names))
+    if unknown:
+        raise ValueError(
+            f"The {split} pictures have classes that the labelled pictures lack: {', '.join(unknown[:5])}."
+        )
+    number = torch.tensor([names.index(name) for name in pictures.class_names])
+    targets = torch.where(pictures.targets < 0, -1, number[pictures.targets])
+    return pictures.relabelled(targets, names)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simclr_lightning.data import BadPictureError, open_picture
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+WIDE = RNG.integers(0, 65536, (12, 10), dtype=np.uint16)
+
+
+def saved(path: Path, picture: Image.Image, **options: Any) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def read(path: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
+    picture = open_picture(path)
+    assert picture.mode == "RGB"
+    return np.asarray(picture).astype(np.int64)
+
+
+def png_of_16_bit_rgb(pixels: np.ndarray[Any, np.dtype[np.uint16]]) -> bytes:
+    """Pillow cannot write these."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_rgb_is_unchanged(tmp_path: Path) -> None:
+    assert np.array_equal(read(saved(tmp_path / "a.png", Image.fromarray(RGB))), RGB)
+
+
+def test_grey_is_repeated(tmp_path: Path) -> None:
+    assert np.array_equal(read(saved(tmp_path / "a.png", Image.fromarray(RGB[..., 0]))), RGB[..., :1].repeat(3, -1))
+
+
+def test_black_and_white(tmp_path: Path) -> None:
+    bits = RGB[..., 0] > 127
+    assert np.array_equal(read(saved(tmp_path / "a.png", Image.fromarray(bits)))[..., 1], bits * 255)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bits_are_scaled_not_clipped(tmp_path: Path, name: str) -> None:
+    got = read(saved(tmp_path / name, Image.fromarray(WIDE)))
+    assert np.abs(got - (WIDE / 65535 * 255)[..., None]).max() <= 0.5 + 1e-9
+    assert got.max() - got.min() > 200
+
+
+def test_16_bits_in_32_bit_integers(tmp_path: Path) -> None:
+    got = read(saved(tmp_path / "a.tif", Image.fromarray(WIDE.astype(np.int32))))
+    assert np.abs(got - (WIDE / 65535 * 255)[..., None]).max() <= 0.5 + 1e-9
+
+
+def test_16_bit_rgb(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 65536, (12, 10, 3), dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(png_of_16_bit_rgb(pixels))
+    assert np.abs(read(tmp_path / "a.png") - pixels / 257).max() < 1
+
+
+def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:
+    alpha = RNG.integers(0, 256, (12, 10, 1), dtype=np.uint8)
+    alpha[0], alpha[1] = 0, 255
+    got = read(saved(tmp_path / "a.png", Image.fromarray(np.concatenate([RGB, alpha], -1))))
+    share = alpha / 255
+    assert np.abs(got - (share * RGB + (1 - share) * 255)).max() <= 1
+    assert (got[0] == 255).all()
+    assert np.array_equal(got[1], RGB[1])
+
+
+def test_grey_with_alpha(tmp_path: Path) -> None:
+    pixels = np.stack([RGB[..., 0], np.zeros_like(RGB[..., 0])], -1)
+    assert (read(saved(tmp_path / "a.png", Image.fromarray(pixels))) == 255).all()
+
+
+def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
+    palette = Image.fromarray(RGB).quantize(8)
+    expected = np.asarray(palette.convert("RGB"))
+    assert np.array_equal(read(saved(tmp_path / "a.png", palette)), expected)
+    got = read(saved(tmp_path / "b.png", palette, transparency=3))
+    hidden = np.asarray(palette) == 3
+    assert hidden.any()
+    assert (got[hidden] == 255).all()
+    assert np.array_equal(got[~hidden], expected[~hidden])
+
+
+def test_rgb_with_a_transparent_colour(tmp_path: Path) -> None:
+    pixels = RGB.copy()
+    pixels[:6] = (1, 2, 3)
+    got = read(saved(tmp_path / "a.png", Image.fromarray(pixels), transparency=(1, 2, 3)))
+    assert (got[:6] == 255).all()
+    assert np.array_equal(got[6:], RGB[6:])
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    ink = Image.new("CMYK", (10, 12), (0, 255, 255, 0))  # magenta and yellow make red
+    got = read(saved(tmp_path / "a.jpg", ink, quality=100))
+    assert np.abs(got - (255, 0, 0)).max() < 5
+
+
+def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    got = read(saved(tmp_path / "a.png", Image.fromarray(RGB), exif=exif))
+    assert np.array_equal(got, np.rot90(RGB, -1))
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (10, 12), colour) for colour in ("red", "blue")]
+    got = read(saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:]))
+    assert (got == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.float32), np.full((4, 4), 70000, np.int32)])
+def test_values_without_a_known_range(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
+    path = saved(tmp_path / "a.tif", Image.fromarray(pixels))
+    with pytest.raises(BadPictureError, match=r"a\.tif.*convert"):
+        open_picture(path)
+
+
+def corrupt(data: bytes) -> bytes:
+    return b"not a picture"
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def empty(data: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("damage", [corrupt, truncated, empty])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
+def test_damaged_files_are_named(tmp_path: Path, kind: str, damage: Any) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, kind)
+    (tmp_path / "broken.img").write_bytes(damage(whole.getvalue()))
+    with pytest.raises(BadPictureError, match=r"broken\.img"):
+        open_picture(tmp_path / "broken.img")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadPictureError, match=r"gone\.jpg"):
+        open_picture(tmp_path / "gone.jpg")
