@@ -1,0 +1,84 @@
+"""Labelled pictures for a probe whose training pictures have no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+
+class LabelledStream:
+    """Goes through a loader again and again, and finds its place after an interruption.
+
+    The order of a shuffling loader depends on the number of the cycle alone: a sampler with ``set_epoch`` is told the
+    cycle, any other finds the CPU's random numbers seeded with it. The model's random numbers are left as they were.
+
+    Args:
+        loader: gives the same batches whenever a cycle starts with the same seed.
+
+    Attributes:
+        cycle: how often the loader has been gone through.
+        position: batches taken in this cycle.
+    """
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        self.cycle = 0
+        self.position = 0
+        self._loader = loader
+        self._batches: Iterator[Any] | None = None
+
+    def take(self) -> Any:
+        """Next batch, as the loader gives it.
+
+        Raises:
+            MisconfigurationException: if the loader is empty.
+        """
+        with torch.random.fork_rng(devices=[]):
+            if self._batches is None:
+                self._batches = self._start()
+            batch = next(self._batches, None)
+            if batch is None:
+                self.cycle, self.position = self.cycle + 1, 0
+                self._batches = self._start()
+                batch = next(self._batches, None)
+        if batch is None:
+            raise MisconfigurationException(
+                "The loader of labelled pictures, `probe_dataloader()` of the data module, gives no batches: put more "
+                "pictures into the labelled set (--data.probe FOLDER), or remove OnlineLinearProbe."
+            )
+        self.position += 1
+        return batch
+
+    def _start(self) -> Iterator[Any]:
+        torch.default_generator.manual_seed(self.cycle)
+        sampler: Any = getattr(self._loader, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(self.cycle)
+        return islice(iter(self._loader), self.position, None)
+
+
+def encode_clean(trainer: Trainer, pl_module: LightningModule, batch: Any) -> tuple[Tensor, Tensor]:
+    """Encode a batch in evaluation mode and without gradients; the module is left exactly as it was.
+
+    Args:
+        trainer: moves the batch to the device, where the hooks of module and data module finish it.
+        pl_module: called with the pictures (N, C, H, W), gives features (N, F).
+        batch: as a loader gives it.
+
+    Returns:
+        Features (N, F) and targets (N,) of the batch's clean pictures.
+    """
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.strategy.batch_to_device(batch)  # calls on_after_batch_transfer
+    modes = {module: module.training for module in pl_module.modules()}
+    pl_module.eval()
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        features: Tensor = pl_module(batch.images)
+    for module, mode in modes.items():
+        module.training = mode
+    return features, batch.targets

@@ -1,0 +1,158 @@
+"""A linear classifier that learns from features as they come, in any number of processes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+
+from simclr_lightning.distributed import all_reduce_sum
+
+UNLABELLED = -1
+
+
+class LinearClassifier:
+    """Softmax regression in float32, with its optimizer and its counts of right answers.
+
+    It is no part of any module, takes no random numbers, and makes the host wait for the device only in
+    :meth:`check_labels`.
+
+    The optimizer is Adam. Pooled features after BatchNorm and ReLU are not normalised: all are positive, with a mean of
+    about 0.4. A step of Adam moves every weight by up to the rate, hence a score by up to 0.4 F times the rate: with
+    one rate for all, a classifier of few features crawls and one of many never settles (measured on 2048 features, 100
+    overlapping classes: 39 % right at a rate of 0.01, 48 % at 0.001). At 2 / F, which is 0.001 for a ResNet-50,
+    classifiers of 32 to 2048 features come most of the way in 150 steps and settle within about 0.01 of the best rate.
+    SGD is as fast, but its best rate depends on the scale of the features too, and it diverges where Adam is noisy.
+
+    Args:
+        num_features: length F of the features.
+        num_classes: labels are 0 to ``num_classes - 1``; all negative ones mean unlabelled.
+        learning_rate: of Adam, constant. None: 2 / ``num_features``.
+        weight_decay: L2 penalty of Adam.
+        device: of the features.
+
+    Attributes:
+        ranks: the k for which it counts how often the target is among the first k: 1, and 5 if there are more classes.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        *,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.0,
+        device: torch.device,
+    ) -> None:
+        # Memory without initialisation, which would take random numbers; zeros are equal on all processes.
+        self.head = nn.Linear(num_features, num_classes, device="meta", dtype=torch.float32).to_empty(device=device)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        rate = 2 / num_features if learning_rate is None else learning_rate
+        # eps: a gradient that is zero but for rounding, such as that of balanced classes' biases, is no full step.
+        self.optimizer = torch.optim.Adam(self.head.parameters(), lr=rate, weight_decay=weight_decay, eps=1e-5)
+        self.ranks = (1, 5) if num_classes > 5 else (1,)
+        self._highest = torch.tensor(UNLABELLED, device=device)
+
+    def no_counts(self) -> Tensor:
+        """Zeros (1 + len(ranks),) int64, to which the results of :meth:`learn` and :meth:`count` are added."""
+        return torch.zeros(1 + len(self.ranks), dtype=torch.int64, device=self._highest.device)
+
+    def has_learned(self) -> bool:
+        """Whether it is more than the zeros it started as."""
+        return bool(self.head.weight.any())
+
+    def learn(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One step on the mean loss of all labelled rows of all processes; nothing is learned if there are none.
+
+        Args:
+            features: (M, F) of any floating-point type; M may differ between processes.
+            targets: (M,) integers.
+
+        Returns:
+            Over all processes: summed loss () and the counts of :meth:`count`, before the step.
+        """
+        targets = self._valid(targets)
+        parameters = list(self.head.parameters())
+        with torch.enable_grad(), _full_precision(features):
+            scores = self._scores(features)
+            loss = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
+            gradients = torch.autograd.grad(loss, parameters)
+        counts = self._count(scores.detach(), targets)
+        # Sums and counts travel together, so that processes may hold different numbers of labels, or none.
+        summands = [*gradients, loss.detach(), counts]
+        sums = all_reduce_sum(torch.cat([summand.flatten() for summand in summands]))
+        *gradient_sums, loss, counts = torch.split_with_sizes(sums, [summand.numel() for summand in summands])
+        for parameter, gradient in zip(parameters, gradient_sums, strict=True):
+            parameter.grad = gradient.view_as(parameter) / counts[0].clamp(min=1)
+        self.optimizer.step()
+        return loss.squeeze(), counts.round().long()
+
+    def count(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Number of labelled rows, and of those whose target is among the first k scores, for each k of ``ranks``.
+
+        Args:
+            features: (M, F) of any floating-point type.
+            targets: (M,) integers.
+
+        Returns:
+            (1 + len(ranks),) int64, of this process.
+        """
+        with _full_precision(features):
+            return self._count(self._scores(features), self._valid(targets))
+
+    def check_labels(self) -> None:
+        """Look at the labels that were seen so far.
+
+        Raises:
+            MisconfigurationException: if one is too large.
+        """
+        highest, classes = int(self._highest), self.head.out_features
+        if highest >= classes:
+            raise MisconfigurationException(
+                f"A picture has the label {highest}, but the probe has {classes} classes, labels 0 to {classes - 1}: "
+                f"pass num_classes={highest + 1} or more to OnlineLinearProbe, or correct the labels."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and Adam's moments; not its rate and decay, which are what the user of this run typed."""
+        return {"head": self.head.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where another one of the same size was.
+
+        Raises:
+            MisconfigurationException: if it had another size.
+        """
+        if state["head"]["weight"].shape != self.head.weight.shape:
+            classes, features = state["head"]["weight"].shape
+            raise MisconfigurationException(
+                f"The saved probe tells {classes} classes apart by {features} features, this run has "
+                f"{self.head.out_features} classes and {self.head.in_features} features. Give OnlineLinearProbe "
+                "another `name` to start it afresh."
+            )
+        self.head.load_state_dict(state["head"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": deepcopy(state["optimizer"]), "param_groups": groups})
+
+    def _scores(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.head(features.detach().float())
+        return scores
+
+    def _valid(self, targets: Tensor) -> Tensor:
+        """Targets without those too large, which stop some devices with an unreadable error; check_labels tells."""
+        self._highest = torch.maximum(self._highest, targets.amax())
+        return targets.where((targets >= 0) & (targets < self.head.out_features), UNLABELLED)
+
+    def _count(self, scores: Tensor, targets: Tensor) -> Tensor:
+        # torchmetrics would select the labelled rows, for which the host waits; -1 is never among the scores.
+        right = scores.topk(self.ranks[-1]).indices == targets[:, None]
+        return torch.stack([(targets >= 0).sum(), *(right[:, :k].sum() for k in self.ranks)])
+
+
+def _full_precision(features: Tensor) -> torch.autocast:
+    return torch.autocast(device_type=features.device.type, enabled=False)

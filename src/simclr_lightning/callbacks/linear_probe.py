@@ -1,0 +1,262 @@
+"""``OnlineLinearProbe``: how good the features are while they are learned, at next to no cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from simclr_lightning.callbacks.labelled_stream import LabelledStream, encode_clean
+from simclr_lightning.callbacks.linear_classifier import LinearClassifier
+from simclr_lightning.distributed import all_reduce_sum
+
+_REMEDY = (
+    "Name a folder of labelled pictures, in class folders, with --data.probe FOLDER, or remove OnlineLinearProbe from "
+    "trainer.callbacks."
+)
+
+
+class OnlineLinearProbe(Callback):
+    """Linear classifier on the detached features, trained beside the model and without any effect on it.
+
+    It learns from the features that ``training_step`` returns anyway, so a step costs one small matrix product more.
+    It logs ``probe/loss`` (at logged steps), ``probe/train_top1`` and ``probe/val_top1`` (once an epoch), and the same
+    with ``top5`` where there are more than five classes: shares of the labelled pictures (in training: views) of all
+    processes, in training as they were before each step. A label of -1 does not count; where nothing is labelled
+    nothing is logged. This is a monitor: figures to publish come from a classifier that is trained on finished features
+    (section 4 of Chen et al. 2020).
+
+    Where ``trainer.datamodule.probe_dataloader()`` gives a loader, because training pictures are unlabelled, the probe
+    learns from one of its batches per step instead, encoded in evaluation mode.
+
+    Args:
+        num_classes: number of classes. None: that of ``trainer.datamodule``.
+        learning_rate: of Adam, constant. None: 2 / number of features, 0.001 for a ResNet-50; for the reason see
+            :class:`~simclr_lightning.callbacks.linear_classifier.LinearClassifier`.
+        weight_decay: L2 penalty of Adam.
+        name: prefix of what is logged. Probes of different names live side by side, in the checkpoint too.
+
+    Raises:
+        ValueError: if num_classes is smaller than 1.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.0,
+        name: str = "probe",
+    ) -> None:
+        super().__init__()
+        if num_classes is not None and num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}: choose the number of classes, or None to ask the data.")
+        self.num_classes = num_classes
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.name = name
+        self._classifier: LinearClassifier | None = None  # None: before the first fit, or nothing to learn from
+        self._stream: LabelledStream | None = None
+        self._loaded: dict[str, Any] = {}  # a state that came before the classifier
+        self._train_counts: Tensor
+        self._val_counts: Tensor
+        self._is_first_batch = True
+
+    # --- state ---
+
+    @property
+    def state_key(self) -> str:
+        """Key in the checkpoint, different for probes of different names."""
+        return self._generate_state_key(name=self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, Adam's moments and the place in the labelled loader; empty before the first fit."""
+        if self._classifier is None:
+            return self._loaded
+        place = {} if self._stream is None else {"cycle": self._stream.cycle, "position": self._stream.position}
+        return self._classifier.state_dict() | place
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state, now or as soon as there is a classifier.
+
+        Raises:
+            MisconfigurationException: if it belongs to another number of classes or features.
+        """
+        if self._classifier is None:
+            self._loaded = state_dict
+            return
+        self._classifier.load_state_dict(state_dict)
+        if self._stream is not None:
+            self._stream.cycle, self._stream.position = state_dict.get("cycle", 0), state_dict.get("position", 0)
+
+    # --- start ---
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the classifier on the model's device, and give it the state of a checkpoint or of an earlier fit.
+
+        Raises:
+            MisconfigurationException: if nobody tells the number of classes, or the module has no ``feature_dim``.
+        """
+        self._loaded = self.state_dict()
+        self._classifier = None
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        loader = datamodule.probe_dataloader() if hasattr(datamodule, "probe_dataloader") else None
+        self._stream = None if loader is None else LabelledStream(loader)
+        num_classes = self.num_classes or getattr(datamodule, "num_classes", None)
+        if num_classes is not None:
+            self._build(num_classes, _feature_dim(pl_module), pl_module.device)
+        elif hasattr(datamodule, "num_classes"):
+            rank_zero_warn(f"OnlineLinearProbe has no labels to learn from and logs nothing. {_REMEDY}")
+        else:
+            raise MisconfigurationException(
+                "OnlineLinearProbe does not know the number of classes, since there is no data module with "
+                "`num_classes`: pass it, OnlineLinearProbe(num_classes=10)."
+            )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the classifier from the checkpoint where there is validation without a fit."""
+        if self._classifier is None and self._loaded and trainer.state.fn != TrainerFn.FITTING:
+            num_classes, num_features = self._loaded["head"]["weight"].shape
+            self._build(num_classes, num_features, pl_module.device)
+
+    def _build(self, num_classes: int, num_features: int, device: torch.device) -> None:
+        self._classifier = LinearClassifier(
+            num_features,
+            num_classes,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            device=device,
+        )
+        self._train_counts = self._val_counts = self._classifier.no_counts()
+        self._is_first_batch = True
+        if self._loaded:
+            self.load_state_dict(self._loaded)
+        self._loaded = {}
+
+    # --- training ---
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from zero."""
+        if self._classifier is not None:
+            self._train_counts = self._classifier.no_counts()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take one step, from this batch or from the next one of the labelled loader.
+
+        Raises:
+            MisconfigurationException: if ``training_step`` returns no features, or a label is too large.
+        """
+        if self._classifier is None or not outputs:  # training_step may return None to leave out a step
+            return
+        if self._stream is not None:
+            features, targets = encode_clean(trainer, pl_module, self._stream.take())
+        else:
+            features, targets = _features_and_targets(outputs, batch, "training_step")
+        loss, counts = self._classifier.learn(features, targets)
+        self._train_counts = self._train_counts + counts
+
+        # Numbers are read at the first step and at logged ones only, because the host then waits for the device.
+        is_first, self._is_first_batch = self._is_first_batch, False
+        period = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not is_first and (period == 0 or trainer.global_step % period):
+            return
+        self._classifier.check_labels()
+        labelled = counts[0].item()
+        if labelled:
+            pl_module.log(f"{self.name}/loss", loss / labelled, on_step=True, on_epoch=False)
+        elif is_first:
+            rank_zero_warn(
+                "No picture of the first batch has a label, so OnlineLinearProbe has nothing to learn from and logs "
+                f"nothing until one has. {_REMEDY}"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's accuracies in training.
+
+        Raises:
+            MisconfigurationException: if a label is too large.
+        """
+        if self._classifier is not None:
+            self._classifier.check_labels()
+            self._log_accuracies(pl_module, "train", self._train_counts)
+
+    # --- validation ---
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from zero."""
+        if self._classifier is not None:
+            self._val_counts = self._classifier.no_counts()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the right answers, in the first validation loader.
+
+        Raises:
+            MisconfigurationException: if ``validation_step`` returns no features.
+        """
+        if self._classifier is not None and dataloader_idx == 0:
+            counts = self._classifier.count(*_features_and_targets(outputs, batch, "validation_step"))
+            self._val_counts = self._val_counts + counts
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the accuracies, unless nothing was counted or learned yet.
+
+        Raises:
+            MisconfigurationException: if a label is too large.
+        """
+        if self._classifier is not None:
+            self._classifier.check_labels()
+            counts = all_reduce_sum(self._val_counts)
+            if self._classifier.has_learned():
+                self._log_accuracies(pl_module, "val", counts)
+
+    def _log_accuracies(self, pl_module: LightningModule, stage: str, counts: Tensor) -> None:
+        """Log shares of counts that are the same on all processes."""
+        assert self._classifier is not None
+        labelled, *right = counts.tolist()
+        if labelled:
+            for k, number in zip(self._classifier.ranks, right, strict=True):
+                # Equal on all processes already; Lightning warns of sync_dist=False.
+                pl_module.log(f"{self.name}/{stage}_top{k}", number / labelled, prog_bar=k == 1, sync_dist=True)
+
+
+def _feature_dim(pl_module: LightningModule) -> int:
+    feature_dim = getattr(pl_module, "feature_dim", None)
+    if not isinstance(feature_dim, int):
+        raise MisconfigurationException(
+            f"OnlineLinearProbe needs the length of the features: give {type(pl_module).__name__} an integer attribute "
+            "`feature_dim`, as SimCLR has."
+        )
+    return feature_dim
+
+
+def _features_and_targets(outputs: Any, batch: Any, step: str) -> tuple[Tensor, Tensor]:
+    """Features (M, F) of a step and the targets (M,) of the same rows, M = N or 2N."""
+    features = outputs.get("features") if isinstance(outputs, dict) else None
+    targets = getattr(batch, "targets", None)
+    if not isinstance(features, Tensor) or not isinstance(targets, Tensor):
+        found = f"the keys {sorted(outputs)}" if isinstance(outputs, dict) else f"a {type(outputs).__name__}"
+        raise MisconfigurationException(
+            f"OnlineLinearProbe needs `features` in the dictionary that {step} returns, as SimCLR does, and `targets` "
+            f"(-1: unlabelled) in the batch, as ViewBatch has; found {found} and a batch of type "
+            f"{type(batch).__name__}."
+        )
+    if features.ndim != 2 or len(features) % len(targets):
+        raise MisconfigurationException(
+            f"OnlineLinearProbe needs features (2N, F) or (N, F) for targets (N,); {step} returned "
+            f"{tuple(features.shape)} for {len(targets)} targets."
+        )
+    return features, targets.repeat(len(features) // len(targets))  # [all first views; all second views]

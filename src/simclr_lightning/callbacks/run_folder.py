@@ -1,0 +1,25 @@
+"""Where a run keeps its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Folder of this run, the one in which ``ModelCheckpoint`` makes its ``checkpoints`` by default.
+
+    That is ``save_dir/name/version`` of the first logger, and ``default_root_dir`` without a logger. Every process must
+    call it: the answer is that of rank zero, since the others may have counted another version. The folder is not made.
+
+    Args:
+        trainer: whose strategy has set up its processes, which is so in every hook from ``setup`` on.
+    """
+    folder = Path(trainer.default_root_dir)
+    if trainer.loggers:
+        logger = trainer.loggers[0]
+        root = trainer.default_root_dir if logger.save_dir is None else logger.save_dir
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        folder = Path(root, str(logger.name), version)
+    return Path(trainer.strategy.broadcast(str(folder)))

@@ -1,0 +1,75 @@
+"""One readable block, at the start of a run, of everything that was worked out and not typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from simclr_lightning.callbacks.lars_warmup import LARSWarmup
+from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.losses import chance_loss, floor_loss
+
+
+class RunSummary(Callback):
+    """Prints what ``auto`` became: device, precision, batch, rates, steps, sizes, and the losses to expect.
+
+    The loss of a healthy run falls from its value at chance towards its floor, that of identical views and orthogonal
+    negatives (at temperature 0.5 and 512 pictures, from 6.9 to 4.9): a plateau there is the end, not a failure.
+    List it after ``LARSWarmup``, whose rates and steps it prints.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the block, on rank zero."""
+        self._print({**_hardware(trainer), **_schedule(trainer), **_model(pl_module), **_loss(trainer, pl_module)})
+
+    @rank_zero_only
+    def _print(self, rows: dict[str, str]) -> None:
+        table = Table(title="This run", title_justify="left", show_header=False, box=None, padding=(0, 2))
+        for name, value in rows.items():
+            table.add_row(name, value)
+        Console().print(table)
+
+
+def _hardware(trainer: Trainer) -> dict[str, str]:
+    device = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
+    nodes = f" on {trainer.num_nodes} nodes" if trainer.num_nodes > 1 else ""
+    return {"device": device + nodes, "precision": str(trainer.precision), "run folder": str(run_folder(trainer))}
+
+
+def _schedule(trainer: Trainer) -> dict[str, str]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LARSWarmup):
+            peaks = " / ".join(f"{rate:.4g}" for rate in sorted(set(callback.peak_learning_rates)))
+            bases = " / ".join(f"{rate:.4g}" for rate in sorted(set(callback.base_learning_rates)))
+            return {
+                "pictures per step": f"{callback.global_batch_size_} (global batch, accumulation included)",
+                "learning rate": f"{peaks} at its peak (base {bases}, {callback.scaling} scaling)",
+                "steps": f"{callback.total_steps_}, of which {callback.warmup_steps_} are warm-up, then cosine to 0",
+            }
+    return {"learning rate": "constant and unscaled: no LARSWarmup among trainer.callbacks"}
+
+
+def _model(pl_module: LightningModule) -> dict[str, str]:
+    parameters = {
+        name: sum(parameter.numel() for parameter in module.parameters()) for name, module in pl_module.named_children()
+    }
+    return {"parameters": ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items() if count)}
+
+
+def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
+    settings: dict[str, Any] = dict(pl_module.hparams)
+    batch_size = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
+    if batch_size is None or "temperature" not in settings:
+        return {}
+    gathered = settings.get("gather", True)
+    pictures = batch_size if gathered else batch_size // trainer.world_size
+    scale = 2 if settings.get("official_scale") else 1
+    floor = floor_loss(pictures, settings["temperature"])
+    return {
+        "negatives per view": f"{2 * (pictures - 1)}" + ("" if gathered else " (of this process only)"),
+        "loss to expect": f"{scale * chance_loss(pictures):.3f} at chance, {scale * floor:.3f} at its floor",
+    }

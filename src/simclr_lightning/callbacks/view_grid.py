@@ -1,0 +1,146 @@
+"""``ViewGrid``: a picture of what the network is fed, because a wrong augmentation is the commonest silent mistake."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import make_grid
+
+from simclr_lightning.callbacks.run_folder import run_folder
+
+_SMALLEST_SIDE = 96  # pixels of a view in the picture; smaller views are enlarged
+_MARGIN = 22  # pixels of a line of text
+
+
+class ViewGrid(Callback):
+    """Draws the views of a training batch: each column is one picture, each row one random view of it.
+
+    The picture goes to ``<run folder>/<filename>/epoch=<epoch>.png``, and to every logger that takes pictures: those
+    with a method ``log_image`` (Weights & Biases) or whose experiment has ``add_image`` (TensorBoard). It shows the
+    views exactly as the network gets them: only a normalisation by ``trainer.datamodule.recipe`` is undone, and what
+    then lies outside [0, 1] is clipped and reported. Nothing is drawn in a ``fast_dev_run``.
+
+    Args:
+        num_pictures: columns, at most as many as this process has in its batch.
+        every_n_epochs: draw the first batch of every n-th epoch as well. None: the first batch of the fit only.
+        filename: name of the folder, and of the picture in the loggers.
+
+    Raises:
+        ValueError: if a number is smaller than 1.
+    """
+
+    def __init__(self, num_pictures: int = 8, every_n_epochs: int | None = None, filename: str = "views") -> None:
+        super().__init__()
+        if num_pictures < 1:
+            raise ValueError(f"num_pictures is {num_pictures}: the grid needs at least one column.")
+        if every_n_epochs is not None and every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs is {every_n_epochs}: choose 1 or more, or None for the first batch only.")
+        self.num_pictures = num_pictures
+        self.every_n_epochs = every_n_epochs
+        self.filename = filename
+        self._drawn_epoch: int | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier fit."""
+        self._drawn_epoch = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Draw the batch if it is the first of the fit, or of an epoch that is due.
+
+        Raises:
+            MisconfigurationException: if the batch has no ``views`` (V, N, C, H, W).
+        """
+        if trainer.fast_dev_run or not self._is_due(trainer.current_epoch):  # type: ignore[attr-defined]
+            return
+        views = getattr(batch, "views", None)
+        if not isinstance(views, Tensor) or views.ndim != 5:
+            found = f"{type(batch).__name__}" + ("" if views is None else f" whose views are {_describe(views)}")
+            raise MisconfigurationException(
+                "ViewGrid draws batches with `views` of shape (2, N, C, H, W), such as SimCLRDataModule's ViewBatch; "
+                f"this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from trainer.callbacks."
+            )
+        folder = run_folder(trainer)  # on every process
+        if trainer.is_global_zero:
+            self._draw(trainer, views, folder / self.filename / f"epoch={trainer.current_epoch}.png")
+        self._drawn_epoch = trainer.current_epoch
+
+    def _is_due(self, epoch: int) -> bool:
+        if self._drawn_epoch is None:
+            return True
+        return self.every_n_epochs is not None and epoch != self._drawn_epoch and epoch % self.every_n_epochs == 0
+
+    def _draw(self, trainer: Trainer, views: Tensor, path: Path) -> None:
+        recipe = getattr(getattr(trainer, "datamodule", None), "recipe", None)
+        views = undo_normalisation(
+            views[:, : self.num_pictures], getattr(recipe, "mean", None), getattr(recipe, "std", None)
+        )
+        image = draw_views(views, title=f"Epoch {trainer.current_epoch}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+        if self._drawn_epoch is None:
+            low, high = views.min().item(), views.max().item()
+            clipped = "" if low >= -0.01 and high <= 1.01 else f" Their values, [{low:.2f}, {high:.2f}], were clipped."
+            rank_zero_info(f"Two random views of each of the first pictures: {path}.{clipped}")
+        for logger in trainer.loggers:
+            experiment: Any = getattr(logger, "experiment", None)
+            if hasattr(logger, "log_image"):
+                logger.log_image(key=self.filename, images=[image], step=trainer.global_step)
+            elif hasattr(experiment, "add_image"):
+                experiment.add_image(self.filename, pil_to_tensor(image), trainer.global_step)
+
+
+def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
+    """Views as they were before ``(view - mean) / std``.
+
+    Args:
+        views: (V, N, C, H, W) floating-point.
+        mean: C or 1 numbers, or None if there was no normalisation.
+        std: likewise.
+
+    Returns:
+        (V, N, C, H, W) float32 on the CPU.
+    """
+    views = views.detach().float().cpu()
+    if mean is None or std is None:
+        return views
+    return views * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+
+
+def draw_views(views: Tensor, *, title: str) -> Image.Image:
+    """Picture of a grid: column n holds the V views of picture n, one below the other.
+
+    Args:
+        views: (V, N, C, H, W) float32; values outside [0, 1] are clipped. Of 1 channel: grey; of 3: RGB; of 2 or more
+            than 3: the first, or the first three, and the picture says so.
+        title: begins the line of text above the grid.
+    """
+    rows, columns, channels, height, width = views.shape
+    shown = 3 if channels >= 3 else 1
+    enlargement = math.ceil(_SMALLEST_SIDE / min(height, width))  # by whole pixels, so that nothing is smoothed away
+    pixels = views[:, :, :shown].clamp(0, 1).repeat_interleave(enlargement, -1).repeat_interleave(enlargement, -2)
+    grid = to_pil_image(make_grid(pixels.flatten(0, 1), nrow=columns, pad_value=1.0))
+
+    text = f"{title}: each column is one picture, each row one random view of it ({height} x {width} pixels)"
+    if channels != shown:
+        text += f"; channels 1 to {shown} of {channels}"
+    wide = max(grid.width + _MARGIN, math.ceil(ImageDraw.Draw(grid).textlength(text)) + 2 * _MARGIN)
+    image = Image.new("RGB", (wide, grid.height + _MARGIN), "white")
+    image.paste(grid, (_MARGIN, _MARGIN))
+    pen = ImageDraw.Draw(image)
+    pen.text((_MARGIN, _MARGIN // 4), text, fill="black")
+    for row in range(rows):
+        pen.text((_MARGIN // 3, _MARGIN + (row + 0.5) * grid.height / rows), str(row + 1), fill="black", anchor="lm")
+    return image
+
+
+def _describe(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
