@@ -165,11 +165,11 @@ class SimCLR(LightningModule):
         Returns:
             loss (), projections (2N, D) of the views, and features (N, F) of ``batch.images`` where it has any.
         """
-        outputs = self._shared_step(batch, "val", log_metrics=True)
-        del outputs["features"]  # those of the views: nothing is judged by them
-        if batch.images is not None:
-            outputs["features"] = self(batch.images)
-        return outputs
+        return self._evaluation_step(batch, "val")
+
+    def test_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
+        """As :meth:`validation_step`, on the test pictures."""
+        return self._evaluation_step(batch, "test")
 
     def predict_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Features (N, F) of the clean pictures, with the targets (N,) and indices (N,) of the pictures."""
@@ -190,6 +190,13 @@ class SimCLR(LightningModule):
                 return torch.optim.AdamW(groups, lr=rate)
             case unknown:
                 raise ValueError(f"optimizer must be lars, sgd or adamw, got {unknown!r}.")
+
+    def _evaluation_step(self, batch: ViewBatch, stage: str) -> dict[str, Tensor]:
+        outputs = self._shared_step(batch, stage, log_metrics=True)
+        del outputs["features"]  # those of the views: nothing is judged by them
+        if batch.images is not None:
+            outputs["features"] = self(batch.images)
+        return outputs
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, log_metrics: bool) -> dict[str, Tensor]:
         self._check(batch)

@@ -209,8 +209,12 @@ class SimCLRDataModule(LightningDataModule):
         return self._loader(self.splits.val, EvaluationBatch)
 
     def test_dataloader(self) -> PictureLoader:
-        """Clean test pictures with labels."""
-        return self.clean_dataloader("test")
+        """As :meth:`val_dataloader`, of the test pictures.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return self._loader(self._part("test"), EvaluationBatch)
 
     def predict_dataloader(self) -> PictureLoader:
         """All training pictures, clean and in their order."""
@@ -226,17 +230,7 @@ class SimCLRDataModule(LightningDataModule):
         Raises:
             ValueError: if there are no such pictures.
         """
-        part = {
-            "train": self.splits.labelled or self.splits.train,
-            "val": self.splits.val,
-            "test": self.splits.test,
-        }[split]
-        if part is None:
-            raise ValueError(
-                f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
-                "sets some aside for validation (--data.val_fraction 0.1)."
-            )
-        return self._loader(part, CleanBatch)
+        return self._loader(self._part(split), CleanBatch)
 
     def probe_dataloader(self) -> PictureLoader | None:
         """Labelled clean pictures in a new order each epoch (``loader.sampler.set_epoch``), for an online probe.
@@ -258,8 +252,8 @@ class SimCLRDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn the bytes of an ``ImageBatch`` into a ``ViewBatch`` on its device; other batches pass through.
 
-        Training batches get views only, batches of ``val_dataloader`` views and clean pictures, and those of all other
-        loaders clean pictures and ``views`` of shape (2, 0, C, size, size).
+        Training batches get views only, batches of ``val_dataloader`` and ``test_dataloader`` views and clean
+        pictures, and those of all other loaders clean pictures and ``views`` of shape (2, 0, C, size, size).
         """
         if not isinstance(batch, ImageBatch):
             return batch
@@ -272,6 +266,19 @@ class SimCLRDataModule(LightningDataModule):
             views = self._views(batch, epoch=VALIDATION_EPOCH if isinstance(batch, EvaluationBatch) else self._epoch())
         ready = ViewBatch(views, batch.targets, batch.indices.to(views.device, non_blocking=True), images)
         return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
+
+    def _part(self, split: Literal["train", "val", "test"]) -> Split:
+        part = {
+            "train": self.splits.labelled or self.splits.train,
+            "val": self.splits.val,
+            "test": self.splits.test,
+        }[split]
+        if part is None:
+            raise ValueError(
+                f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
+                "sets some aside for validation (--data.val_fraction 0.1)."
+            )
+        return part
 
     def _loader(
         self, split: Split, kind: type[ImageBatch], *, training: bool = False, shuffle: bool = False

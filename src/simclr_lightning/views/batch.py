@@ -11,7 +11,7 @@ from torch import Tensor
 class ImageBatch(NamedTuple):
     """What a loader's workers hand over: bytes, so that little is copied; views are finished on the device.
 
-    Exactly one of ``images`` and ``crops`` is set for training; an evaluation batch has ``images`` and may have ``crops``.
+    Exactly one of ``images`` and ``crops`` is set for training; an evaluation batch has ``images``, and may have both.
 
     Attributes:
         images: (N, C, H, W) uint8, whole evaluation-time pictures of equal size, or None.

@@ -1,0 +1,187 @@
+"""``simclr fit|validate|test|predict|evaluate``: LightningCLI with SimCLR and its data as defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+import simclr_lightning
+from simclr_lightning.callbacks import LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.evaluation import SimCLRTrainer
+from simclr_lightning.simclr import SimCLR
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the resolved configuration into the run's own folder, whatever the logger, and hands it to the loggers.
+
+    A later run in the same folder (one that is resumed under its W&B id) writes config-2.yaml, and so on.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the folder, on every process; then save, on rank zero."""
+        self._folder = run_folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write and log the configuration before training."""
+        if stage != "fit":
+            return
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for argument in ("ckpt_path", "weights_only"):  # of fit alone: the file serves every sub-command
+            if config[argument] is None:
+                del config[argument]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
+
+
+class SyncBatchNormOnDevices(Callback):
+    """Global BatchNorm statistics where several CUDA devices train together, as in the paper (section 2.2).
+
+    Local statistics would tell which pictures share a device with the anchor. Torch has no SyncBatchNorm elsewhere.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Convert the model before its optimizer is made."""
+        if stage == "fit" and trainer.world_size > 1 and isinstance(trainer.accelerator, CUDAAccelerator):
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(pl_module)  # type: ignore[no-untyped-call]
+
+
+class SimCLRCLI(LightningCLI):
+    """LightningCLI whose defaults are ours and whose checkpoints never overrule what was typed."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            trainer_class=SimCLRTrainer,
+            trainer_defaults={
+                "logger": {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": "runs", "name": "simclr"},
+                },
+                "enable_autolog_hparams": False,  # SaveRunConfig logs the whole configuration instead
+            },
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,  # it would replace parameter groups and the schedule
+            seed_everything_default=0,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={"version": simclr_lightning.__version__},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's sub-commands, and ``evaluate``."""
+        return {**LightningCLI.subcommands(), "evaluate": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Make SimCLR and SimCLRDataModule the defaults and tell the model what only the data know."""
+        parser.set_defaults(
+            {
+                "model": {"class_path": "simclr_lightning.SimCLR"},
+                "data": {"class_path": "simclr_lightning.SimCLRDataModule"},
+            }
+        )
+        parser.add_argument(
+            "--sync_batchnorm",
+            type=bool,
+            default=True,
+            help="Share BatchNorm statistics where several CUDA devices train together, as in the paper.",
+        )
+        parser.link_arguments("data", "model.init_args.image_size", compute_fn=_view_size, apply_on="instantiate")
+        parser.link_arguments("data", "model.init_args.in_channels", compute_fn=_in_channels, apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; the hyperparameters of a named checkpoint replace our defaults, and nothing else."""
+        super().parse_arguments(parser, args)
+        subcommand = self.config.subcommand
+        path = self.config[subcommand].get("ckpt_path")
+        if path is None or not Path(path).is_file():  # "last" and "best" are resolved by the Trainer
+            return
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        hyperparameters = {**checkpoint.get("hyper_parameters", {})}
+        hyperparameters.pop("_instantiator", None)
+        class_path = hyperparameters.pop("_class_path", "simclr_lightning.SimCLR")
+        for linked in ("image_size", "in_channels"):
+            hyperparameters.pop(linked, None)
+        self._subcommand_parsers[subcommand].set_defaults(
+            {"model": {"class_path": class_path, "init_args": hyperparameters}}
+        )
+        super().parse_arguments(parser, args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning lets the checkpoint overrule configuration and command line here: see ``parse_arguments``."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
+        config = self._get(self.config_init, "trainer")
+        callbacks = list(config["callbacks"] or [])
+        for default in self._default_callbacks(config):
+            if not any(isinstance(callback, type(default)) for callback in callbacks):
+                callbacks.append(default)
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def _default_callbacks(self, config: Namespace) -> list[Callback]:
+        if self.subcommand != "fit" or config["barebones"]:
+            return []
+        callbacks: list[Callback] = []
+        if self._get(self.config, "sync_batchnorm"):
+            callbacks.append(SyncBatchNormOnDevices())
+        if isinstance(self.model, SimCLR) and type(self.model).configure_optimizers is SimCLR.configure_optimizers:
+            callbacks.append(LARSWarmup())
+        callbacks.append(RunSummary())
+        if config["enable_progress_bar"] is not False and not _has(config["callbacks"], ProgressBar):
+            callbacks.append(RichProgressBar())
+        if config["fast_dev_run"]:
+            return callbacks
+        callbacks.append(ViewGrid())
+        if config["enable_checkpointing"] is not False:
+            callbacks.append(ModelCheckpoint(save_last=True))
+        if config["logger"] is not False:
+            callbacks.append(LearningRateMonitor(logging_interval="step"))
+        return callbacks
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the ``simclr`` command.
+
+    Args:
+        args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
+    """
+    SimCLRCLI(args=args)
+
+
+def _has(callbacks: Any, kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks or [])
+
+
+def _view_size(data: LightningDataModule) -> int | None:
+    """Side of the views; None where another project's data module does not tell."""
+    recipe = getattr(data, "recipe", None)
+    return None if recipe is None else cast("int", recipe.size)
+
+
+def _in_channels(data: LightningDataModule) -> int:
+    """Channels of the pictures; 3 where another project's data module does not tell."""
+    return cast("int", getattr(data, "in_channels", 3))
+
+
+def _unused_name(path: Path) -> Path:
+    number = 2
+    candidate = path
+    while candidate.exists():
+        candidate = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return candidate

@@ -1,0 +1,175 @@
+"""``SimCLRTrainer.evaluate``: from a checkpoint to figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from simclr_lightning import SimCLR, SimCLRDataModule
+from simclr_lightning.evaluation import SimCLRTrainer, knn_accuracy
+from simclr_lightning.evaluation.extract import clean_features
+
+Make = Callable[..., Any]
+
+
+def test_a_checkpoint_is_compared_with_random_encoder_and_raw_pixels(
+    trainer: Make, columns: Make, pictures: Make, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = trainer().evaluate(columns(), pictures(), checkpoint, protocols="linear,linear@10%", draws=3, seed=2)
+    assert [
+        (result.encoder, result.protocol, result.labels, len(result.accuracies)) for result in evaluation.results
+    ] == [
+        (encoder, *column)
+        for encoder in ("raw pixels", "random encoder", "pre-trained encoder")
+        for column in (("linear", 60, 1), ("linear@10%", 6, 3))
+    ]
+    assert evaluation.accuracy("pre-trained encoder", "linear") > 90
+    assert evaluation.accuracy("random encoder", "linear") < evaluation.accuracy("pre-trained encoder", "linear") - 5
+
+    run = checkpoint.parent.parent
+    content = json.loads((run / "evaluation.json").read_text())
+    assert [figure["accuracies"] for figure in content["figures"]] == [
+        result.accuracies for result in evaluation.results
+    ]
+    assert {figure["checkpoint"] for figure in content["figures"]} == {str(checkpoint)}
+    assert {figure["test_split"] for figure in content["figures"]} == {"test"}
+    assert (run / "features.png").stat().st_size > 1000
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert str(run / "features.png") in printed
+    assert "pre-trained encoder" in printed
+
+
+def test_figures_are_those_of_the_loaded_weights(
+    trainer: Make, columns: Make, pictures: Make, checkpoint: Path
+) -> None:
+    model, datamodule = columns(), pictures({"train": 300, "test": 60})
+    evaluation = trainer().evaluate(model, datamodule, checkpoint, protocols=["knn"])
+    pretrained = columns()
+    pretrained.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+    train, test = (clean_features(trainer(), pretrained, datamodule, split) for split in ("train", "test"))
+    assert evaluation.accuracy("pre-trained encoder", "knn") == 100 * knn_accuracy(train, test)
+    stored = pretrained.state_dict()
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
+
+
+def test_without_a_checkpoint_only_the_baselines_are_judged(trainer: Make, columns: Make, pictures: Make) -> None:
+    own = trainer()
+    evaluation = own.evaluate(columns(), pictures(), protocols="linear")
+    assert [result.encoder for result in evaluation.results] == ["raw pixels", "random encoder"]
+    assert "--ckpt_path" in evaluation.notes[0]
+    assert (Path(own.default_root_dir) / "features.png").exists()
+
+
+def test_a_trained_model_is_not_called_random(trainer: Make, columns: Make, pictures: Make) -> None:
+    model = columns()
+    model.encoder(torch.rand(5, 1, 4, 4))  # in training mode BatchNorm counts its batches
+    evaluation = trainer().evaluate(model, pictures(), protocols="linear")
+    assert [result.encoder for result in evaluation.results] == ["raw pixels", "model as it is"]
+    assert not evaluation.notes
+
+
+def test_residual_branches_that_start_at_zero_are_told(trainer: Make, columns: Make, pictures: Make) -> None:
+    model = columns()
+    model.branch = nn.BatchNorm2d(4)
+    nn.init.zeros_(model.branch.weight)
+    evaluation = trainer().evaluate(model, pictures(), protocols="linear")
+    assert "zero_init_residual" in evaluation.notes[0]
+
+
+def test_validation_pictures_serve_where_there_are_no_test_pictures(
+    trainer: Make, columns: Make, pictures: Make
+) -> None:
+    evaluation = trainer().evaluate(columns(), pictures({"train": 60, "val": 12}), protocols="linear")
+    assert (evaluation.split, evaluation.pictures) == ("val", 12)
+    assert "Measured on the validation pictures" in evaluation.notes[0]
+    assert "no test pictures" in evaluation.notes[0]
+
+
+def test_large_pictures_have_no_row_of_raw_pixels(trainer: Make, columns: Make, pictures: Make) -> None:
+    class Cropping(type(columns())):  # type: ignore[misc]
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().predict_step(batch._replace(images=batch.images[..., :4, :4]), batch_idx)
+
+    evaluation = trainer().evaluate(Cropping(), pictures(size=120), protocols="linear")
+    assert [result.encoder for result in evaluation.results] == ["random encoder"]
+    assert "No raw pixels: the pictures are too large" in evaluation.notes[0]
+
+
+def test_the_folder_can_be_chosen(
+    trainer: Make, columns: Make, pictures: Make, checkpoint: Path, tmp_path: Path
+) -> None:
+    trainer().evaluate(columns(), pictures(), checkpoint, protocols="linear", output=tmp_path / "a" / "b")
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["evaluation.json", "features.png"]
+
+
+def test_a_checkpoint_outside_a_run_leaves_the_figures_in_this_run(
+    trainer: Make, columns: Make, pictures: Make, checkpoint: Path, tmp_path: Path
+) -> None:
+    moved = checkpoint.rename(tmp_path / "moved.ckpt")
+    own = trainer(logger=CSVLogger(tmp_path, "evaluations", version=3))
+    own.evaluate(columns(), pictures(), moved, protocols="linear")
+    assert (tmp_path / "evaluations" / "version_3" / "evaluation.json").exists()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_is_computed(
+    trainer: Make, columns: Make, pictures: Make, checkpoint: Path
+) -> None:
+    class Untouched(type(pictures())):  # type: ignore[misc]
+        def clean_dataloader(self, split: str) -> Any:
+            raise AssertionError("The pictures were read.")
+
+    with pytest.raises(ValueError, match=r"of another shape: .*encoder\.0\.weight"):
+        trainer().evaluate(columns(features=5), Untouched({"train": 6}), checkpoint)
+    assert not list(checkpoint.parent.parent.glob("evaluation.json"))
+
+
+def test_several_devices_are_refused(trainer: Make, columns: Make, pictures: Make) -> None:
+    with pytest.raises(ValueError, match=r"one device, not on 2: --trainer.devices 1"):
+        trainer(devices=2).evaluate(columns(), pictures())
+
+
+def test_missing_data_are_named(trainer: Make, columns: Make) -> None:
+    with pytest.raises(ValueError, match="pass a datamodule"):
+        trainer().evaluate(columns())
+    with pytest.raises(ValueError, match=r"has no method clean_dataloader\(split\)"):
+        trainer().evaluate(columns(), LightningDataModule())
+
+
+def test_pictures_without_labels_are_an_error(trainer: Make, columns: Make, pictures: Make) -> None:
+    with pytest.raises(ValueError, match="has a label, without which features cannot be judged"):
+        trainer().evaluate(columns(), pictures(labelled=False))
+
+
+def test_no_draw_is_an_error(trainer: Make, columns: Make, pictures: Make) -> None:
+    with pytest.raises(ValueError, match="draws is 0"):
+        trainer().evaluate(columns(), pictures(), draws=0)
+
+
+@pytest.mark.parametrize("typed", ["linear,knn", "[linear, knn]", '["linear", "knn"]'])
+def test_protocols_are_typed_as_a_list_or_with_commas(typed: str) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_method_arguments(SimCLRTrainer, "evaluate", skip={"model", "datamodule"})
+    protocols = parser.parse_args(["--protocols", typed]).protocols
+    assert protocols in ("linear,knn", ["linear", "knn"])
+    assert "linear@1%" in parser.format_help()
+
+
+def test_our_model_and_data_are_evaluated(trainer: Make, tmp_path: Path) -> None:
+    model = SimCLR(encoder="resnet8", width=0.125, stem="pooled", in_channels=1, zero_init_residual=False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    datamodule = SimCLRDataModule("digits")
+    evaluation = trainer().evaluate(model, datamodule, protocols="knn,linear@1%", draws=2, output=tmp_path)
+    assert (evaluation.split, evaluation.pictures) == ("test", 360)
+    assert evaluation.accuracy("raw pixels", "knn") > 85
+    assert 20 < evaluation.accuracy("random encoder", "linear@1%") < 75
+    assert [result.labels for result in evaluation.results] == [1437, 14] * 2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

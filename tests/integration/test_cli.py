@@ -1,0 +1,132 @@
+"""What the command line promises beyond LightningCLI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+Simclr = Callable[..., None]
+QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
+TINY = ["--model.width", "0.125", "--data.batch_size", "128", "--trainer.accelerator", "cpu"]
+SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
+
+
+def only(pattern: str) -> Path:
+    (path,) = Path().glob(pattern)
+    return path
+
+
+def test_bare_fit_pretrains_on_digits_with_every_default(simclr: Simclr, capsys: pytest.CaptureFixture[str]) -> None:
+    simclr("fit", "--model.encoder", "resnet10", *TINY, *SHORT, "--trainer.log_every_n_steps", "1")
+    run = Path("runs/simclr/version_0")
+    assert (run / "checkpoints" / "last.ckpt").exists()
+    assert list(run.rglob("*.png")), "ViewGrid was a default"
+    metrics = (run / "metrics.csv").read_text()
+    assert "lr-LARS" in metrics.splitlines()[0]
+    assert "train/contrast_top1" in metrics.splitlines()[0]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["class_path"] == "simclr_lightning.SimCLR"
+    summary = capsys.readouterr().out
+    for line in ("device", "precision", "pictures per step", "learning rate", "steps", "parameters", "negatives"):
+        assert line in summary
+    assert "254" in summary  # negatives of each view: 2 * (128 - 1)
+    assert "5.541 at chance" in summary  # log(2 * 128 - 1)
+
+
+def test_model_learns_channels_and_size_from_the_data(simclr: Simclr) -> None:
+    simclr("fit", "--model.encoder", "resnet10", *TINY, *SHORT)
+    checkpoint = torch.load(only("runs/simclr/*/checkpoints/last.ckpt"), weights_only=True)
+    assert checkpoint["hyper_parameters"]["in_channels"] == 1
+    assert checkpoint["state_dict"]["encoder.conv1.weight"].shape[1:] == (1, 3, 3)  # the small stem, for 16 pixels
+
+
+def test_what_was_typed_wins_over_the_checkpoint(simclr: Simclr) -> None:
+    simclr("fit", "--config", QUICKSTART, "--model.temperature", "0.4", *TINY, *SHORT)
+    checkpoint = only("runs/quickstart/*/checkpoints/last.ckpt")
+    simclr("fit", *TINY, *SHORT, "--model.temperature", "0.7", "--ckpt_path", checkpoint)
+    resumed = yaml.safe_load(Path("runs/simclr/version_0/config.yaml").read_text())["model"]["init_args"]
+    assert resumed["temperature"] == 0.7  # typed
+    assert resumed["encoder"] == yaml.safe_load(QUICKSTART.read_text())["model"]["init_args"]["encoder"]  # remembered
+
+
+def test_resuming_continues_and_keeps_the_first_run(simclr: Simclr) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
+    first = only("runs/quickstart/version_0/checkpoints/last.ckpt")
+    before = first.read_bytes()
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", first)
+    assert first.read_bytes() == before
+    assert torch.load(only("runs/quickstart/version_1/checkpoints/last.ckpt"), weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.temprature", "0.1"], "temprature"),
+        (["--model.temperature", "0"], "temperature must be a positive number, got 0"),
+        (["--model.encoder", "resnet19"], "resnet18"),
+        (["--data.views.preset", "imagnet"], "imagenet"),
+        (["--data.dataset", "cifar11"], "cifar10"),
+        (["--data.dataset", "folder", "--data.root", "nowhere"], "nowhere"),
+        (["--data.batch_size", "0"], "batch_size"),
+    ],
+)
+def test_mistakes_are_named_before_training(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises((SystemExit, ValueError, FileNotFoundError)) as error:
+        simclr("fit", *SHORT, "--trainer.accelerator", "cpu", *arguments)
+    assert message in str(error.value) + capsys.readouterr().err
+
+
+def test_users_callbacks_replace_the_defaults_of_their_type(simclr: Simclr) -> None:
+    checkpoint = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename=mine"]
+    simclr("fit", "--model.encoder", "resnet10", *TINY, *SHORT, *checkpoint)
+    assert only("runs/simclr/version_0/checkpoints/*").name == "mine.ckpt"
+
+
+def test_two_processes_through_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "simclr_lightning", "fit", "--config", str(QUICKSTART), *TINY, *SHORT]
+    command += ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "254" in done.stdout  # the negatives of both processes: the batch is the global one
+    assert (tmp_path / "runs/quickstart/version_0/checkpoints/last.ckpt").exists()
+
+
+def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> None:
+    version = ["--trainer.logger.version", "mine"]
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version)
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version, "--model.temperature", "0.9")
+    folder = Path("runs/quickstart/mine")
+    temperatures = [
+        yaml.safe_load((folder / name).read_text())["model"]["init_args"]["temperature"]
+        for name in ("config.yaml", "config-2.yaml")
+    ]
+    assert temperatures[1] == 0.9
+    assert temperatures[0] != 0.9
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict", "evaluate"])
+def test_help_explains(simclr: Simclr, capsys: pytest.CaptureFixture[str], subcommand: str) -> None:
+    with pytest.raises(SystemExit) as done:
+        simclr(subcommand, "--help")
+    assert done.value.code == 0
+    assert "--data" in capsys.readouterr().out
+
+
+def test_class_help_explains_every_argument(simclr: Simclr, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        simclr("fit", "--model.help", "simclr_lightning.SimCLR")
+    text = capsys.readouterr().out
+    assert "multiplies the channels of every stage" in text
+    assert "negatives" in text

@@ -1,0 +1,66 @@
+"""Every command and every Python block of README and docs runs as written, scaled down by overrides."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
+SCALED_DOWN = {
+    "fit": "--trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.limit_val_batches 1 --data.batch_size 8 "
+    "--data.num_workers 0 --data.views.size 24 --trainer.accelerator cpu --trainer.devices 1",
+    "evaluate": "--data.num_workers 0 --trainer.accelerator cpu --draws 2 --protocols [linear,knn]",
+}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like a clone beside some photos."""
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_runs(page: Path, workplace: Path, simclr: Callable[..., None]) -> None:
+    for language, block in re.findall(r"^```(python|bash)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        if language == "python":
+            run_python(block, workplace)
+        else:
+            for line in block.replace("\\\n", " ").splitlines():
+                run_command(shlex.split(line, comments=True), simclr)
+
+
+def run_python(block: str, workplace: Path) -> None:
+    """Blocks that begin with the name of a file are modules; the others are scripts."""
+    module = re.match(r"# (\w+\.py)\n", block)
+    if module:
+        (workplace / module[1]).write_text(block)
+    exec(compile(block, "block", "exec"), {"__name__": "__main__"})
+
+
+def run_command(words: list[str], simclr: Callable[..., None]) -> None:
+    match words:
+        case []:
+            pass
+        case ["simclr", subcommand, *rest]:
+            asks_for_help = any("help" in word for word in rest)
+            simclr(subcommand, *rest, *([] if asks_for_help else SCALED_DOWN[subcommand].split()))
+        case ["make", target]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["pip", "install", *_]:
+            pass  # make test has installed the package
+        case _:
+            pytest.fail(f"do not know how to run {shlex.join(words)}")
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,87 @@
+"""Weights & Biases, offline: the run holds configuration, metrics and pictures."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
+
+
+def records(run: Path) -> Iterator[Any]:
+    """Records of an offline run: protocol buffers in LevelDB's log format (blocks of 32 KiB)."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, position, message = run.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, size, kind = struct.unpack("<IHB", data[position : position + 7])
+        message += data[position + 7 : position + 7 + size]
+        position += 7 + size
+        if kind in (1, 4):  # a whole message, or the last part of one
+            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
+            record.ParseFromString(message)
+            message = b""
+            yield record
+
+
+def configuration(run: Path) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for record in records(run):
+        if record.WhichOneof("record_type") in ("run", "config"):
+            updates = record.run.config if record.HasField("run") else record.config
+            config |= {item.key or item.nested_key[0]: json.loads(item.value_json) for item in updates.update}
+    return config
+
+
+def logged(run: Path) -> set[str]:
+    return {
+        item.key or item.nested_key[0]
+        for record in records(run)
+        if record.WhichOneof("record_type") == "history"
+        for item in record.history.item
+    }
+
+
+def test_run_holds_configuration_metrics_and_views(
+    simclr: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    arguments = ["fit", "--config", QUICKSTART, "--model.width", "0.125", "--trainer.accelerator", "cpu"]
+    arguments += [
+        "--trainer.logger",
+        "WandbLogger",
+        "--trainer.logger.project",
+        "views",
+        "--trainer.logger.save_dir",
+        tmp_path / "wb",
+    ]
+    arguments += ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.log_every_n_steps", "1"]
+    import wandb
+
+    for _ in range(2):  # the second run stands beside the first
+        simclr(*arguments)
+        wandb.finish()
+
+    first, second = sorted(tmp_path.glob("wb/wandb/offline-run-*/*.wandb"))
+    assert first.stem != second.stem
+    for run in (first, second):
+        folder = tmp_path / "wb" / "views" / run.stem.removeprefix("run-")
+        saved = yaml.safe_load((folder / "config.yaml").read_text())
+        assert (folder / "checkpoints" / "last.ckpt").exists()
+        config = configuration(run)
+        assert config["model"] == saved["model"]
+        assert config["data"] == saved["data"]
+        assert config["trainer"]["max_epochs"] == 1
+        assert {"train/loss", "probe/val_top1", "trainer/global_step"} <= logged(run)
+        assert any(key.startswith("views") for key in logged(run))
