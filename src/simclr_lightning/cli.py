@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,6 +161,8 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
     """
+    # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
+    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
     SimCLRCLI(args=args)
 
 

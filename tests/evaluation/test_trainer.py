@@ -149,6 +149,20 @@ def test_pictures_without_labels_are_an_error(trainer: Make, columns: Make, pict
         trainer().evaluate(columns(), pictures(labelled=False))
 
 
+def test_the_data_are_prepared_and_set_up_once(trainer: Make, columns: Make, pictures: Make) -> None:
+    called: list[str] = []
+
+    class Lazy(type(pictures())):  # type: ignore[misc]
+        def prepare_data(self) -> None:
+            called.append("prepare_data")
+
+        def setup(self, stage: str) -> None:
+            called.append(stage)
+
+    trainer().evaluate(columns(), Lazy({"train": 60, "test": 30}), protocols="linear")
+    assert called == ["prepare_data", "fit", "test"]
+
+
 def test_no_draw_is_an_error(trainer: Make, columns: Make, pictures: Make) -> None:
     with pytest.raises(ValueError, match="draws is 0"):
         trainer().evaluate(columns(), pictures(), draws=0)

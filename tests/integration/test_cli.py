@@ -116,6 +116,16 @@ def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> N
     assert temperatures[0] != 0.9
 
 
+@pytest.mark.parametrize("subcommand", ["validate", "test", "predict", "evaluate"])
+def test_checkpoint_goes_through_every_subcommand(simclr: Simclr, subcommand: str) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
+    run = Path("runs/quickstart/version_0")
+    batches = {"validate": "val", "test": "test", "predict": "predict"}
+    small = [f"--trainer.limit_{batches[subcommand]}_batches=2"] if subcommand in batches else ["--protocols=knn"]
+    simclr(subcommand, "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "last.ckpt", *small)
+    assert (run / "evaluation.json").exists() == (subcommand == "evaluate")
+
+
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict", "evaluate"])
 def test_help_explains(simclr: Simclr, capsys: pytest.CaptureFixture[str], subcommand: str) -> None:
     with pytest.raises(SystemExit) as done:

@@ -19,8 +19,11 @@ SCALED_DOWN = {
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that looks like a clone beside some photos."""
+def workplace(
+    tmp_path: Path, photos: Path, write_pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder that looks like a clone with some photos and CIFAR-10 in it."""
+    write_pictures("cifar10", ["train/cat", "train/dog", "test/cat", "test/dog"], smallest=32, largest=32)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -67,7 +67,7 @@ def _chosen_strength(inputs: NDArray[np.float64], targets: NDArray[np.int64]) ->
     held_out, learned = np.split(np.random.default_rng(0).permutation(len(targets)), [len(targets) // 10])
     inputs_learned, targets_learned = inputs[learned], targets[learned]
     classifier = LogisticRegression(tol=1e-3, max_iter=_MOST_ITERATIONS, warm_start=True)
-    chosen, best = STRENGTHS[0], 0.0
+    chosen, best = STRENGTHS[0], -1.0
     for strength in STRENGTHS:
         _fit(classifier, inputs_learned, targets_learned, strength)
         accuracy = classifier.score(inputs[held_out], targets[held_out])

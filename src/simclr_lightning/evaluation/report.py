@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sklearn
 import torch
 from rich.table import Table
+from rich.text import Text
 
 
 class Result(NamedTuple):
@@ -81,8 +82,8 @@ class Evaluation:
             rows.setdefault(result.encoder, []).append(result)
         checkpoint = "no checkpoint" if self.checkpoint is None else self.checkpoint
         table = Table(
-            title=f"Accuracy (%) on {self.pictures} {self.split} pictures\n{checkpoint}, seed {self.seed}",
-            caption="\n".join(self.notes) or None,
+            title=Text(f"Accuracy (%) on {self.pictures} {self.split} pictures\n{checkpoint}, seed {self.seed}"),
+            caption=Text("\n".join(self.notes)),
             caption_justify="left",
         )
         table.add_column("features of")

@@ -19,7 +19,7 @@ from simclr_lightning.evaluation.report import Evaluation, Result
 
 
 class SimCLRTrainer(Trainer):
-    """Lightning's Trainer with one method more, :meth:`evaluate`, which is the command ``simclr evaluate``."""
+    """Lightning's Trainer, with ``evaluate`` beside ``fit`` and ``test``: on the command line, ``simclr evaluate``."""
 
     def evaluate(
         self,
@@ -117,20 +117,24 @@ class SimCLRTrainer(Trainer):
                 split=evaluation.split,
                 seed=evaluation.seed,
             )
-        Console().print(evaluation.table(), f"Figures: {figures}", f"Picture of the features: {picture}", sep="\n")
+        Console().print(evaluation.table())
+        print(f"Figures: {figures}\nPicture of the features: {picture}")
 
     def _output_folder(self, ckpt_path: str | Path | None, output: str | Path | None) -> Path:
         if output is not None:
             return Path(output)
-        if ckpt_path is not None and Path(ckpt_path).resolve().parent.name == "checkpoints":
-            return Path(ckpt_path).resolve().parent.parent
+        if ckpt_path is not None:
+            checkpoints = Path(ckpt_path).parent
+            if checkpoints.resolve().name == "checkpoints":
+                return (checkpoints if checkpoints.name else checkpoints.resolve()).parent
         return run_folder(self)
 
 
 def _prepare(datamodule: LightningDataModule, notes: list[str]) -> str:
     """Set up the data and find the split to test on."""
     datamodule.prepare_data()
-    datamodule.setup("predict")
+    for stage in ("fit", "test"):  # labels are learned from the one and judged on the other
+        datamodule.setup(stage)
     clean_dataloader = getattr(datamodule, "clean_dataloader", None)
     if clean_dataloader is None:
         raise ValueError(
