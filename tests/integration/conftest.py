@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simclr:
+def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
     """Runs `simclr ...` in this process, with relative paths in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
@@ -31,7 +31,9 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simclr:
         monkeypatch.setattr(sys, "argv", ["simclr", *map(str, arguments)])
         main()
 
-    return run
+    yield run
+    if "wandb" in sys.modules:  # a W&B run lives as long as its process, which is that of the next test, too
+        sys.modules["wandb"].finish()
 
 
 @pytest.fixture

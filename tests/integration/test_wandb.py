@@ -59,6 +59,8 @@ def test_run_holds_configuration_metrics_and_views(
     monkeypatch.setenv("WANDB_SILENT", "true")
     arguments = ["fit", "--config", QUICKSTART, "--model.width", "0.125", "--trainer.accelerator", "cpu"]
     arguments += [
+        "--trainer.check_val_every_n_epoch",
+        "1",
         "--trainer.logger",
         "WandbLogger",
         "--trainer.logger.project",
