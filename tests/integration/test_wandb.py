@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
@@ -52,28 +54,21 @@ def logged(run: Path) -> set[str]:
     }
 
 
-def test_run_holds_configuration_metrics_and_views(
-    simclr: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    arguments = ["fit", "--config", QUICKSTART, "--model.width", "0.125", "--trainer.accelerator", "cpu"]
-    arguments += [
-        "--trainer.check_val_every_n_epoch",
-        "1",
+def test_run_holds_configuration_metrics_and_views(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "simclr_lightning", "fit", "--config", str(QUICKSTART), "--model.width", "0.125"]
+    command += ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
+    command += ["--trainer.log_every_n_steps", "1", "--trainer.check_val_every_n_epoch", "1"]
+    command += [
         "--trainer.logger",
         "WandbLogger",
         "--trainer.logger.project",
         "views",
         "--trainer.logger.save_dir",
-        tmp_path / "wb",
+        "wb",
     ]
-    arguments += ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.log_every_n_steps", "1"]
-    import wandb
-
+    environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     for _ in range(2):  # the second run stands beside the first
-        simclr(*arguments)
-        wandb.finish()
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=300)
 
     first, second = sorted(tmp_path.glob("wb/wandb/offline-run-*/*.wandb"))
     assert first.stem != second.stem
