@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torchmetrics.classification import MulticlassAccuracy
 
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
 
@@ -34,12 +30,12 @@ def test_steps_are_those_of_adam_on_the_mean_loss_of_the_labelled_rows() -> None
     optimizer = torch.optim.Adam(reference.parameters(), lr=0.05, weight_decay=0.01, eps=1e-5)
     for step in range(20):
         features, targets = rows(12, seed=step)
-        summed_loss, counts = classifier.learn(features, targets)
+        loss, number = classifier.learn(features, targets)
 
         labelled = [(x.double(), int(y)) for x, y in zip(features, targets, strict=True) if y >= 0]
         losses = [-reference(x).log_softmax(0)[y] for x, y in labelled]
-        assert summed_loss.item() == pytest.approx(sum(loss.item() for loss in losses), rel=1e-5)
-        assert counts[0] == len(labelled)
+        assert loss.item() == pytest.approx(sum(one.item() for one in losses) / len(labelled), rel=1e-5)
+        assert number == len(labelled)
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -48,21 +44,35 @@ def test_steps_are_those_of_adam_on_the_mean_loss_of_the_labelled_rows() -> None
     assert classifier.has_learned()
 
 
+@pytest.mark.parametrize("use", ["learn", "judge"])
 @pytest.mark.parametrize("num_classes", [3, 5, 6, 20])
-def test_counts_are_torchmetrics_micro_accuracies(num_classes: int) -> None:
-    classifier = make(num_classes=num_classes)
+def test_accuracies_are_shares_of_the_labelled_rows(num_classes: int, use: str) -> None:
+    classifier = make(num_classes=num_classes, learning_rate=0.0)
     nn.init.normal_(classifier.head.weight)
-    assert classifier.ranks == ((1, 5) if num_classes > 5 else (1,))
-    metrics = [MulticlassAccuracy(num_classes, top_k=k, average="micro", ignore_index=-1) for k in classifier.ranks]
-    total = classifier.no_counts()
+    right = {"top1": 0, "top5": 0}
+    labelled = 0
     for step in range(4):
         features, targets = rows(50, classes=num_classes, seed=step)
-        total += classifier.count(features, targets)
-        for metric in metrics:
-            metric.update(classifier.head(features).detach(), targets)
-    labelled, *right = total.tolist()
-    assert 100 < labelled < 200
-    assert [number / labelled for number in right] == pytest.approx([metric.compute().item() for metric in metrics])
+        getattr(classifier, use)(features, targets)
+        for row, target in zip(classifier.head(features).tolist(), targets.tolist(), strict=True):
+            if target >= 0:
+                better = sum(score > row[target] for score in row)
+                labelled += 1
+                right["top1"] += better < 1
+                right["top5"] += better < 5
+    used = classifier.train_accuracies if use == "learn" else classifier.val_accuracies
+    expected = {name: number / labelled for name, number in right.items() if num_classes > 5 or name == "top1"}
+    assert {name: value.item() for name, value in used.compute().items()} == pytest.approx(expected)
+
+
+def test_top1_and_top5_stay_apart_after_a_batch_of_right_answers() -> None:
+    classifier = make(num_features=7, num_classes=7)
+    nn.init.eye_(classifier.head.weight)
+    classifier.judge(torch.eye(7), torch.arange(7))
+    classifier.judge(torch.eye(7), torch.arange(7).roll(1))
+    accuracies = classifier.val_accuracies.compute()
+    assert accuracies["top1"] == 0.5
+    assert accuracies["top5"] > 0.5
 
 
 def test_the_default_rate_shrinks_with_the_number_of_features() -> None:
@@ -73,9 +83,9 @@ def test_the_default_rate_shrinks_with_the_number_of_features() -> None:
 
 def test_nothing_is_learned_without_a_label() -> None:
     classifier = make()
-    loss, counts = classifier.learn(torch.rand(4, 5), torch.full((4,), -1))
+    loss, labelled = classifier.learn(torch.rand(4, 5), torch.full((4,), -1))
     assert loss == 0
-    assert counts.tolist() == [0, 0, 0]
+    assert labelled == 0
     assert not classifier.head.weight.any()
     assert not classifier.has_learned()
     classifier.check_labels()
@@ -88,14 +98,14 @@ def test_a_step_without_labels_stays_finite_after_others() -> None:
     assert classifier.head.weight.isfinite().all()
 
 
-@pytest.mark.parametrize("use", ["learn", "count"])
+@pytest.mark.parametrize("use", ["learn", "judge"])
 def test_too_large_label_is_named_and_counts_as_unlabelled(use: str) -> None:
     classifier = make()
     getattr(classifier, use)(torch.rand(3, 5), torch.tensor([2, 9, -1]))
     getattr(classifier, use)(torch.rand(3, 5), torch.tensor([2, 1, -1]))
     with pytest.raises(MisconfigurationException, match=r"label 9, but the probe has 7 classes.*num_classes=10"):
         classifier.check_labels()
-    assert classifier.count(torch.rand(3, 5), torch.tensor([2, 9, -1]))[0] == 1
+    assert classifier.judge(torch.rand(3, 5), torch.tensor([2, 9, -1])) == 1
 
 
 def test_it_computes_in_float32_under_autocast() -> None:
@@ -117,25 +127,6 @@ def test_it_learns_where_gradients_are_off_and_leaves_the_features_graph_alone()
     assert classifier.has_learned()
     classifier.learn(features, targets)
     assert features.grad is None
-
-
-def test_learning_and_counting_never_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        names: ClassVar[set[str]] = set()
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.names.add(func.overloadpacket.__name__)
-            return func(*args, **(kwargs or {}))
-
-    classifier = make()
-    monkeypatch.setattr(classifier.optimizer, "step", lambda: None)  # Adam reads its step number, which is on the host
-    with Operations() as operations:  # type: ignore[no-untyped-call]
-        classifier.learn(*rows(8))
-        classifier.count(*rows(8))
-        assert not operations.names & {"_local_scalar_dense", "item", "nonzero", "masked_select", "index"}
-        classifier.check_labels()
-    assert "topk" in operations.names
-    assert "_local_scalar_dense" in operations.names
 
 
 def test_it_takes_no_random_numbers() -> None:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
 
 from simclr_lightning.distributed import all_reduce_sum
 
@@ -16,10 +18,9 @@ UNLABELLED = -1
 
 
 class LinearClassifier:
-    """Softmax regression in float32, with its optimizer and its counts of right answers.
+    """Softmax regression in float32, with its optimizer and its accuracies.
 
-    It is no part of any module, takes no random numbers, and makes the host wait for the device only in
-    :meth:`check_labels`.
+    It is no part of any module and takes no random numbers.
 
     The optimizer is Adam. Pooled features after BatchNorm and ReLU are not normalised: all are positive, with a mean of
     about 0.4. A step of Adam moves every weight by up to the rate, hence a score by up to 0.4 F times the rate: with
@@ -36,7 +37,8 @@ class LinearClassifier:
         device: of the features.
 
     Attributes:
-        ranks: the k for which it counts how often the target is among the first k: 1, and 5 if there are more classes.
+        train_accuracies: top1, and top5 if there are more classes, of the labelled rows of :meth:`learn`.
+        val_accuracies: the same, of :meth:`judge`. Both add up over processes when they are computed.
     """
 
     def __init__(
@@ -55,12 +57,9 @@ class LinearClassifier:
         rate = 2 / num_features if learning_rate is None else learning_rate
         # eps: a gradient that is zero but for rounding, such as that of balanced classes' biases, is no full step.
         self.optimizer = torch.optim.Adam(self.head.parameters(), lr=rate, weight_decay=weight_decay, eps=1e-5)
-        self.ranks = (1, 5) if num_classes > 5 else (1,)
+        self.train_accuracies = _accuracies(num_classes).to(device)
+        self.val_accuracies = _accuracies(num_classes).to(device)
         self._highest = torch.tensor(UNLABELLED, device=device)
-
-    def no_counts(self) -> Tensor:
-        """Zeros (1 + len(ranks),) int64, to which the results of :meth:`learn` and :meth:`count` are added."""
-        return torch.zeros(1 + len(self.ranks), dtype=torch.int64, device=self._highest.device)
 
     def has_learned(self) -> bool:
         """Whether it is more than the zeros it started as."""
@@ -74,7 +73,7 @@ class LinearClassifier:
             targets: (M,) integers.
 
         Returns:
-            Over all processes: summed loss () and the counts of :meth:`count`, before the step.
+            Over all processes: mean loss () before the step, 0 without labels, and number () of labelled rows.
         """
         targets = self._valid(targets)
         parameters = list(self.head.parameters())
@@ -82,28 +81,30 @@ class LinearClassifier:
             scores = self._scores(features)
             loss = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
             gradients = torch.autograd.grad(loss, parameters)
-        counts = self._count(scores.detach(), targets)
+        self.train_accuracies.update(scores.detach(), targets)
         # Sums and counts travel together, so that processes may hold different numbers of labels, or none.
-        summands = [*gradients, loss.detach(), counts]
+        summands = [*gradients, loss.detach(), (targets >= 0).sum()]
         sums = all_reduce_sum(torch.cat([summand.flatten() for summand in summands]))
-        *gradient_sums, loss, counts = torch.split_with_sizes(sums, [summand.numel() for summand in summands])
+        *gradient_sums, loss, labelled = torch.split_with_sizes(sums, [summand.numel() for summand in summands])
         for parameter, gradient in zip(parameters, gradient_sums, strict=True):
-            parameter.grad = gradient.view_as(parameter) / counts[0].clamp(min=1)
+            parameter.grad = gradient.view_as(parameter) / labelled.clamp(min=1)
         self.optimizer.step()
-        return loss.squeeze(), counts.round().long()
+        return (loss / labelled.clamp(min=1)).squeeze(), labelled.squeeze()
 
-    def count(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Number of labelled rows, and of those whose target is among the first k scores, for each k of ``ranks``.
+    def judge(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Classify rows that are not learned from.
 
         Args:
             features: (M, F) of any floating-point type.
             targets: (M,) integers.
 
         Returns:
-            (1 + len(ranks),) int64, of this process.
+            Number () of labelled rows, of this process.
         """
-        with _full_precision(features):
-            return self._count(self._scores(features), self._valid(targets))
+        targets = self._valid(targets)
+        with torch.no_grad(), _full_precision(features):
+            self.val_accuracies.update(self._scores(features), targets)
+        return (targets >= 0).sum()
 
     def check_labels(self) -> None:
         """Look at the labels that were seen so far.
@@ -148,10 +149,17 @@ class LinearClassifier:
         self._highest = torch.maximum(self._highest, targets.amax())
         return targets.where((targets >= 0) & (targets < self.head.out_features), UNLABELLED)
 
-    def _count(self, scores: Tensor, targets: Tensor) -> Tensor:
-        # torchmetrics would select the labelled rows, for which the host waits; -1 is never among the scores.
-        right = scores.topk(self.ranks[-1]).indices == targets[:, None]
-        return torch.stack([(targets >= 0).sum(), *(right[:, :k].sum() for k in self.ranks)])
+
+def _accuracies(num_classes: int) -> MetricCollection:
+    ranks = (1, 5) if num_classes > 5 else (1,)
+    metrics = {
+        f"top{k}": MulticlassAccuracy(
+            num_classes, top_k=k, average="micro", ignore_index=UNLABELLED, validate_args=False
+        )
+        for k in ranks
+    }
+    # Without groups: they would merge top1 and top5 where the first batch has all answers right.
+    return MetricCollection(dict(metrics), compute_groups=False)
 
 
 def _full_precision(features: Tensor) -> torch.autocast:

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from simclr_lightning.callbacks.labelled_stream import LabelledStream, encode_clean
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
@@ -62,8 +63,8 @@ class OnlineLinearProbe(Callback):
         self._classifier: LinearClassifier | None = None  # None: before the first fit, or nothing to learn from
         self._stream: LabelledStream | None = None
         self._loaded: dict[str, Any] = {}  # a state that came before the classifier
-        self._train_counts: Tensor
-        self._val_counts: Tensor
+        self._train_labelled: Tensor | int = 0  # rows with a label in this epoch, of all processes
+        self._val_labelled: Tensor | int = 0  # of this process
         self._is_first_batch = True
 
     # --- state ---
@@ -131,7 +132,7 @@ class OnlineLinearProbe(Callback):
             weight_decay=self.weight_decay,
             device=device,
         )
-        self._train_counts = self._val_counts = self._classifier.no_counts()
+        self._train_labelled = self._val_labelled = 0
         self._is_first_batch = True
         if self._loaded:
             self.load_state_dict(self._loaded)
@@ -142,7 +143,8 @@ class OnlineLinearProbe(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from zero."""
         if self._classifier is not None:
-            self._train_counts = self._classifier.no_counts()
+            self._train_labelled = 0
+            self._classifier.train_accuracies.reset()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -158,8 +160,8 @@ class OnlineLinearProbe(Callback):
             features, targets = encode_clean(trainer, pl_module, self._stream.take())
         else:
             features, targets = _features_and_targets(outputs, batch, "training_step")
-        loss, counts = self._classifier.learn(features, targets)
-        self._train_counts = self._train_counts + counts
+        loss, labelled = self._classifier.learn(features, targets)
+        self._train_labelled = self._train_labelled + labelled
 
         # Numbers are read at the first step and at logged ones only, because the host then waits for the device.
         is_first, self._is_first_batch = self._is_first_batch, False
@@ -167,9 +169,8 @@ class OnlineLinearProbe(Callback):
         if not is_first and (period == 0 or trainer.global_step % period):
             return
         self._classifier.check_labels()
-        labelled = counts[0].item()
-        if labelled:
-            pl_module.log(f"{self.name}/loss", loss / labelled, on_step=True, on_epoch=False)
+        if labelled > 0:
+            pl_module.log(f"{self.name}/loss", loss, on_step=True, on_epoch=False)
         elif is_first:
             rank_zero_warn(
                 "No picture of the first batch has a label, so OnlineLinearProbe has nothing to learn from and logs "
@@ -184,14 +185,15 @@ class OnlineLinearProbe(Callback):
         """
         if self._classifier is not None:
             self._classifier.check_labels()
-            self._log_accuracies(pl_module, "train", self._train_counts)
+            self._log(pl_module, "train", self._classifier.train_accuracies, self._train_labelled)
 
     # --- validation ---
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from zero."""
         if self._classifier is not None:
-            self._val_counts = self._classifier.no_counts()
+            self._val_labelled = 0
+            self._classifier.val_accuracies.reset()
 
     def on_validation_batch_end(
         self,
@@ -208,8 +210,8 @@ class OnlineLinearProbe(Callback):
             MisconfigurationException: if ``validation_step`` returns no features.
         """
         if self._classifier is not None and dataloader_idx == 0:
-            counts = self._classifier.count(*_features_and_targets(outputs, batch, "validation_step"))
-            self._val_counts = self._val_counts + counts
+            labelled = self._classifier.judge(*_features_and_targets(outputs, batch, "validation_step"))
+            self._val_labelled = self._val_labelled + labelled
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the accuracies, unless nothing was counted or learned yet.
@@ -219,18 +221,18 @@ class OnlineLinearProbe(Callback):
         """
         if self._classifier is not None:
             self._classifier.check_labels()
-            counts = all_reduce_sum(self._val_counts)
+            labelled = all_reduce_sum(torch.as_tensor(self._val_labelled, device=pl_module.device))
             if self._classifier.has_learned():
-                self._log_accuracies(pl_module, "val", counts)
+                self._log(pl_module, "val", self._classifier.val_accuracies, labelled)
 
-    def _log_accuracies(self, pl_module: LightningModule, stage: str, counts: Tensor) -> None:
-        """Log shares of counts that are the same on all processes."""
-        assert self._classifier is not None
-        labelled, *right = counts.tolist()
-        if labelled:
-            for k, number in zip(self._classifier.ranks, right, strict=True):
+    def _log(
+        self, pl_module: LightningModule, stage: str, accuracies: MetricCollection, labelled: Tensor | int
+    ) -> None:
+        """Log accuracies, unless no process had a label."""
+        if labelled > 0:
+            for name, value in accuracies.compute().items():
                 # Equal on all processes already; Lightning warns of sync_dist=False.
-                pl_module.log(f"{self.name}/{stage}_top{k}", number / labelled, prog_bar=k == 1, sync_dist=True)
+                pl_module.log(f"{self.name}/{stage}_{name}", value, prog_bar=name == "top1", sync_dist=True)
 
 
 def _feature_dim(pl_module: LightningModule) -> int:
