@@ -125,6 +125,16 @@ class SimCLRCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning lets the checkpoint overrule configuration and command line here: see ``parse_arguments``."""
 
+    def instantiate_classes(self) -> None:
+        """Instantiate; what a constructor complains of is not buried in the parser's list of types that did not fit."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException = error
+            while str(cause).startswith("Does not validate against any of the Union subtypes") and cause.__cause__:
+                cause = cause.__cause__
+            raise cause from cause.__cause__
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
         config = self._get(self.config_init, "trainer")
