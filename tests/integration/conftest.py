@@ -32,8 +32,8 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
         main()
 
     yield run
-    if "wandb" in sys.modules:  # a W&B run lives as long as its process, which is that of the next test, too
-        sys.modules["wandb"].finish()
+    if "wandb" in sys.modules:  # its run and its service live as long as this process, which runs the next test, too
+        sys.modules["wandb"].teardown()
 
 
 @pytest.fixture

@@ -66,7 +66,8 @@ def test_run_holds_configuration_metrics_and_views(tmp_path: Path) -> None:
         "--trainer.logger.save_dir",
         "wb",
     ]
-    environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment = {**inherited, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     for _ in range(2):  # the second run stands beside the first
         subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=300)
 
