@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
 
-from simclr_lightning.distributed import all_reduce_sum, average_gradients, gather_rows, rank, world_size
+from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, world_size
 
 
 @pytest.fixture(params=["torch.distributed not started", "a group of one process"])
@@ -42,12 +41,3 @@ def test_gather_rows_gives_the_rows_themselves_without_gradient() -> None:
 def test_sum_is_the_summand() -> None:
     summand = torch.randn(3)
     assert all_reduce_sum(summand) is summand
-
-
-@pytest.mark.usefixtures("alone")
-def test_average_is_the_gradient() -> None:
-    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
-    parameters[0].grad = torch.tensor([1.0, 2.0])
-    average_gradients(parameters)
-    assert parameters[0].grad.tolist() == [1, 2]
-    assert parameters[1].grad is None

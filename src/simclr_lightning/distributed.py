@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -30,22 +28,6 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total
-
-
-def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replace every gradient by its mean over all processes, as DistributedDataParallel does.
-
-    Args:
-        parameters: the same parameters in the same order on every process; those without a gradient are left out,
-            so a parameter must have one on all processes or on none.
-    """
-    processes = world_size()
-    if processes == 1:
-        return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= processes
 
 
 def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
