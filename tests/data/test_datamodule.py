@@ -232,8 +232,7 @@ def test_files_give_the_same_kinds_of_batches(photos: Path) -> None:
     assert batch.images is not None
     val = data.splits.val
     assert val is not None
-    picture: Any = val.pictures.read(2)
-    assert torch.equal(batch.images[2], centre_view(picture, SMALL) / 255)
+    assert torch.equal(batch.images[2], centre_view(val.pictures.read(2), SMALL) / 255)
     assert torch.cat([batch.targets for batch in module.validation_batches]).tolist() == [0, 0, 0, 1, 1, 1]
 
 

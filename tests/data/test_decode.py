@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
-from simclr_lightning.data import BadPictureError, open_picture
+from simclr_lightning.data import BadPictureError, decode, read_picture
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)
@@ -23,9 +24,9 @@ def saved(path: Path, picture: Image.Image, **options: Any) -> Path:
 
 
 def read(path: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
-    picture = open_picture(path)
-    assert picture.mode == "RGB"
-    return np.asarray(picture).astype(np.int64)
+    picture = read_picture(path)
+    assert picture.dtype == torch.uint8
+    return picture.permute(1, 2, 0).numpy().astype(np.int64)
 
 
 def png_of_16_bit_rgb(pixels: np.ndarray[Any, np.dtype[np.uint16]]) -> bytes:
@@ -117,6 +118,34 @@ def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
     assert np.array_equal(got, np.rot90(RGB, -1))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("extra", [True, False])
+def test_jpeg_has_the_pixels_that_pillow_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int, extra: bool
+) -> None:
+    if extra:
+        pytest.importorskip("simplejpeg")
+    else:
+        monkeypatch.setattr(decode, "simplejpeg", None)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(RNG.integers(0, 256, (37, 50, 3), dtype=np.uint8)).convert(mode)
+    path = saved(tmp_path / "a.jpg", picture, exif=exif, progressive=orientation % 2 == 0)
+    with Image.open(path) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    assert np.array_equal(read(path), expected)
+
+
+def test_a_picture_beyond_all_bounds_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "a.jpg", Image.fromarray(RGB))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(BadPictureError, match=r"a\.jpg.*decompression bomb"):
+        read_picture(path)
+
+
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (10, 12), colour) for colour in ("red", "blue")]
     got = read(saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:]))
@@ -127,7 +156,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
 def test_values_without_a_known_range(tmp_path: Path, pixels: np.ndarray[Any, Any]) -> None:
     path = saved(tmp_path / "a.tif", Image.fromarray(pixels))
     with pytest.raises(BadPictureError, match=r"a\.tif.*convert"):
-        open_picture(path)
+        read_picture(path)
 
 
 def corrupt(data: bytes) -> bytes:
@@ -149,9 +178,9 @@ def test_damaged_files_are_named(tmp_path: Path, kind: str, damage: Any) -> None
     Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, kind)
     (tmp_path / "broken.img").write_bytes(damage(whole.getvalue()))
     with pytest.raises(BadPictureError, match=r"broken\.img"):
-        open_picture(tmp_path / "broken.img")
+        read_picture(tmp_path / "broken.img")
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadPictureError, match=r"gone\.jpg"):
-        open_picture(tmp_path / "gone.jpg")
+        read_picture(tmp_path / "gone.jpg")

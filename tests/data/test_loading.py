@@ -21,7 +21,7 @@ from simclr_lightning.data import (
 )
 from simclr_lightning.data.folder import scan
 from simclr_lightning.data.loading import BatchDataset
-from simclr_lightning.views import ImageBatch, ViewRecipe, centre_view, crop_pair
+from simclr_lightning.views import ImageBatch, ViewRecipe, centre_view, crop_views
 
 WriteTree = Callable[..., Path]
 RECIPE = ViewRecipe("cifar10", size=12)
@@ -73,8 +73,8 @@ def test_files_are_cropped_as_their_epoch_and_position_say(write_tree: WriteTree
     assert batch.crops.shape == (2, 2, 3, 12, 12)
     assert batch.crops.dtype == torch.uint8
     for place, position in enumerate((5, 1)):
-        alone = crop_pair(pictures.read(position), RECIPE, seed=5, epoch=4, index=position)
-        assert torch.equal(batch.crops[:, place], alone)
+        alone = crop_views([pictures.read(position)], RECIPE, torch.tensor([position]), seed=5, epoch=4)
+        assert torch.equal(batch.crops[:, [place]], alone)
     later = served(pictures, TrainingBatch).__getitems__([Key(5, epoch=5)])
     assert later.crops is not None
     assert not torch.equal(later.crops[:, 0], batch.crops[:, 0])
@@ -137,9 +137,9 @@ def test_bad_picture_is_skipped_and_warned_about_once(write_tree: WriteTree) -> 
     assert [str(warning.message).split(":")[0].rsplit("/", 1)[1] for warning in caught] == ["4.jpg", "1.jpg"]
     assert batch.indices.tolist() == [0, 4, 5]
     assert batch.targets.tolist() == [0, 1, 1]
-    alone = crop_pair(pictures.read(4), RECIPE, seed=5, epoch=0, index=4)
+    alone = crop_views([pictures.read(4)], RECIPE, torch.tensor([4]), seed=5, epoch=0)
     assert batch.crops is not None
-    assert torch.equal(batch.crops[:, 1], alone)
+    assert torch.equal(batch.crops[:, [1]], alone)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert data.__getitems__([Key(2)]).indices.tolist() == [4]

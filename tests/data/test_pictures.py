@@ -35,8 +35,8 @@ class Listed:
 def test_pil_pictures_become_rgb_and_may_differ_in_size() -> None:
     pictures = DatasetPictures(Listed([GREY, COLOUR]))
     assert pictures.in_channels == 3
-    assert [pictures.read(position).size for position in (0, 1)] == [(5, 4), (6, 3)]
-    assert np.asarray(pictures.read(0))[0, 0].tolist() == [7, 7, 7]
+    assert [pictures.read(position).shape for position in (0, 1)] == [(3, 4, 5), (3, 3, 6)]
+    assert pictures.read(0)[:, 0, 0].tolist() == [7, 7, 7]
     assert pictures.targets.tolist() == [-1, -1]
 
 

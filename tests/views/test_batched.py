@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simclr_lightning.views import batched
+from simclr_lightning.views import batched, pixels
 from simclr_lightning.views.batch import ImageBatch
 from simclr_lightning.views.batched import BatchedViews, check_channels, make_views
 from simclr_lightning.views.parameters import draw_parameters
@@ -42,6 +42,15 @@ OPERATIONS = {
 }
 
 
+@pytest.fixture(params=["compiled", "whole batch"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to jitter, grey and blur on a CPU."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(batched, "find_spec", lambda name: None)
+
+
 def batch(channels: int = 3, height: int = 36, width: int = 44, number: int = NUMBER) -> ImageBatch:
     images = torch.randint(0, 256, (number, channels, height, width), dtype=torch.uint8)
     return ImageBatch(images, None, torch.full((number,), -1), torch.arange(100, 100 + number))
@@ -56,6 +65,7 @@ def reference(pictures: ImageBatch, recipe: ViewRecipe, seed: int, epoch: int) -
     return torch.stack([torch.stack(row) for row in rows])
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_views_equal_torchvisions_picture_by_picture(name: str) -> None:
     recipe, pictures = OPERATIONS[name], batch()
@@ -74,6 +84,7 @@ def test_every_operation_changes_the_views(name: str) -> None:
     )
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("preset", ["grayscale", "digits"])
 def test_one_channel_views_equal_torchvisions(preset: str) -> None:
     recipe, pictures = ViewRecipe(preset), batch(1, 28, 28)
@@ -81,12 +92,13 @@ def test_one_channel_views_equal_torchvisions(preset: str) -> None:
     torch.testing.assert_close(views, reference(pictures, recipe, 0, 1), atol=3e-5, rtol=0)
 
 
-def test_ready_crops_get_everything_but_the_crop() -> None:
+@pytest.mark.usefixtures("engine")
+def test_ready_crops_get_everything_but_crop_and_mirror() -> None:
     recipe = ViewRecipe(size=24, rotation=10.0, noise=0.1)
     crops = torch.randint(0, 256, (2, NUMBER, 3, 24, 24), dtype=torch.uint8)
     indices = torch.arange(NUMBER)
     views = BatchedViews(recipe, seed=1)(ImageBatch(None, crops, indices, indices), epoch=2)
-    uncropped = dataclasses.replace(recipe, crop=0.0)
+    uncropped = dataclasses.replace(recipe, crop=0.0, flip=0.0)
     parameters = draw_parameters(uncropped, indices, torch.tensor([24, 24]), seed=1, epoch=2)
     for view in range(2):
         for n in range(NUMBER):
@@ -102,6 +114,7 @@ def test_crops_are_preferred_to_the_evaluation_pictures_beside_them() -> None:
     torch.testing.assert_close(both, crops / 255)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "recipe", [ViewRecipe("cifar10"), ViewRecipe(size=40), ViewRecipe(size=20, noise=0.1, rotation=5.0)]
 )
@@ -121,6 +134,7 @@ def test_views_differ_between_pictures_views_epochs_and_seeds() -> None:
     assert distances.min() > 0.1
 
 
+@pytest.mark.usefixtures("engine")
 def test_views_are_the_same_after_a_resume_and_for_any_split_and_order_of_the_batch() -> None:
     recipe, pictures = ViewRecipe(size=40, rotation=10.0, noise=0.1), batch()
     assert pictures.images is not None
@@ -133,13 +147,15 @@ def test_views_are_the_same_after_a_resume_and_for_any_split_and_order_of_the_ba
         torch.testing.assert_close(BatchedViews(recipe, seed=4)(part, epoch=6), whole[:, rows], atol=1e-6, rtol=0)
 
 
+@pytest.mark.usefixtures("engine")
 def test_working_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, pictures = ViewRecipe(size=24), batch()
     whole = BatchedViews(recipe)(pictures, epoch=0)
-    monkeypatch.setattr(batched, "_CACHED", 5 * 2 * 3 * 24 * 24 // torch.get_num_threads())
+    monkeypatch.setattr(pixels, "_CACHED", 5 * 2 * 3 * 24 * 24 // torch.get_num_threads())
     torch.testing.assert_close(BatchedViews(recipe)(pictures, epoch=0), whole, atol=1e-6, rtol=0)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_no_bit(dtype: torch.dtype) -> None:
     recipe, pictures = ViewRecipe(size=40, rotation=5.0), batch()
@@ -167,14 +183,17 @@ def test_float_pictures_and_the_callers_tensors_are_left_alone() -> None:
     assert (views - in_bytes).abs().mean() < 0.01
 
 
+@pytest.mark.usefixtures("engine")
 def test_one_picture_is_a_batch() -> None:
     assert BatchedViews(ViewRecipe("cifar10"))(batch(number=1), epoch=0).shape == (2, 1, 3, 32, 32)
 
 
+@pytest.mark.usefixtures("engine")
 def test_no_picture_is_a_batch_too() -> None:
     assert BatchedViews(ViewRecipe("cifar10"))(batch(number=0), epoch=0).shape == (2, 0, 3, 32, 32)
 
 
+@pytest.mark.usefixtures("engine")
 def test_more_channels_work_without_colour() -> None:
     recipe = ViewRecipe(size=24, jitter=0.0, grey=0.0, rotation=5.0)
     assert BatchedViews(recipe)(batch(5), epoch=0).shape == (2, NUMBER, 5, 24, 24)

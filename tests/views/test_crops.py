@@ -8,11 +8,18 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 from torchvision.transforms import RandomResizedCrop
 
-from simclr_lightning.views.crops import CROP_STREAMS, crop_boxes, draw_crops
+from simclr_lightning.views.crops import CROP_STREAMS, crop_boxes
+from simclr_lightning.views.parameters import draw_parameters
 from simclr_lightning.views.randomness import uniforms
 from simclr_lightning.views.recipe import ViewRecipe
 
 NUMBER = 3000
+
+
+def draw_crops(
+    recipe: ViewRecipe, indices: torch.Tensor, sizes: torch.Tensor, *, seed: int, epoch: int
+) -> torch.Tensor:
+    return draw_parameters(recipe, indices, sizes, seed=seed, epoch=epoch).boxes
 
 
 def torchvisions_boxes(recipe: ViewRecipe, height: int, width: int) -> torch.Tensor:

@@ -9,7 +9,6 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 from torchvision.transforms import ColorJitter, GaussianBlur
 
-from simclr_lightning.views.crops import draw_crops
 from simclr_lightning.views.parameters import ViewParameters, draw_parameters
 from simclr_lightning.views.recipe import ViewRecipe
 
@@ -83,12 +82,6 @@ def test_everything_that_is_drawn_is_independent() -> None:
     series = [values[view].numpy() for values in flat.values() for view in range(2)]
     correlation = np.corrcoef(series)
     assert np.abs(correlation - np.eye(len(series))).max() < 5 / math.sqrt(NUMBER)
-
-
-def test_boxes_are_those_of_draw_crops() -> None:
-    recipe, indices = ViewRecipe(), torch.tensor([9, 2, 4])
-    parameters = draw_parameters(recipe, indices, SIZE, seed=1, epoch=3)
-    assert torch.equal(parameters.boxes, draw_crops(recipe, indices, SIZE, seed=1, epoch=3))
 
 
 def test_a_changed_range_leaves_every_other_parameter_alone() -> None:

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from simclr_lightning.views.pixels import clean, normalise, unit_range
+from simclr_lightning.views.pixels import clean, normalise_, unit_range
 from simclr_lightning.views.recipe import ViewRecipe
 
 
@@ -62,4 +62,4 @@ def test_unit_range_copies_floats() -> None:
 def test_normalising_another_number_of_channels_is_an_error() -> None:
     recipe = ViewRecipe(mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="mean and std have 3 numbers, the pictures 1 channels"):
-        normalise(torch.rand(2, 1, 4, 4), recipe)
+        normalise_(torch.rand(2, 1, 4, 4), recipe)

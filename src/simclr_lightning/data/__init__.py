@@ -2,7 +2,7 @@
 
 from simclr_lightning.data.datamodule import VALIDATION_EPOCH, SimCLRDataModule
 from simclr_lightning.data.datasets import DATASETS
-from simclr_lightning.data.decode import BadPictureError, open_picture
+from simclr_lightning.data.decode import BadPictureError, read_picture
 from simclr_lightning.data.loading import CleanBatch, EvaluationBatch, TrainingBatch
 from simclr_lightning.data.pictures import DatasetPictures, FilePictures, InMemoryPictures, Pictures
 from simclr_lightning.data.sampler import GlobalBatchSampler, Key
@@ -23,6 +23,6 @@ __all__ = [
     "SimCLRDataModule",
     "TrainingBatch",
     "balanced_subset",
-    "open_picture",
+    "read_picture",
     "stratified_split",
 ]

@@ -11,9 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 from lightning.fabric.utilities.data import suggested_max_num_workers
-from PIL import Image
 from rich.progress import track
-from torch import Tensor
 
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures
@@ -50,7 +48,7 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
 
     def read(position: int) -> None:
         try:
-            pixels = _pixels(pictures.read(position))
+            pixels = pictures.read(position)
         except BadPictureError as error:
             if on_bad_picture == "raise":
                 raise BadPictureError(f"{error} (--data.on_bad_picture skip goes on without such pictures.)") from error
@@ -65,7 +63,7 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
             )
         images[position] = pixels
 
-    with ThreadPoolExecutor(suggested_max_num_workers(1)) as threads:  # Pillow decodes outside of Python's lock
+    with ThreadPoolExecutor(suggested_max_num_workers(1)) as threads:  # pictures are decoded outside of Python's lock
         for first in track(range(0, len(pictures), _CHUNK), "Reading pictures", disable=rank() > 0):
             list(threads.map(read, range(first, min(first + _CHUNK, len(pictures)))))
     cache = InMemoryPictures(images, pictures.targets, pictures.class_names)
@@ -91,14 +89,8 @@ def available_memory() -> int | None:
 def _first_shape(pictures: Pictures, on_bad_picture: str) -> tuple[int, ...]:
     for position in range(len(pictures)):
         try:
-            return tuple(_pixels(pictures.read(position)).shape)
+            return pictures.read(position).shape
         except BadPictureError:
             if on_bad_picture == "raise":
                 raise
     raise BadPictureError(f"None of the {len(pictures)} pictures can be read.")
-
-
-def _pixels(picture: Image.Image | Tensor) -> Tensor:
-    if isinstance(picture, Tensor):
-        return picture
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures
 from simclr_lightning.data.sampler import Key
-from simclr_lightning.views import ImageBatch, ViewRecipe, centre_view, crop_pair
+from simclr_lightning.views import ImageBatch, ViewRecipe, centre_view, crop_views
 
 
 class TrainingBatch(ImageBatch):
@@ -85,21 +84,17 @@ class BatchDataset(Dataset[ImageBatch]):
         repeated = torch.tensor([key.repeated for key in asked])
         return self.kind(images, crops, self.pictures.targets[positions].masked_fill(repeated, -1), positions)
 
-    def _pixels(self, pictures: list[Any], positions: Tensor, epoch: int) -> tuple[Tensor | None, Tensor | None]:
-        if isinstance(pictures[0], Tensor):
+    def _pixels(self, pictures: list[Tensor], positions: Tensor, epoch: int) -> tuple[Tensor | None, Tensor | None]:
+        if self.pictures.equal_size:
             return torch.stack(pictures), None
         images = crops = None
         if self.kind is not TrainingBatch:
             images = torch.stack([centre_view(picture, self.recipe) for picture in pictures])
         if self.kind is not CleanBatch:
-            pairs = zip(pictures, positions.tolist(), strict=True)
-            crops = torch.stack(
-                [crop_pair(picture, self.recipe, seed=self.seed, epoch=epoch, index=index) for picture, index in pairs],
-                1,
-            )
+            crops = crop_views(pictures, self.recipe, positions, seed=self.seed, epoch=epoch)
         return images, crops
 
-    def _read(self, place: int) -> tuple[int, Image.Image | Tensor]:
+    def _read(self, place: int) -> tuple[int, Tensor]:
         for step in range(len(self)):
             position = int(self.positions[(place + step) % len(self)])
             if self.pictures.bad[position]:

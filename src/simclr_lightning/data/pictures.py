@@ -15,7 +15,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from simclr_lightning.data.decode import BROKEN, BadPictureError, open_picture, to_rgb
+from simclr_lightning.data.decode import BROKEN, BadPictureError, pixels_of, read_picture, to_rgb
 from simclr_lightning.distributed import rank
 
 
@@ -26,12 +26,16 @@ class Pictures(ABC):
         targets: (N,) int64 class indices, -1 where unlabelled.
         class_names: names of the classes, None where there are none.
         in_channels: channels of every picture.
+        equal_size: whether all pictures are known to have the same size.
     """
 
-    def __init__(self, targets: Tensor, class_names: Sequence[str] | None, in_channels: int) -> None:
+    def __init__(
+        self, targets: Tensor, class_names: Sequence[str] | None, in_channels: int, *, equal_size: bool
+    ) -> None:
         self.targets = targets
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
+        self.equal_size = equal_size
         # Pictures that turned out to be unreadable. Loaders' workers share it: one of them tries and warns, once.
         self.bad: Tensor = torch.zeros(len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -50,14 +54,14 @@ class Pictures(ABC):
         return f"Picture {position}"
 
     @abstractmethod
-    def read(self, position: int) -> Image.Image | Tensor:
+    def read(self, position: int) -> Tensor:
         """Read one picture.
 
         Args:
             position: of the picture, in [0, N).
 
         Returns:
-            Either PIL pictures of any size, or (C, H, W) uint8 tensors of equal size.
+            (C, H, W) uint8.
 
         Raises:
             BadPictureError: if it cannot be read; the message names it.
@@ -84,7 +88,7 @@ class InMemoryPictures(Pictures):
             raise ValueError(
                 f"Expected one target for each picture, got {len(images)} pictures and {len(targets)} targets."
             )
-        super().__init__(targets.long(), class_names, images.shape[1])
+        super().__init__(targets.long(), class_names, images.shape[1], equal_size=True)
         self.images = images
 
     def read(self, position: int) -> Tensor:
@@ -109,7 +113,7 @@ class FilePictures(Pictures):
         targets: Tensor,
         class_names: Sequence[str] | None,
     ) -> None:
-        super().__init__(targets, class_names, in_channels=3)
+        super().__init__(targets, class_names, in_channels=3, equal_size=False)
         self.root = root
         self.files = files
 
@@ -121,9 +125,9 @@ class FilePictures(Pictures):
         """File of the picture."""
         return str(self.path(position))
 
-    def read(self, position: int) -> Image.Image:
+    def read(self, position: int) -> Tensor:
         """One picture in RGB, upright."""
-        return open_picture(self.path(position))
+        return read_picture(self.path(position))
 
 
 class DatasetPictures(Pictures):
@@ -152,21 +156,27 @@ class DatasetPictures(Pictures):
         picture = _picture(first)
         self.shape = picture.shape if isinstance(picture, Tensor) else None
         self._check(picture, 0)
-        super().__init__(self._targets(first), getattr(dataset, "classes", None), self.shape[0] if self.shape else 3)
+        super().__init__(
+            self._targets(first),
+            getattr(dataset, "classes", None),
+            self.shape[0] if self.shape else 3,
+            equal_size=self.shape is not None,
+        )
 
     def name(self, position: int) -> str:
         """Number of the picture and class of the data set."""
         return f"Picture {position} of {type(self.dataset).__name__}"
 
-    def read(self, position: int) -> Image.Image | Tensor:
-        """One picture: RGB if the data set returns PIL pictures, (C, H, W) uint8 if it returns tensors."""
+    def read(self, position: int) -> Tensor:
+        """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
         try:
             picture = _picture(self.dataset[position])
             if isinstance(picture, Image.Image):
                 picture = to_rgb(picture)
         except BROKEN as error:
             raise BadPictureError(f"Cannot read {self.name(position)}: {error}") from error
-        return self._check(picture, position)
+        picture = self._check(picture, position)
+        return pixels_of(picture) if isinstance(picture, Image.Image) else picture
 
     def _check(self, picture: Any, position: int) -> Image.Image | Tensor:
         if isinstance(picture, Image.Image) and self.shape is None:

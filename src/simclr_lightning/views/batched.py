@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from simclr_lightning.views import colour
+from simclr_lightning.views import whole_batch
 from simclr_lightning.views.batch import ImageBatch
-from simclr_lightning.views.blur import gaussian_blur
 from simclr_lightning.views.parameters import ViewParameters, draw_parameters
-from simclr_lightning.views.pixels import full_precision, normalise, unit_range
+from simclr_lightning.views.pixels import at_a_time, fresh, full_precision, normalise_
 from simclr_lightning.views.randomness import pixel_noise
 from simclr_lightning.views.recipe import ViewRecipe
 from simclr_lightning.views.resample import crop_resize
 from simclr_lightning.views.rotation import rotate
-
-_Step = tuple[Callable[[Tensor, Tensor], Tensor], slice]
-_CACHED = (
-    2**20
-)  # float32 numbers that one core works on at a time: 1.4 times as fast as with 256 small pictures at once
 
 
 class BatchedViews:
@@ -65,7 +59,8 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
     Args:
         recipe: What the views are.
         parameters: What is done to each of the 2 N views, on the CPU.
-        pixels: (N, C, H, W) pictures, or (2, N, C, size, size) crops that exist already; uint8, or float in [0, 1].
+        pixels: (N, C, H, W) pictures, or (2, N, C, size, size) crops that exist already, mirrored or not;
+            uint8, or float in [0, 1].
 
     Returns:
         (2, N, C, size, size) float32 on the device of the pixels.
@@ -79,14 +74,22 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
         raise ValueError(
             f"The crops have {height} x {width} pixels, the recipe's size is {recipe.size}: make them equal."
         )
-    together = max(1, torch.get_num_threads() * _CACHED // (2 * channels * recipe.size**2))
-    if pixels.device != parameters.flip.device or pixels.shape[-4] <= together:
-        return _make_views(recipe, parameters, pixels)
-    # Pictures in the host's memory, as the parameters: as many at a time as its caches hold.
-    parts = zip(
-        torch.split(pixels, together, -4), *(torch.split(values, together, 1) for values in parameters), strict=True
-    )
-    return torch.cat([_make_views(recipe, ViewParameters(*own), part) for part, *own in parts], 1)
+    with full_precision(pixels.device):
+        views = fresh((2, pixels.shape[-4], channels, recipe.size, recipe.size), pixels.device)
+        if pixels.ndim == 4:
+            _crop(views, recipe, parameters, pixels)
+        else:
+            views.copy_(pixels)
+            if pixels.dtype == torch.uint8:
+                views.div_(255)
+        flat, own = views.flatten(0, 1), ViewParameters(*(values.flatten(0, 1) for values in parameters))
+        if recipe.rotation:
+            flat.copy_(rotate(flat, own.angle.float().to(flat.device, non_blocking=True)))
+        _recolour_on(flat.device)(flat, recipe, own)
+        if recipe.noise:
+            keys = own.noise_key.to(flat.device, non_blocking=True)
+            flat.add_(pixel_noise(keys, tuple(flat.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
+        return normalise_(views, recipe)
 
 
 def check_channels(recipe: ViewRecipe, channels: int) -> None:
@@ -112,50 +115,19 @@ def check_channels(recipe: ViewRecipe, channels: int) -> None:
         )
 
 
-def _make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -> Tensor:
-    to_device = partial(torch.Tensor.to, device=pixels.device, non_blocking=True)
-    flip = to_device(parameters.flip)
-    with full_precision(pixels.device):
-        if pixels.ndim == 4:
-            views = crop_resize(pixels, to_device(parameters.boxes), flip, recipe.size, recipe.interpolation)
-            views = views.flatten(0, 1)
-        else:
-            both = torch.cat([pixels.flatten(0, 1), pixels.flip(-1).flatten(0, 1)])  # cheap, as long as they are bytes
-            rows = torch.arange(flip.numel(), device=pixels.device) + flip.flatten() * flip.numel()
-            views = unit_range(both.index_select(0, rows))
-        if recipe.rotation:
-            views = rotate(views, to_device(parameters.angle.flatten().float()))
-        steps, chosen, values = _steps(recipe, parameters)
-        # Positions, not masks: with a mask the host would wait for the device to learn how many views there are.
-        positions = torch.split(to_device(chosen.nonzero()[:, 1]), chosen.sum(1).tolist())
-        values = to_device(values.float())
-        for (operation, columns), rows in zip(steps, positions, strict=True):
-            if len(rows):
-                own = values.index_select(0, rows)[:, columns]
-                views.index_copy_(0, rows, operation(views.index_select(0, rows), own))
-        if recipe.noise:
-            keys = to_device(parameters.noise_key.flatten())
-            views = views.add_(pixel_noise(keys, tuple(views.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
-        return normalise(views, recipe).view(2, -1, *views.shape[1:])
+def _crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures: Tensor) -> None:
+    """Fill the views with their crops of the pictures, a few pictures at a time where a cache profits from it."""
+    boxes, flip = (values.to(views.device, non_blocking=True) for values in (parameters.boxes, parameters.flip))
+    together = at_a_time(views)
+    parts = (values.split(together, 1) for values in (views, boxes, flip))
+    for part, own, mirrored, own_pictures in zip(*parts, pictures.split(together), strict=True):
+        part.copy_(crop_resize(own_pictures, own, mirrored, recipe.size, recipe.interpolation))
 
 
-def _steps(recipe: ViewRecipe, parameters: ViewParameters) -> tuple[list[_Step], Tensor, Tensor]:
-    """The 18 operations that only some views go through: four times any of the jitter's four, grey, blur.
+def _recolour_on(device: torch.device) -> Callable[[Tensor, ViewRecipe, ViewParameters], None]:
+    """The fastest way to jitter, grey and blur views there."""
+    if device.type == "cpu" and find_spec("numba"):
+        from simclr_lightning.views import compiled
 
-    Returns:
-        The operations in order, each with the columns of its parameters; (18, 2 N) bool, which views go through each;
-        (2 N, 7) parameters of the views.
-    """
-    own = ViewParameters(*(values.flatten(0, 1) for values in parameters))
-    brightness = colour.additive_brightness if recipe.additive_brightness else colour.brightness
-    blur = partial(gaussian_blur, kernel=recipe.blur_kernel)
-    jitter: list[_Step] = [(brightness, slice(0, 1)), (colour.contrast, slice(1, 2))]
-    jitter += [(colour.saturation, slice(2, 3)), (colour.hue, slice(3, 6))]
-    at_position = torch.where(own.jitter, own.order.T, -1)  # (4, 2 N)
-    chosen = (at_position[:, None] == torch.arange(4)[:, None]) & (torch.tensor(recipe.ranges()) > 0)[:, None]
-    values = [own.brightness, own.contrast, own.saturation, *colour.shifted_primaries(own.hue).T, own.sigma]
-    return (
-        [*jitter * 4, (colour.grey, slice(0, 0)), (blur, slice(6, 7))],
-        torch.cat([chosen.flatten(0, 1), own.grey[None], own.blur[None]]),
-        torch.stack(values, 1),
-    )
+        return compiled.recolour
+    return whole_batch.recolour

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, with the digits that torchvision and Pillow use
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, with the digits that torchvision and Pillow use
 
 
 def luma(images: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def luma(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     red, green, blue = images[:, 0:1], images[:, 1:2], images[:, 2:3]
-    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:

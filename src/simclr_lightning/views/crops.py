@@ -7,28 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from simclr_lightning.views.randomness import uniforms
 from simclr_lightning.views.recipe import ViewRecipe
 
 ATTEMPTS = 10
 CROP_STREAMS = 2 * ATTEMPTS + 3
 """Random numbers per view: area and ratio of every attempt, then top, left, and whether to crop at all."""
-
-
-def draw_crops(recipe: ViewRecipe, indices: Tensor, sizes: Tensor, *, seed: int, epoch: int) -> Tensor:
-    """Draw the crop boxes alone: the ``boxes`` of ``draw_parameters`` without the rest.
-
-    Args:
-        recipe: Ranges and probabilities.
-        indices: (N,) int64 positions in the data set.
-        sizes: (N, 2) int64 heights and widths, or (2,).
-        seed: Seed of the run.
-        epoch: Epoch.
-
-    Returns:
-        (2, N, 4) int64: top, left, height and width in pixels.
-    """
-    return crop_boxes(recipe, uniforms(seed, epoch, indices, CROP_STREAMS), sizes)
 
 
 def crop_boxes(recipe: ViewRecipe, numbers: Tensor, sizes: Tensor) -> Tensor:
