@@ -119,8 +119,8 @@ def _crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, picture
     """Fill the views with their crops of the pictures, a few pictures at a time where a cache profits from it."""
     boxes, flip = (values.to(views.device, non_blocking=True) for values in (parameters.boxes, parameters.flip))
     together = at_a_time(views)
-    parts = (values.split(together, 1) for values in (views, boxes, flip))
-    for part, own, mirrored, own_pictures in zip(*parts, pictures.split(together), strict=True):
+    parts = (torch.split(values, together, 1) for values in (views, boxes, flip))
+    for part, own, mirrored, own_pictures in zip(*parts, torch.split(pictures, together), strict=True):
         part.copy_(crop_resize(own_pictures, own, mirrored, recipe.size, recipe.interpolation))
 
 

@@ -61,7 +61,7 @@ def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> N
         list(pool.map(work, parts))
 
 
-@_compiled  # type: ignore[misc]
+@_compiled
 def _recolour(
     views: _Array,
     happens: _Array,
@@ -95,15 +95,15 @@ def _recolour(
             _blur(views[m], sigma[m], kernel)
 
 
-@_compiled  # type: ignore[misc]
-def _brightness(view: _Array, factor: float, additive: bool) -> None:
+@_compiled
+def _brightness(view: _Array, factor: np.float32, additive: bool) -> None:
     scale, shift = (_ONE, factor) if additive else (factor, _ZERO)
     for c in range(len(view)):  # "for channel in view" would forget that a channel's pixels lie side by side
         _scale_and_shift(view[c], scale, shift)
 
 
-@_compiled  # type: ignore[misc]
-def _contrast(view: _Array, factor: float) -> None:
+@_compiled
+def _contrast(view: _Array, factor: np.float32) -> None:
     mean = _mean(view[0])
     if len(view) == 3:
         mean = _RED * mean + _GREEN * _mean(view[1]) + _BLUE * _mean(view[2])
@@ -111,22 +111,22 @@ def _contrast(view: _Array, factor: float) -> None:
         _scale_and_shift(view[c], factor, mean * (_ONE - factor))
 
 
-@_compiled  # type: ignore[misc]
-def _mean(pixels: _Array) -> float:
+@_compiled
+def _mean(pixels: _Array) -> np.float32:
     total = _ZERO
     for i in range(pixels.size):
         total += pixels[i]
     return total / np.float32(pixels.size)
 
 
-@_compiled  # type: ignore[misc]
-def _scale_and_shift(pixels: _Array, scale: float, shift: float) -> None:
+@_compiled
+def _scale_and_shift(pixels: _Array, scale: np.float32, shift: np.float32) -> None:
     for i in range(pixels.size):
         pixels[i] = min(max(pixels[i] * scale + shift, _ZERO), _ONE)
 
 
-@_compiled  # type: ignore[misc]
-def _saturation(view: _Array, factor: float) -> None:
+@_compiled
+def _saturation(view: _Array, factor: np.float32) -> None:
     red, green, blue = view[0], view[1], view[2]
     for i in range(red.size):
         rest = (_RED * red[i] + _GREEN * green[i] + _BLUE * blue[i]) * (_ONE - factor)
@@ -135,7 +135,7 @@ def _saturation(view: _Array, factor: float) -> None:
         blue[i] = min(max(blue[i] * factor + rest, _ZERO), _ONE)
 
 
-@_compiled  # type: ignore[misc]
+@_compiled
 def _hue(view: _Array, primaries: _Array) -> None:
     """See ``colour.hue`` for the formula."""
     reds, greens, blues = view[0], view[1], view[2]
@@ -153,8 +153,8 @@ def _hue(view: _Array, primaries: _Array) -> None:
         blues[i] = min(max(abs(abs(hue - chroma * for_blue) - _THREE * chroma) + base, smallest), largest)
 
 
-@_compiled  # type: ignore[misc]
-def _blur(view: _Array, sigma: float, kernel: int) -> None:
+@_compiled
+def _blur(view: _Array, sigma: np.float32, kernel: int) -> None:
     """One direction after the other; borders are reflected. Only taps with a visible weight are computed."""
     side, half = view.shape[-1], kernel // 2
     weights = np.exp(-((np.arange(half + 1) / sigma) ** 2) / 2)
@@ -181,13 +181,13 @@ def _blur(view: _Array, sigma: float, kernel: int) -> None:
                 _add_pair(plane[y], line[reach - k : reach - k + side], line[reach + k : reach + k + side], weights[k])
 
 
-@_compiled  # type: ignore[misc]
-def _scaled(target: _Array, source: _Array, weight: float) -> None:
+@_compiled
+def _scaled(target: _Array, source: _Array, weight: np.float32) -> None:
     for x in range(target.size):
         target[x] = source[x] * weight
 
 
-@_compiled  # type: ignore[misc]
-def _add_pair(target: _Array, one: _Array, other: _Array, weight: float) -> None:
+@_compiled
+def _add_pair(target: _Array, one: _Array, other: _Array, weight: np.float32) -> None:
     for x in range(target.size):
         target[x] += (one[x] + other[x]) * weight

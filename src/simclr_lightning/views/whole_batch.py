@@ -26,7 +26,7 @@ def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> N
         parameters: What is done to each view, with the leading dimension (M,), on the CPU.
     """
     together = at_a_time(views)
-    for part, *own in zip(views.split(together), *(values.split(together) for values in parameters), strict=True):
+    for part, *own in zip(*(torch.split(values, together) for values in (views, *parameters)), strict=True):
         _recolour(part, recipe, ViewParameters(*own))
 
 
