@@ -11,11 +11,13 @@ from torch import Tensor
 from simclr_lightning.views import whole_batch
 from simclr_lightning.views.batch import ImageBatch
 from simclr_lightning.views.parameters import ViewParameters, draw_parameters
-from simclr_lightning.views.pixels import at_a_time, fresh, full_precision, normalise_
+from simclr_lightning.views.pixels import fresh, full_precision, normalise_
 from simclr_lightning.views.randomness import pixel_noise
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.resample import crop_resize
 from simclr_lightning.views.rotation import rotate
+
+_Crop = Callable[[Tensor, ViewRecipe, ViewParameters, Tensor], None]
+_Recolour = Callable[[Tensor, ViewRecipe, ViewParameters], None]
 
 
 class BatchedViews:
@@ -75,17 +77,18 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
             f"The crops have {height} x {width} pixels, the recipe's size is {recipe.size}: make them equal."
         )
     with full_precision(pixels.device):
+        crop, recolour = _engine(pixels.device)
         views = fresh((2, pixels.shape[-4], channels, recipe.size, recipe.size), pixels.device)
+        flat, own = views.flatten(0, 1), ViewParameters(*(values.flatten(0, 1) for values in parameters))
         if pixels.ndim == 4:
-            _crop(views, recipe, parameters, pixels)
+            crop(flat, recipe, own, pixels)
         else:
             views.copy_(pixels)
             if pixels.dtype == torch.uint8:
                 views.div_(255)
-        flat, own = views.flatten(0, 1), ViewParameters(*(values.flatten(0, 1) for values in parameters))
         if recipe.rotation:
             flat.copy_(rotate(flat, own.angle.float().to(flat.device, non_blocking=True)))
-        _recolour_on(flat.device)(flat, recipe, own)
+        recolour(flat, recipe, own)
         if recipe.noise:
             keys = own.noise_key.to(flat.device, non_blocking=True)
             flat.add_(pixel_noise(keys, tuple(flat.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
@@ -115,19 +118,10 @@ def check_channels(recipe: ViewRecipe, channels: int) -> None:
         )
 
 
-def _crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures: Tensor) -> None:
-    """Fill the views with their crops of the pictures, a few pictures at a time where a cache profits from it."""
-    boxes, flip = (values.to(views.device, non_blocking=True) for values in (parameters.boxes, parameters.flip))
-    together = at_a_time(views)
-    parts = (torch.split(values, together, 1) for values in (views, boxes, flip))
-    for part, own, mirrored, own_pictures in zip(*parts, torch.split(pictures, together), strict=True):
-        part.copy_(crop_resize(own_pictures, own, mirrored, recipe.size, recipe.interpolation))
-
-
-def _recolour_on(device: torch.device) -> Callable[[Tensor, ViewRecipe, ViewParameters], None]:
-    """The fastest way to jitter, grey and blur views there."""
+def _engine(device: torch.device) -> tuple[_Crop, _Recolour]:
+    """The fastest ways to crop, and to jitter, grey and blur, on a device."""
     if device.type == "cpu" and find_spec("numba"):
-        from simclr_lightning.views import compiled
+        from simclr_lightning.views import compiled_colour, compiled_crops
 
-        return compiled.recolour
-    return whole_batch.recolour
+        return compiled_crops.crop, compiled_colour.recolour
+    return whole_batch.crop, whole_batch.recolour

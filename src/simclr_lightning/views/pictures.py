@@ -33,10 +33,10 @@ def crop_views(pictures: Sequence[Tensor], recipe: ViewRecipe, indices: Tensor, 
     channels = len(pictures[0])
     crops = torch.empty(2, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
     crops = crops.permute(0, 1, 4, 2, 3)
-    for target, boxes, flips in zip(crops, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
-        for own, picture, box, flip in zip(target, pictures, boxes, flips, strict=True):
+    for targets, boxes, flips in zip(crops, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
+        for target, picture, box, flip in zip(targets, pictures, boxes, flips, strict=True):
             crop = _resized(picture, box, recipe.size, recipe.interpolation)
-            own.copy_(crop.flip(-1) if flip else crop)
+            target.copy_(crop.flip(-1) if flip else crop)
     return crops
 
 

@@ -1,4 +1,4 @@
-"""Colour and blur of whole batches on any device, operation by operation, every view with its own parameters."""
+"""Crop, colour and blur of whole batches on any device, operation by operation, every view with its own parameters."""
 
 from __future__ import annotations
 
@@ -13,8 +13,28 @@ from simclr_lightning.views.blur import gaussian_blur
 from simclr_lightning.views.parameters import ViewParameters
 from simclr_lightning.views.pixels import at_a_time
 from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.resample import crop_resize
 
 _Step = tuple[Callable[[Tensor, Tensor], Tensor], slice]
+
+
+def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures: Tensor) -> None:
+    """Fill views with their crops.
+
+    Args:
+        views: (2 N, C, S, S) float32; all first views, then all second views.
+        recipe: What the views are.
+        parameters: What is done to each view, with the leading dimension (2 N,), on the CPU.
+        pictures: (N, C, H, W) uint8, or float in [0, 1].
+    """
+    targets, boxes, flip = (
+        torch.unflatten(values, 0, (2, len(pictures)))
+        for values in (views, _sent(parameters.boxes, views), _sent(parameters.flip, views))
+    )
+    together = at_a_time(targets)
+    parts = (torch.split(values, together, 1) for values in (targets, boxes, flip))
+    for part, own, mirrored, sources in zip(*parts, torch.split(pictures, together), strict=True):
+        part.copy_(crop_resize(sources, own, mirrored, recipe.size, recipe.interpolation))
 
 
 def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> None:

@@ -9,7 +9,9 @@ from simclr_lightning.views import whole_batch
 from simclr_lightning.views.parameters import ViewParameters, draw_parameters
 from simclr_lightning.views.recipe import ViewRecipe
 
-compiled = pytest.importorskip("simclr_lightning.views.compiled", reason="needs the extra fast", exc_type=ImportError)
+compiled_colour = pytest.importorskip(
+    "simclr_lightning.views.compiled_colour", reason="needs the extra fast", exc_type=ImportError
+)
 
 NUMBER = 40
 RECIPES = {
@@ -36,7 +38,7 @@ def test_the_same_as_the_operations_on_whole_batches(name: str) -> None:
     views[::3] = views[::3].round()  # saturated colours, and ties between the channels
     expected = views.clone()
     whole_batch.recolour(expected, recipe, drawn(recipe, number))
-    compiled.recolour(views, recipe, drawn(recipe, number))
+    compiled_colour.recolour(views, recipe, drawn(recipe, number))
     torch.testing.assert_close(views, expected, atol=3e-6, rtol=0)
 
 
@@ -47,11 +49,11 @@ def test_threads_change_no_bit(threads: int) -> None:
     alone = views.clone()
     for m in range(20):
         own = ViewParameters(*(values[m : m + 1] for values in drawn(recipe, 10)))
-        compiled.recolour(alone[m : m + 1], recipe, own)
+        compiled_colour.recolour(alone[m : m + 1], recipe, own)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        compiled.recolour(views, recipe, drawn(recipe, 10))
+        compiled_colour.recolour(views, recipe, drawn(recipe, 10))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(views, alone)
@@ -61,5 +63,5 @@ def test_what_is_switched_off_does_not_happen() -> None:
     recipe = dataclasses.replace(ViewRecipe(size=24), jitter=0.0, grey=0.0, blur=0.0)
     views = torch.rand(20, 3, 24, 24)
     before = views.clone()
-    compiled.recolour(views, recipe, drawn(recipe, 10))
+    compiled_colour.recolour(views, recipe, drawn(recipe, 10))
     assert torch.equal(views, before)
