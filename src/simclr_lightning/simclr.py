@@ -13,6 +13,7 @@ from simclr_lightning.distributed import world_size
 from simclr_lightning.losses import contrastive_metrics, nt_xent
 from simclr_lightning.losses.nt_xent import check_temperature
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder
+from simclr_lightning.models.micro_batches import check_micro_batch_size, micro_batches, recomputed
 from simclr_lightning.optim import LARS, parameter_groups
 from simclr_lightning.views import ViewBatch
 
@@ -50,6 +51,11 @@ class SimCLR(LightningModule):
         momentum: of lars and sgd.
         trust_coefficient: of lars.
         channels_last: whether the encoder computes in the channels_last memory format, which is usually faster.
+        micro_batch_size: pictures of this process that encoder and head take at once, both views of each; by default
+            all. The gradients are those of the whole batch in the memory of a micro-batch, for a second forward pass;
+            BatchNorm alone tells the difference, since it sees micro-batches.
+        compile_encoder: whether ``Trainer.fit`` runs the encoder through ``torch.compile``, which needs a C++ compiler
+            on a CPU and takes minutes to start.
     """
 
     def __init__(
@@ -73,9 +79,12 @@ class SimCLR(LightningModule):
         momentum: float = 0.9,
         trust_coefficient: float = 1e-3,
         channels_last: bool = True,
+        micro_batch_size: int | None = None,
+        compile_encoder: bool = False,
     ) -> None:
         super().__init__()
         check_temperature(temperature)
+        check_micro_batch_size(micro_batch_size)
         self.save_hyperparameters()
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.encoder = self.build_encoder().to(memory_format=memory_format)
@@ -175,7 +184,12 @@ class SimCLR(LightningModule):
         """Features (N, F) of the clean pictures, with the targets (N,) and indices (N,) of the pictures."""
         if batch.images is None:
             raise ValueError("Prediction needs clean pictures: the batch has images=None.")
-        return {"features": self(batch.images), "targets": batch.targets, "indices": batch.indices}
+        return {"features": self._encode(batch.images), "targets": batch.targets, "indices": batch.indices}
+
+    def setup(self, stage: str) -> None:
+        """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
+        if stage == "fit" and self.hparams["compile_encoder"]:
+            self.encoder.compile()
 
     def configure_optimizers(self) -> Optimizer:
         """Optimizer with biases and normalisation layers in a group that is neither decayed nor adapted."""
@@ -195,15 +209,32 @@ class SimCLR(LightningModule):
         outputs = self._shared_step(batch, stage, log_metrics=True)
         del outputs["features"]  # those of the views: nothing is judged by them
         if batch.images is not None:
-            outputs["features"] = self(batch.images)
+            outputs["features"] = self._encode(batch.images)
         return outputs
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Features (N, F) of pictures (N, C, H, W), a micro-batch at a time."""
+        return torch.cat([self(part) for part in micro_batches(images, self.hparams["micro_batch_size"])])
+
+    def _embed(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Detached features (2, N, F) and projections (2, N, D) of views (2, N, C, H, W), a micro-batch at a time."""
+        *others, last = micro_batches(views, self.hparams["micro_batch_size"], dim=1)
+        outputs = [recomputed(self._embed_at_once, part, self) for part in others]
+        outputs.append(self._embed_at_once(last))  # backward begins with it: its activations may stay
+        features, projections = zip(*outputs, strict=True)
+        return torch.cat(features, dim=1), torch.cat(projections, dim=1)
+
+    def _embed_at_once(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        features = self(views.flatten(0, 1))
+        projections = self.project(features)
+        pairs = views.shape[:2]
+        return torch.unflatten(features.detach(), 0, pairs), torch.unflatten(projections, 0, pairs)
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, log_metrics: bool) -> dict[str, Tensor]:
         self._check(batch)
         pictures = len(batch.targets)
-        features = self(batch.views.flatten(0, 1))
-        projections = self.project(features)
-        first, second = projections.chunk(2)
+        features, projections = self._embed(batch.views)
+        first, second = projections
         loss = self.contrast(first, second)
         # A gathered loss is that of the global batch already; epoch means are synchronised nevertheless, as Lightning
         # warns otherwise.
@@ -219,7 +250,7 @@ class SimCLR(LightningModule):
             )
             values = {f"{stage}/contrast_{name}": value for name, value in metrics._asdict().items()}
             self.log_dict(values, batch_size=pictures, sync_dist=True)
-        return {"loss": loss, "features": features.detach(), "projections": projections.detach()}
+        return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 
     def _is_logged_step(self) -> bool:
         if self._trainer is None:  # somebody else's training loop

@@ -1,0 +1,88 @@
+"""Large batches in little memory: micro-batches of which only the last one keeps its activations.
+
+The contrastive loss needs the projections of the whole batch at once, so gradients cannot be accumulated over smaller
+batches. Activations can be computed twice, though: a first pass keeps nothing but the projections, and backward
+recomputes the activations of one micro-batch after the other. The gradients are those of the whole batch wherever a
+picture is treated without regard to the others. BatchNorm is the exception: it normalises by the statistics of a
+micro-batch, as it would in a batch of that size.
+
+Source: Chen et al. 2016, activation checkpointing (arXiv 1604.06174); Gao et al. 2021, the same gradients by two calls
+of backward (GradCache, arXiv 2101.06983).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def check_micro_batch_size(size: int | None) -> None:
+    """Raise ValueError unless ``size`` is None or an int of at least 1."""
+    if size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1):
+        return
+    raise ValueError(
+        f"micro_batch_size must be a whole number of pictures, at least 1, got {size!r}: give the largest number that "
+        "fits into memory, such as 256 (--model.micro_batch_size 256), or None (null) for whole batches."
+    )
+
+
+def micro_batches(batch: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor, ...]:
+    """Split a batch into as few micro-batches as possible, whose sizes differ by one at most.
+
+    Equal sizes rather than full ones and a rest: BatchNorm's statistics of a small rest would be poor.
+
+    Args:
+        batch: any shape; it is not copied.
+        size: largest length of a micro-batch along ``dim``; None leaves the batch whole.
+        dim: dimension of the pictures.
+
+    Returns:
+        At least one micro-batch, in order.
+    """
+    number = 1 if size is None else max(1, math.ceil(batch.shape[dim] / size))
+    return batch.tensor_split(number, dim)
+
+
+def recomputed(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], batch: Tensor, module: nn.Module
+) -> tuple[Tensor, Tensor]:
+    """``function(batch)``, whose activations backward recomputes instead of keeping them; a plain call without grad.
+
+    The second pass draws the same random numbers (dropout), under the same autocast, and leaves the buffers of
+    ``module`` alone: running statistics and counters are updated once.
+
+    Args:
+        function: what to compute, with ``module`` or parts of it. Backward calls it once more.
+        batch: its argument, kept until then. Copies of it belong into ``function``.
+        module: owner of all buffers that ``function`` writes.
+    """
+    outputs: tuple[Tensor, Tensor] = checkpoint(
+        function,
+        batch,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), _copied_buffers(module)),
+    )
+    # Else autocast would share the weights that it cast, and sum the gradients of micro-batches in low precision.
+    torch.clear_autocast_cache()
+    return outputs
+
+
+@contextmanager
+def _copied_buffers(module: nn.Module) -> Iterator[None]:
+    """Let whatever runs inside write into copies of the buffers, which are dropped afterwards."""
+    # Not momentum = 0, which would need to know every kind of normalisation and make torch.compile start anew.
+    originals = [
+        (owner, name, buffer) for owner in module.modules() for name, buffer in owner.named_buffers(recurse=False)
+    ]
+    try:
+        for owner, name, buffer in originals:
+            setattr(owner, name, buffer.clone())
+        yield
+    finally:
+        for owner, name, buffer in originals:
+            setattr(owner, name, buffer)
