@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -16,10 +16,23 @@ import torch
 
 Array = np.ndarray[Any, Any]
 
-# Pixels are finite, so sums may be reordered. Python's lock is not held, so that threads can share a batch.
-compiled = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "nnan", "ninf"}
-)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function of NumPy arrays and numbers for the types of each call.
+
+    Pixels are taken to be finite, so sums may be reordered. Python's lock is not held: threads can share a batch.
+    """
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract", "reassoc", "nsz", "nnan", "ninf"},
+    }
+    try:
+        return cast("_Function", numba.njit(function, cache=True, **options))
+    except RuntimeError:  # no folder to keep the result in: compiled anew in every process
+        return cast("_Function", numba.njit(function, **options))
 
 
 def in_threads(work: Callable[[slice], None], number: int) -> None:
