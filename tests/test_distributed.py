@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, world_size
+from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, row_counts, world_size
 
 
 @pytest.fixture(params=["torch.distributed not started", "a group of one process"])
@@ -30,11 +30,12 @@ def test_one_process_is_the_first_of_one() -> None:
 @pytest.mark.usefixtures("alone")
 def test_gather_rows_gives_the_rows_themselves_without_gradient() -> None:
     rows = torch.randn(3, 2, requires_grad=True)
-    gathered, start = gather_rows(rows)
-    assert gathered.data_ptr() == rows.data_ptr()
-    assert torch.equal(gathered, rows)
-    assert not gathered.requires_grad
-    assert start == 0
+    assert row_counts(rows) == [3]
+    for gathered, start in (gather_rows(rows), gather_rows(rows, [3])):
+        assert gathered.data_ptr() == rows.data_ptr()
+        assert torch.equal(gathered, rows)
+        assert not gathered.requires_grad
+        assert start == 0
 
 
 @pytest.mark.usefixtures("alone")

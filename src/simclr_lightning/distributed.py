@@ -30,13 +30,28 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return total
 
 
-def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
+def row_counts(rows: Tensor) -> list[int]:
+    """Number of rows of every process, in the order of their ranks, for :func:`gather_rows`.
+
+    With several processes the host waits for the device and for the others.
+
+    Args:
+        rows: (n, ...), n may differ between processes.
+    """
+    if world_size() == 1:
+        return [len(rows)]
+    counts: list[int] = torch.cat(_all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+    return counts
+
+
+def gather_rows(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, int]:
     """Concatenate the rows of all processes, in the order of their ranks. Gradients do not flow through it.
 
     Processes may hold different numbers of rows (an uneven last batch), which costs nothing but padding.
 
     Args:
         rows: (n, D), n may differ between processes, D and dtype may not.
+        counts: ``row_counts(rows)`` where it is known already: it is not asked for again.
 
     Returns:
         The rows of all processes (M, D) and the position of this process's first row among them. On one process these
@@ -45,10 +60,10 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
     rows = rows.detach()
     if world_size() == 1:
         return rows, 0
-    sizes: list[int] = torch.cat(_all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
-    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(sizes) - len(rows))).contiguous()
-    blocks = [block[:size] for block, size in zip(_all_gather(padded), sizes, strict=True)]
-    return torch.cat(blocks), sum(sizes[: rank()])
+    counts = row_counts(rows) if counts is None else counts
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows))).contiguous()
+    blocks = [block[:count] for block, count in zip(_all_gather(padded), counts, strict=True)]
+    return torch.cat(blocks), sum(counts[: rank()])
 
 
 def _all_gather(tensor: Tensor) -> list[Tensor]:

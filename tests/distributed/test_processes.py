@@ -27,6 +27,8 @@ FUNCTION_CASES = (
     "raw dot products",
     "several tiles",
     "several tiles, cold",
+    "nothing kept",
+    "nothing kept, cold",
 )
 
 
@@ -104,9 +106,11 @@ def test_communication(results: Results, processes: int) -> None:
     for number, rank in enumerate(results[processes]):
         found = rank["communication"]
         assert (found["world_size"], found["rank"]) == (processes, number)
-        rows, start = found["integers"]
-        assert torch.equal(rows, everything)
-        assert start == sum(range(number))
+        assert found["counts"] == list(range(processes))
+        for rows, start in (found["integers"], found["counted"]):
+            assert torch.equal(rows, everything)
+            assert start == sum(range(number))
+        assert found["gathers"] == (1, 3)  # of the loss: the counts once, the views, and one number a view
         assert torch.equal(found["floats"][0], everything.double())
         assert found["floats"][0].dtype == torch.float64
         assert torch.equal(found["equal"][0], torch.arange(processes).repeat_interleave(2).view(-1, 1))

@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import start_processes
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, world_size
+from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, row_counts, world_size
 from simclr_lightning.losses import contrastive_metrics, nt_xent, tiles
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
@@ -43,7 +43,7 @@ def sizes(split: str, processes: int) -> list[int]:
 
 
 def function_cases() -> dict[str, dict[str, Any]]:
-    """Arguments of nt_xent, and how many rows and columns a tile has."""
+    """Arguments of nt_xent, how many rows and columns a tile has, and how many numbers are kept for backward."""
     return {
         "default": {},
         "summed gradients": {"gradient_reduction": "sum"},
@@ -52,17 +52,25 @@ def function_cases() -> dict[str, dict[str, Any]]:
         "raw dot products": {"normalize": False, "temperature": 0.5},
         "several tiles": {"tile": 3},
         "several tiles, cold": {"tile": 3, "temperature": 0.0125},
+        "nothing kept": {"tile": 3, "most_kept": 0},
+        "nothing kept, cold": {"tile": 3, "most_kept": 0, "temperature": 0.0125},
     }
 
 
 def loss_and_gradient(
-    pictures: Tensor, *, gather: bool, tile: int = 512, gradient_reduction: str = "mean", **arguments: Any
+    pictures: Tensor,
+    *,
+    gather: bool,
+    tile: int = 256,
+    most_kept: int = 2**22,
+    gradient_reduction: str = "mean",
+    **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
     """Loss of this process's pictures (2, n, 6), and the gradient of a linear head, reduced over the processes."""
     generator = torch.Generator().manual_seed(1)
     head = torch.randn(6, 5, dtype=torch.float64, generator=generator).to(pictures.dtype).requires_grad_()
     first, second = pictures @ head
-    with mock.patch.object(tiles, "_TILE", tile):
+    with mock.patch.object(tiles, "_TILE", tile), mock.patch.object(tiles, "_MOST_KEPT", most_kept):
         loss = nt_xent(first, second, gather=gather, gradient_reduction=gradient_reduction, **arguments)  # type: ignore[arg-type]
         (gradient,) = torch.autograd.grad(loss, head)
     gradient = all_reduce_sum(gradient)
@@ -103,11 +111,20 @@ def function_results() -> dict[Any, Any]:
 def communication_results() -> dict[str, Any]:
     """Results of the functions of distributed.py, on ``rank()`` rows (none on the first process)."""
     rows = 10 * rank() + torch.arange(2 * rank()).view(-1, 2)
+    counts = row_counts(rows)
     summand = torch.tensor([1.0, float(rank())])
+    with mock.patch.object(dist, "all_gather", wraps=dist.all_gather) as all_gather:
+        gather_rows(rows, counts)
+        gathers_of_rows = all_gather.call_count
+        loss_and_gradient(torch.ones(2, 1 + rank(), 6), gather=True)
+        gathers_of_loss = all_gather.call_count - gathers_of_rows
     return {
         "world_size": world_size(),
         "rank": rank(),
+        "counts": counts,
+        "gathers": (gathers_of_rows, gathers_of_loss),
         "integers": gather_rows(rows),
+        "counted": gather_rows(rows, counts),
         "floats": gather_rows(rows.double()),
         "equal": gather_rows(torch.full((2, 1), rank())),
         "strided": gather_rows(torch.arange(6).view(2, 3).T + 10 * rank()),

@@ -6,13 +6,13 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simclr_lightning.losses.tiles import TiledNTXent
 
 # exp() of float32 overflows at 88: below this the sum over all negatives is safe without a running maximum.
 _SAFE_EXPONENT = 80.0
+_NO_LENGTH = 1e-12  # as in F.normalize
 
 
 def nt_xent(
@@ -67,9 +67,13 @@ def nt_xent(
         rows = torch.cat([first, second])
         rows = rows if rows.dtype == torch.float64 else rows.float()
         if normalize:
-            rows = F.normalize(rows) * rows.any(1, keepdim=True)  # a zero row has no direction: its gradient is zero
+            lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            # A zero row has no direction: it stays zero, and so does its gradient.
+            views = rows * (temperature**-0.5 / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))
+        else:
+            views = rows * temperature**-0.5
         bounded = normalize and 1 / temperature + math.log(len(rows)) < _SAFE_EXPONENT
-        loss: Tensor = TiledNTXent.apply(rows * temperature**-0.5, gather, gradient_reduction == "mean", bounded)
+        loss: Tensor = TiledNTXent.apply(views, gather, gradient_reduction == "mean", bounded)
     return 2 * loss if official_scale else loss
 
 
@@ -146,8 +150,11 @@ def _check_projections(first: Tensor, second: Tensor) -> None:
 
 
 def _check_finite(first: Tensor, second: Tensor) -> None:
-    bad_rows = ~(first.detach().isfinite().all(1) & second.detach().isfinite().all(1))
-    if bad_rows.any():
+    first, second = first.detach(), second.detach()
+    if math.isfinite(first.sum() + second.sum()):  # one pass; a NaN or an infinity in a sum never vanishes
+        return
+    bad_rows = ~(first.isfinite().all(1) & second.isfinite().all(1))
+    if bad_rows.any():  # else the sum alone overflowed
         pictures = bad_rows.nonzero().flatten().tolist()
         raise ValueError(
             f"The projections of {len(pictures)} of {len(first)} pictures are NaN or infinite (first at row "

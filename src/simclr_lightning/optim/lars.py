@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
@@ -110,12 +110,7 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            # torch._foreach wants lists of one data type on one device
-            alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    alike[parameter.device, parameter.dtype].append(parameter)
-            for parameters in alike.values():
+            for parameters in _updated_together(group["params"]):
                 self._update(parameters, group)
         return loss
 
@@ -164,6 +159,19 @@ def _check_group(group: dict[str, Any]) -> None:
         )
     if group["nesterov"] and group["momentum"] == 0:
         raise ValueError("LARS: nesterov=True needs a momentum above 0.")
+
+
+def _updated_together(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
+    """Lists of the parameters with a gradient, each of one data type on one device, as torch._foreach wants them."""
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if parameter.device.type == "cpu":  # by itself: it stays in the cache from one operation to the next
+            yield [parameter]
+        else:
+            alike[parameter.device, parameter.dtype].append(parameter)
+    yield from alike.values()
 
 
 def _dense_gradient(weight: Tensor) -> Tensor:
