@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_RUN := $(shell date +%Y%m%d-%H%M%S)
+BENCHMARKS := loss loss_accuracy gather views loader optimizer micro_batch step
+BENCH_ARGS ?= --short
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench docs clean
+.PHONY: help setup demo test lint type bench bench-setup docs clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed-dev  ## Install the package with its development tools into .venv
 
@@ -26,8 +28,13 @@ lint: .venv/installed-dev  ## Check style and formatting
 type: .venv/installed-dev  ## Check types
 	$(BIN)/mypy
 
-bench: .venv/installed  ## Time the loss beside a plain implementation
-	$(BIN)/python benchmarks/loss.py
+bench: bench-setup  ## Compare speed and memory with other packages, in short (BENCH_ARGS= for the full form, hours)
+	@for script in $(BENCHMARKS); do \
+		echo "== benchmarks/$$script.py $(BENCH_ARGS)"; \
+		.venv-bench/bin/python benchmarks/$$script.py $(BENCH_ARGS) || exit 1; \
+	done
+
+bench-setup: .venv-bench/installed  ## Install the other packages with this one into .venv-bench
 
 docs: .venv/installed-docs  ## Build the site into site/
 	$(BIN)/mkdocs build --strict
@@ -50,3 +57,12 @@ clean:  ## Remove what was built; runs/ and data/ are kept
 .venv/installed-docs: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install --quiet --editable ".[docs]"
 	@touch $@ .venv/installed
+
+# solo-learn pins releases of 2021, which no longer install; its loss needs none of them. The pattern in .gitignore keeps
+# git and linters out.
+.venv-bench/installed: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	@echo '*' > .venv-bench/.gitignore
+	.venv-bench/bin/pip install --quiet --editable ".[fast]" --requirement benchmarks/requirements.txt
+	.venv-bench/bin/pip install --quiet --no-deps solo-learn==1.0.2
+	@touch $@

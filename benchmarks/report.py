@@ -1,0 +1,97 @@
+"""Tables of results as Markdown and JSON, with the machine and the versions that they hold for, and plots."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = [
+    *("simclr-lightning", "torch", "torchvision", "lightning", "numpy", "pillow", "numba"),
+    *("lightly", "lightning-bolts", "solo-learn", "kornia", "albumentations", "opencv-python-headless", "timm"),
+]
+
+
+def write(
+    out: Path, name: str, title: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]], data: Any
+) -> None:
+    """Write NAME.md and NAME.json, and print the former.
+
+    Args:
+        out: folder of the files; it is made if need be.
+        name: of the files.
+        title: of the table.
+        note: how the figures were measured.
+        header: columns of the table.
+        rows: cells of the table.
+        data: what the JSON file holds as "results".
+    """
+    date, machine, versions = datetime.now(UTC).date().isoformat(), _machine(), _versions()
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+    made_with = ", ".join(f"{package} {version}" for package, version in versions.items())
+    text = "\n".join([f"# {title}", "", note, "", *lines, "", f"{date}; {', '.join(machine.values())}; {made_with}.\n"])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text(text)
+    report = {"title": title, "note": note, "date": date, "machine": machine, "versions": versions, "results": data}
+    (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\n{text}", flush=True)
+
+
+def plot(path: Path, x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> None:
+    """Draw curves on logarithmic axes.
+
+    Args:
+        path: of the PNG.
+        x: label of the horizontal axes.
+        panels: by the label of the vertical axis, the points of every contestant.
+    """
+    from matplotlib.figure import Figure  # not pyplot, which wants a display
+
+    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    for axis, (label, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, points in curves.items():
+            if points:
+                axis.loglog(*zip(*points, strict=True), marker="o", label=name)
+        axis.set(xlabel=x, ylabel=label)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def unit(seconds: float) -> tuple[float, str]:
+    """Factor and name of the unit in which times of this size are read best."""
+    return (1e6, "µs") if seconds < 5e-4 else (1e3, "ms") if seconds < 5 else (1.0, "s")
+
+
+def spread(values: Sequence[float]) -> tuple[str, str]:
+    """Median, and smallest to largest, in three digits; empty without values."""
+    if not values:
+        return "", ""
+    return _digits(statistics.median(values)), f"{_digits(min(values))} to {_digits(max(values))}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _versions() -> dict[str, str]:
+    installed = {str(found.name).lower().replace("_", "-"): found.version for found in metadata.distributions()}
+    return {package: installed[package] for package in PACKAGES if package in installed}
+
+
+def _machine() -> dict[str, str]:
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": f"{os.cpu_count()} cores",
+        "system": f"{platform.system()}, Python {platform.python_version()}",
+    }
