@@ -1,14 +1,15 @@
-"""``simclr fit|validate|test|predict|evaluate``: LightningCLI with SimCLR and its data as defaults."""
+"""``simclr fit|validate|test|predict|evaluate|export``: LightningCLI with SimCLR and its data as defaults."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, auto_cli
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
@@ -17,6 +18,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import simclr_lightning
 from simclr_lightning.callbacks import LARSWarmup, RunSummary, ViewGrid, run_folder
 from simclr_lightning.evaluation import SimCLRTrainer
+from simclr_lightning.export import export_encoder
 from simclr_lightning.simclr import SimCLR
 
 
@@ -78,7 +80,10 @@ class SimCLRCLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"version": simclr_lightning.__version__},
+            parser_kwargs={
+                "version": simclr_lightning.__version__,
+                "epilog": "`simclr export` hands an encoder on to other programs: see `simclr export --help`.",
+            },
             args=args,
         )
 
@@ -173,6 +178,10 @@ def main(args: list[str] | None = None) -> None:
     """
     # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+    words = sys.argv[1:] if args is None else args
+    if words[:1] == ["export"]:  # needs a checkpoint alone: neither data nor a Trainer, which LightningCLI would build
+        auto_cli(export_encoder, args=words[1:], as_positional=False, prog="simclr export")
+        return
     SimCLRCLI(args=args)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -9,10 +10,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from simclr_lightning.checkpoints import load_model
 from simclr_lightning.distributed import world_size
 from simclr_lightning.losses import contrastive_metrics, nt_xent
 from simclr_lightning.losses.nt_xent import check_temperature
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder
+from simclr_lightning.models.foreign import load_foreign_weights
 from simclr_lightning.models.micro_batches import check_micro_batch_size, micro_batches, recomputed
 from simclr_lightning.optim import LARS, parameter_groups
 from simclr_lightning.views import ViewBatch
@@ -119,6 +122,54 @@ class SimCLR(LightningModule):
             out_features=self.hparams["projection_dim"],
             layers=self.hparams["projection_layers"],
         )
+
+    @classmethod
+    def load_encoder(
+        cls,
+        path: str | Path,
+        encoder: str | None = None,
+        *,
+        width: float = 1.0,
+        stem: Stem = "auto",
+        image_size: int | None = None,
+        in_channels: int = 3,
+    ) -> nn.Module:
+        """Load the encoder alone, in evaluation mode on the CPU, for whoever wants features.
+
+        A checkpoint of this class tells its architecture. Checkpoints of lightly, lightning-bolts and solo-learn and
+        state dicts of torchvision and timm do not: name what they hold by ``encoder`` and the arguments after it, which
+        mean what they mean in ``SimCLR``. Their projection heads and classifiers are dropped. Either all weights of the
+        encoder are loaded, or none.
+
+        Example:
+            >>> encoder = SimCLR.load_encoder("last.ckpt")
+            >>> encoder = SimCLR.load_encoder("peer.ckpt", "resnet18", stem="cifar")
+
+        Args:
+            path: the checkpoint, which is read without running code in it, or a ``.safetensors`` file.
+            encoder: architecture of a checkpoint that does not tell it.
+            width: of that architecture.
+            stem: of that architecture; ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
+            image_size: of that architecture.
+            in_channels: of that architecture.
+
+        Returns:
+            The encoder, from pictures (N, ``in_channels``, H, W) to features (N, ``feature_dim``).
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            pickle.UnpicklingError: if the file holds more than tensors and plain values.
+            ValueError: if the architecture is not told, or a tensor is missing, unknown or of another shape.
+        """
+        if encoder is not None:
+            network = build_encoder(encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels)
+            load_foreign_weights(network, path)
+            return network.eval()
+        if (width, stem, image_size, in_channels) != (1.0, "auto", None, 3):
+            raise ValueError(
+                "width, stem, image_size and in_channels describe an encoder: name it (encoder='resnet50')."
+            )
+        return load_model(cls, path).encoder.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Features h = f(x), which everything after pre-training uses.

@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.checkpoints import run_of
 from simclr_lightning.evaluation.checkpoint import fitting_weights
 from simclr_lightning.evaluation.extract import RawPixels, clean_features
 from simclr_lightning.evaluation.features import Features
@@ -123,11 +124,8 @@ class SimCLRTrainer(Trainer):
     def _output_folder(self, ckpt_path: str | Path | None, output: str | Path | None) -> Path:
         if output is not None:
             return Path(output)
-        if ckpt_path is not None:
-            checkpoints = Path(ckpt_path).parent
-            if checkpoints.resolve().name == "checkpoints":
-                return (checkpoints if checkpoints.name else checkpoints.resolve()).parent
-        return run_folder(self)
+        run = None if ckpt_path is None else run_of(ckpt_path)
+        return run_folder(self) if run is None else run
 
 
 def _prepare(datamodule: LightningDataModule, notes: list[str]) -> str:

@@ -1,0 +1,140 @@
+"""``simclr export``: a checkpoint in, a checked file and its model card out."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simclr_lightning.checkpoints import load_model, read_checkpoint, run_of
+from simclr_lightning.export.card import model_card
+from simclr_lightning.export.formats import FORMATS, Format
+from simclr_lightning.simclr import SimCLR
+
+
+def export_encoder(
+    ckpt_path: str | Path,
+    format: Format,  # noqa: A002  # the name of the option
+    output: str | Path | None = None,
+    image_size: int | None = None,
+    model: type[SimCLR] = SimCLR,
+) -> Path:
+    """Write the encoder of a checkpoint as a file for other programs, with a model card beside it.
+
+    The file is loaded again, as its model card says, and must give the features of the checkpoint's encoder on random
+    pictures; otherwise no file is left. No file is overwritten.
+
+    Args:
+        ckpt_path: checkpoint of a pre-trained model.
+        format: torchvision or timm (state dict with that library's names, in safetensors), torchscript, torch_export
+            (a .pt2 file) or onnx. The batch size stays free.
+        output: the file; its model card gets the same name and .md. By default a file named after the format, in the
+            folder of the run that the checkpoint is from.
+        image_size: side in pixels of the pictures that the encoder will be given; by default that of the clean pictures
+            during pre-training. The formats torchscript, torch_export and onnx may work for this size alone.
+        model: class of the model, where it is not SimCLR, as an import path: my_project.MySimCLR.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileExistsError: if the file or its model card is there already.
+        FileNotFoundError: if there is no such checkpoint.
+        ImportError: if the format needs packages that are missing.
+        ValueError: if the checkpoint does not fit the model, the format cannot hold this encoder, the size of the
+            pictures is not known, or the file does not give the encoder's features.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"Unknown format {format!r}. There are {', '.join(FORMATS)}.")
+    exporter = FORMATS[format]
+    _require(format, exporter.packages)
+    path, card = _files(ckpt_path, output, exporter.file)
+
+    trained = load_model(model, ckpt_path)
+    checkpoint = read_checkpoint(ckpt_path)
+    encoder = trained.encoder.eval().to(memory_format=torch.contiguous_format)
+    side = image_size or _image_size(checkpoint)
+    images = torch.rand(2, trained.hparams["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = encoder(images)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        unchecked = Path(folder, path.name)
+        loading = exporter.loading(trained, str(unchecked))
+        exporter.write(encoder, images, unchecked)
+        difference = _difference(encoder, loading, images, format)
+        if not difference <= exporter.tolerance:  # nor NaN
+            raise ValueError(
+                f"The exported features differ from those of {ckpt_path} by {difference:.1e} of the largest one, more "
+                f"than the {exporter.tolerance:.0e} that rounding explains: no file is left. Try another format."
+            )
+        text = model_card(
+            path.name,
+            exporter,
+            exporter.loading(trained, path.name),
+            checkpoint=checkpoint,
+            model=trained,
+            input_shape=tuple(images.shape[1:]),
+            feature_dim=features.shape[1],
+            difference=difference,
+        )
+        card.write_text(text, encoding="utf-8")
+        unchecked.rename(path)
+    print(f"Encoder: {path} (features within {difference:.0e} of the checkpoint's)\nModel card: {card}")
+    return path
+
+
+def _require(name: str, packages: tuple[str, ...]) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ImportError(f"The format {name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def _files(ckpt_path: str | Path, output: str | Path | None, default: str) -> tuple[Path, Path]:
+    """The file to write, and its model card, neither of which exists."""
+    path = (run_of(ckpt_path) or Path(ckpt_path).parent) / default if output is None else Path(output)
+    if path.suffix != Path(default).suffix:
+        raise ValueError(f"The output is named {path.name}, but the suffix of this format is {Path(default).suffix}.")
+    card = path.with_name(f"{path.name}.md")
+    for file in (path, card):
+        if file.exists():
+            raise FileExistsError(f"{file} exists and is not overwritten: name another file (--output), or move it.")
+    return path, card
+
+
+def _image_size(checkpoint: dict[str, Any]) -> int:
+    """Side of the clean pictures; of the views, where the data were not ours."""
+    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
+    clean = views.get("eval_size") if isinstance(views, dict) else None
+    side = clean or checkpoint["hyper_parameters"]["image_size"]
+    if side is None:
+        raise ValueError("The checkpoint does not tell the size of its pictures: name it, as --image_size 224.")
+    return int(side)
+
+
+def _difference(encoder: nn.Module, loading: str, images: Tensor, name: str) -> float:
+    """Largest difference of the features of other pictures, relative to the largest feature."""
+    images = torch.cat([images.flip(-1), images[:1]])  # another batch size than the example's
+    namespace: dict[str, Any] = {}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+        expected = encoder(images)
+        try:
+            exec(loading, namespace)  # what the model card tells its reader to do
+            found = namespace["encoder"](images)
+        except Exception as error:
+            raise ValueError(
+                f"The {name} file could not be used as its model card says, and is not kept: {error}\n"
+                "The formats torch_export and onnx need no architecture of another package."
+            ) from error
+    if found.shape != expected.shape:
+        raise ValueError(
+            f"The exported encoder gives features {tuple(found.shape)} instead of {tuple(expected.shape)}."
+        )
+    return float((found - expected).abs().max() / expected.abs().max())

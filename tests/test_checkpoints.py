@@ -1,0 +1,121 @@
+"""Our own checkpoints become models and encoders again, completely or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from torch import Tensor, nn
+
+from simclr_lightning import SimCLR
+from simclr_lightning.checkpoints import run_of
+
+IMAGES = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Pooled(nn.Module):
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim, self.in_channels = feature_dim, 2
+        self.layer = nn.Linear(8, feature_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled: Tensor = self.layer(nn.functional.adaptive_avg_pool2d(images, 2).flatten(1))
+        return pooled
+
+
+class Theirs(SimCLR):
+    def __init__(self, *args: Any, breadth: int = 3, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+    def build_encoder(self) -> nn.Module:
+        return Pooled(self.hparams["breadth"])
+
+
+class Fixed(SimCLR):
+    def __init__(self, temperature: float = 0.5) -> None:
+        super().__init__(encoder="resnet10", width=0.125, stem="cifar", in_channels=2, temperature=temperature)
+
+
+def ours() -> SimCLR:
+    return SimCLR(encoder="resnet10", width=0.125, image_size=16, in_channels=2, zero_init_residual=False)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the checkpoint of a model, which a function may change first."""
+
+    def save(model: SimCLR, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Path:
+        path = tmp_path / "last.ckpt"
+        trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
+        trainer.strategy.connect(model)
+        trainer.save_checkpoint(path)
+        checkpoint = torch.load(path, weights_only=True)
+        change(checkpoint)
+        torch.save(checkpoint, path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("model", [ours(), Theirs(breadth=5), Fixed()], ids=["ours", "subclass", "fixed"])
+def test_encoder_of_a_checkpoint_gives_the_same_features(model: SimCLR, saved: Callable[..., Path]) -> None:
+    for _ in range(2):
+        model.train()(IMAGES)  # statistics of BatchNorm
+    encoder: Any = type(model).load_encoder(saved(model))
+    assert not encoder.training
+    assert encoder.in_channels == 2
+    with torch.no_grad():
+        assert encoder(IMAGES).shape == (3, encoder.feature_dim)
+        assert torch.equal(encoder(IMAGES), model.eval()(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("encoder.bn1.running_var"), r'(?s)Missing key.*"encoder\.bn1\.running_var"'),
+        (lambda state: state.update({"encoder.gate.weight": torch.ones(1)}), r'Unexpected key.*"encoder\.gate\.weigh'),
+        (
+            lambda state: state.update({"encoder.conv1.weight": torch.ones(1)}),
+            r"size mismatch for encoder\.conv1\.weig",
+        ),
+    ],
+)
+def test_one_wrong_tensor_is_named(
+    change: Callable[[dict[str, Tensor]], object], message: str, saved: Callable[..., Path]
+) -> None:
+    path = saved(ours(), lambda checkpoint: change(checkpoint["state_dict"]))
+    with pytest.raises(ValueError, match=message):
+        SimCLR.load_encoder(path)
+
+
+def test_another_class_is_refused_where_the_checkpoint_tells(saved: Callable[..., Path]) -> None:
+    path = saved(ours(), lambda content: content["hyper_parameters"].update(_class_path="my_project.MySimCLR"))
+    with pytest.raises(ValueError, match=r"checkpoint of my_project\.MySimCLR, not of SimCLR: .*--model my_project"):
+        SimCLR.load_encoder(path)
+
+
+def test_architecture_that_nobody_tells_is_asked_for(saved: Callable[..., Path]) -> None:
+    path = saved(ours(), lambda content: content.pop("hyper_parameters"))
+    with pytest.raises(ValueError, match=r"does not tell its architecture.*encoder='resnet50'"):
+        SimCLR.load_encoder(path)
+    encoder = SimCLR.load_encoder(path, "resnet10", width=0.125, image_size=16, in_channels=2)
+    content = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(tensor, content[f"encoder.{name}"]) for name, tensor in encoder.state_dict().items())
+
+
+def test_architecture_without_a_name_is_not_ignored(saved: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="describe an encoder: name it"):
+        SimCLR.load_encoder(saved(ours()), stem="cifar")
+
+
+def test_run_is_the_folder_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert run_of("runs/a/checkpoints/last.ckpt") == Path("runs/a")
+    assert run_of("runs/a/last.ckpt") is None
+    monkeypatch.chdir(tmp_path / "run" / "checkpoints")
+    assert run_of("last.ckpt") == tmp_path / "run"
