@@ -1,9 +1,10 @@
-"""``simclr fit|validate|test|predict|evaluate|export``: LightningCLI with SimCLR and its data as defaults."""
+"""The command ``simclr``: LightningCLI with SimCLR and its data as defaults, and commands that need neither."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,11 @@ from simclr_lightning.callbacks import LARSWarmup, RunSummary, ViewGrid, run_fol
 from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.simclr import SimCLR
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "export": export_encoder,
+}
+"""Commands that work on a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -82,7 +88,7 @@ class SimCLRCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={
                 "version": simclr_lightning.__version__,
-                "epilog": "`simclr export` hands an encoder on to other programs: see `simclr export --help`.",
+                "epilog": "More commands: " + ", ".join(f"`simclr {name} --help`" for name in COMMANDS),
             },
             args=args,
         )
@@ -179,8 +185,8 @@ def main(args: list[str] | None = None) -> None:
     # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
     words = sys.argv[1:] if args is None else args
-    if words[:1] == ["export"]:  # needs a checkpoint alone: neither data nor a Trainer, which LightningCLI would build
-        auto_cli(export_encoder, args=words[1:], as_positional=False, prog="simclr export")
+    if words and words[0] in COMMANDS:
+        auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
         return
     SimCLRCLI(args=args)
 

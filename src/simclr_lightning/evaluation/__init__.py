@@ -2,7 +2,7 @@
 
 from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.knn import knn_accuracy, knn_predict
-from simclr_lightning.evaluation.linear import linear_accuracy
+from simclr_lightning.evaluation.logistic import linear_accuracy
 from simclr_lightning.evaluation.report import Evaluation
 from simclr_lightning.evaluation.trainer import SimCLRTrainer
 

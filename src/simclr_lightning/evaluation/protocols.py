@@ -8,7 +8,7 @@ from typing import NamedTuple
 from simclr_lightning.data.subsets import balanced_subset
 from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.knn import knn_accuracy
-from simclr_lightning.evaluation.linear import linear_accuracy
+from simclr_lightning.evaluation.logistic import linear_accuracy
 
 PROTOCOLS = {
     "linear": "logistic regression on the features of all labelled training pictures",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.evaluation import Features, linear, linear_accuracy
+from simclr_lightning.evaluation import Features, linear_accuracy, logistic
 
 
 def overlapping(seed: int, count: int, classes: int = 4, features: int = 6) -> Features:
@@ -53,7 +53,7 @@ def test_accuracy_is_that_of_the_minimum_of_the_objective(strength: float, monke
     scale = train.features.double().var(0, correction=0).mean().sqrt()
     logits = (test.features.double() - mean) / scale @ weights + biases
     expected = (logits.argmax(1) == test.targets).double().mean().item()
-    monkeypatch.setattr(linear, "FIXED_STRENGTH", strength)
+    monkeypatch.setattr(logistic, "FIXED_STRENGTH", strength)
     assert linear_accuracy(train, test) == pytest.approx(expected, abs=2e-3)  # four pictures of 2,000
     assert 0.4 < expected < 0.9
 
@@ -85,11 +85,11 @@ def test_features_are_left_as_they_were() -> None:
 
 
 def test_the_strength_is_chosen_where_there_are_labels_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = overlapping(1, linear.FEW_LABELS), overlapping(2, 1000)
-    monkeypatch.setattr(linear, "FIXED_STRENGTH", 1e9)  # this one leaves weights of zero
-    monkeypatch.setattr(linear, "STRENGTHS", (1e9, 1e-4))
+    train, test = overlapping(1, logistic.FEW_LABELS), overlapping(2, 1000)
+    monkeypatch.setattr(logistic, "FIXED_STRENGTH", 1e9)  # this one leaves weights of zero
+    monkeypatch.setattr(logistic, "STRENGTHS", (1e9, 1e-4))
     assert linear_accuracy(train, test) > 0.4
-    few = train.take(torch.arange(linear.FEW_LABELS - 1))
+    few = train.take(torch.arange(logistic.FEW_LABELS - 1))
     assert linear_accuracy(few, test) < 0.35
 
 
@@ -100,7 +100,7 @@ def test_a_weaker_strength_is_not_taken_where_it_overfits(monkeypatch: pytest.Mo
     features[:, 0] += 2 * targets
     train, test = Features(features[:1000], targets[:1000]), Features(features[1000:], targets[1000:])
     chosen = linear_accuracy(train, test)
-    monkeypatch.setattr(linear, "STRENGTHS", (1e-9,))
+    monkeypatch.setattr(logistic, "STRENGTHS", (1e-9,))
     assert chosen > linear_accuracy(train, test) + 0.05
 
 
@@ -114,7 +114,7 @@ def test_ill_conditioned_features_give_no_warning() -> None:
 
 
 def test_a_classifier_that_has_not_converged_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_MOST_ITERATIONS", 2)
+    monkeypatch.setattr(logistic, "_MOST_ITERATIONS", 2)
     with pytest.warns(UserWarning, match="stopped after 2 iterations of L-BFGS, before it converged"):
         linear_accuracy(overlapping(1, 50), overlapping(2, 50))
 
