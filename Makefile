@@ -28,11 +28,16 @@ lint: .venv/installed-dev  ## Check style and formatting
 type: .venv/installed-dev  ## Check types
 	$(BIN)/mypy
 
-bench: bench-setup  ## Compare speed and memory with other packages, in short (BENCH_ARGS= for the full form, hours)
+bench: bench-setup  ## Compare with other packages, in short (CIFAR10=FOLDER: accuracy, too; BENCH_ARGS=: the full form, hours)
 	@for script in $(BENCHMARKS); do \
 		echo "== benchmarks/$$script.py $(BENCH_ARGS)"; \
 		.venv-bench/bin/python benchmarks/$$script.py $(BENCH_ARGS) || exit 1; \
 	done
+ifdef CIFAR10
+	.venv-bench/bin/python benchmarks/time_to_accuracy.py $(BENCH_ARGS) --root $(CIFAR10)
+else
+	@echo "time_to_accuracy.py is left out: make bench CIFAR10=FOLDER, with train/<class>/*.jpg and test/<class>/*.jpg in it"
+endif
 
 bench-setup: .venv-bench/installed  ## Install the other packages with this one into .venv-bench
 

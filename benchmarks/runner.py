@@ -30,6 +30,8 @@ import report
 import torch
 
 OURS = "simclr_lightning"
+RESULTS = Path(__file__).parent / "results"
+"""What is committed: the full form, never the short one."""
 Case = int | str
 Figures = dict[str, float | None]
 """What one process measures: cpu and wall in seconds per item, memory in MiB (None where it is not known)."""
@@ -116,7 +118,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=1, help="threads of each process")
     made.add_argument("--only", nargs="+", metavar="NAME", help="contestants that take part")
     made.add_argument("--contests", nargs="+", metavar="NAME", help="tables that are made")
-    made.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the reports")
+    made.add_argument("--out", type=Path, help="folder of the reports (results beside this file; --short: runs/bench)")
     made.add_argument("--measure", nargs=3, metavar=("CONTEST", "NAME", "CASE"), help=argparse.SUPPRESS)
     return made
 
@@ -125,6 +127,7 @@ def parse(made: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the command line."""
     options = made.parse_args()
     options.rounds = options.rounds or (1 if options.short else 5)
+    options.out = options.out or (Path("runs/bench") if options.short else RESULTS)
     return options
 
 

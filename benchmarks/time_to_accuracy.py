@@ -32,6 +32,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from matplotlib.figure import Figure
 from recipes import CONTESTANTS, decoded, pictures, untrained_encoder
+from runner import RESULTS
 from torch import Tensor, nn
 
 from simclr_lightning import SimCLRDataModule
@@ -39,7 +40,6 @@ from simclr_lightning.evaluation import Features, knn_accuracy, linear_accuracy
 from simclr_lightning.optim.schedule import warmup_cosine
 from simclr_lightning.views import clean
 
-RESULTS = Path(__file__).parent / "results"
 RANDOM = "random"
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
@@ -178,11 +178,12 @@ def start(name: str, arguments: argparse.Namespace) -> None:
 
 
 def summarise(arguments: argparse.Namespace) -> None:
-    """Write time_to_accuracy.json, .md and .png to the results."""
+    """Write time_to_accuracy.json, .md and .png: to the committed results if the budget is that of the full form."""
+    folder = arguments.out if arguments.short else RESULTS
     files = [arguments.out / f"{name}.json" for name in [*CONTESTANTS, RANDOM]]
     records = [json.loads(file.read_text()) for file in files if file.exists()]
     report.write(
-        RESULTS,
+        folder,
         "time_to_accuracy",
         "Time to accuracy",
         f"CIFAR-10: the same encoder after {arguments.minutes:g} CPU-minutes of pre-training with one thread, seed "
@@ -204,7 +205,7 @@ def summarise(arguments: argparse.Namespace) -> None:
     axes.set(xlabel="CPU minutes of pre-training", ylabel="kNN accuracy, %", title="CIFAR-10, the same small encoder")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(RESULTS / "time_to_accuracy.png", dpi=120)
+    figure.savefig(folder / "time_to_accuracy.png", dpi=120)
 
 
 def row(record: dict[str, Any]) -> list[str]:
@@ -219,13 +220,15 @@ def row(record: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="folder with train/<class>/*.jpg and test/<class>/*.jpg")
-    parser.add_argument("--minutes", type=float, default=40, help="CPU-minutes of training for each contestant")
+    parser.add_argument("--short", action="store_true", help="as make bench runs it: a minute each, reports in --out")
+    parser.add_argument("--minutes", type=float, help="CPU-minutes of training for each (40; with --short 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the encoder's weights, the views and the order")
     parser.add_argument("--out", type=Path, default=Path("runs/time_to_accuracy"), help="folder for logs and encoders")
     parser.add_argument("--together", type=int, default=1 + len(CONTESTANTS), help="processes that run at once")
     parser.add_argument("--summarise", action="store_true", help="only write the results of what is in --out again")
     parser.add_argument("--contestant", choices=[*CONTESTANTS, RANDOM], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.minutes = arguments.minutes or (1 if arguments.short else 40)
     if arguments.contestant:
         contest(arguments.contestant, arguments)
         return
