@@ -148,6 +148,15 @@ def test_views_are_the_same_after_a_resume_and_for_any_split_and_order_of_the_ba
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("engine")
+def test_a_single_view_is_the_first_one() -> None:
+    pictures, views = batch(), BatchedViews(OPERATIONS["all of them"], seed=3)
+    single = views(pictures, epoch=2, views=1)
+    assert single.shape == (1, NUMBER, 3, 40, 40)
+    assert torch.equal(single, views(pictures, epoch=2)[:1])
+    assert BatchedViews(ViewRecipe("cifar10"))(batch(number=0), epoch=0, views=1).shape == (1, 0, 3, 32, 32)
+
+
 def test_working_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, pictures = ViewRecipe(size=24), batch()
     whole = BatchedViews(recipe)(pictures, epoch=0)

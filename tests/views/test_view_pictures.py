@@ -65,6 +65,12 @@ def test_a_picture_has_the_same_crops_in_any_company() -> None:
     assert torch.equal(together[:, 1:2], crop_views(sources[1:2], recipe, torch.tensor([9]), seed=0, epoch=0))
 
 
+def test_a_single_crop_is_the_first_one() -> None:
+    pictures = [picture(30, 40), picture(50, 20)]
+    both = crop_views(pictures, ViewRecipe(size=16), torch.arange(2), seed=1, epoch=2)
+    assert torch.equal(crop_views(pictures, ViewRecipe(size=16), torch.arange(2), seed=1, epoch=2, views=1), both[:1])
+
+
 def test_the_memory_order_of_a_picture_does_not_matter() -> None:
     source, recipe, index = picture(90, 120), ViewRecipe(size=24), torch.tensor([0])
     by_channel = crop_views([source.contiguous()], recipe, index, seed=0, epoch=0)

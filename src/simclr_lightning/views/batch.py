@@ -15,8 +15,9 @@ class ImageBatch(NamedTuple):
 
     Attributes:
         images: (N, C, H, W) uint8, whole evaluation-time pictures of equal size, or None.
-        crops: (2, N, C, h, w) uint8, both random crops of every picture, drawn and mirrored by the workers where the
-            pictures differ in size; None where the crops are still to be drawn on the device.
+        crops: (2, N, C, h, w) uint8, both random crops of every picture (or (1, N, C, h, w), where a classifier trains
+            on a single one), drawn and mirrored by the workers where the pictures differ in size; None where the crops
+            are still to be drawn on the device.
         targets: (N,) int64 class indices, -1 where unlabelled.
         indices: (N,) int64 positions in the data set: together with seed and epoch they determine the random views.
     """

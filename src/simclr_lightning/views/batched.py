@@ -32,16 +32,17 @@ class BatchedViews:
         self.recipe = recipe
         self.seed = seed
 
-    def __call__(self, batch: ImageBatch, *, epoch: int) -> Tensor:
-        """Draw both views of every picture.
+    def __call__(self, batch: ImageBatch, *, epoch: int, views: int = 2) -> Tensor:
+        """Draw both views of every picture, or the first one alone.
 
         Args:
             batch: ``crops`` where the loader has cropped already, otherwise ``images``; on any device. ``indices`` may
                 stay on the CPU, where they are needed: fetching them makes the host wait for the device.
             epoch: Epoch, so that the views differ from one to the next.
+            views: 2, or 1 for the first view alone, which is the same then.
 
         Returns:
-            (2, N, C, size, size) float32 on the device of the pictures; in [0, 1] unless the recipe normalises.
+            (``views``, N, C, size, size) float32 on the device of the pictures; in [0, 1] unless the recipe normalises.
 
         Raises:
             ValueError: If the batch has neither crops nor images, or the recipe does not fit their channels or size.
@@ -50,7 +51,7 @@ class BatchedViews:
         if pixels is None:
             raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
         size = torch.tensor(pixels.shape[-2:])
-        parameters = draw_parameters(self.recipe, batch.indices, size, seed=self.seed, epoch=epoch)
+        parameters = draw_parameters(self.recipe, batch.indices, size, seed=self.seed, epoch=epoch, views=views)
         return make_views(self.recipe, parameters, pixels)
 
 
@@ -60,12 +61,12 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
 
     Args:
         recipe: What the views are.
-        parameters: What is done to each of the 2 N views, on the CPU.
-        pixels: (N, C, H, W) pictures, or (2, N, C, size, size) crops that exist already, mirrored or not;
+        parameters: What is done to each of the V N views, on the CPU; V is 2, or 1 for first views alone.
+        pixels: (N, C, H, W) pictures, or (V, N, C, size, size) crops that exist already, mirrored or not;
             uint8, or float in [0, 1].
 
     Returns:
-        (2, N, C, size, size) float32 on the device of the pixels.
+        (V, N, C, size, size) float32 on the device of the pixels.
 
     Raises:
         ValueError: If the recipe does not fit the channels or the size of the pictures.
@@ -78,7 +79,7 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
         )
     with full_precision(pixels.device):
         crop, recolour = _engine(pixels.device)
-        views = fresh((2, pixels.shape[-4], channels, recipe.size, recipe.size), pixels.device)
+        views = fresh((*parameters.flip.shape, channels, recipe.size, recipe.size), pixels.device)
         flat, own = views.flatten(0, 1), ViewParameters(*(values.flatten(0, 1) for values in parameters))
         if pixels.ndim == 4:
             crop(flat, recipe, own, pixels)

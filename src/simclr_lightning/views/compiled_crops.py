@@ -20,9 +20,10 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
     """Fill views with their crops of pictures of equal size.
 
     Args:
-        views: (2 N, C, S, S) float32, contiguous, in the host's memory; all first views, then all second views.
+        views: (V N, C, S, S) float32, contiguous, in the host's memory; all first views, then all second views, if
+            there are any.
         recipe: What the views are.
-        parameters: What is done to each view, with the leading dimension (2 N,).
+        parameters: What is done to each view, with the leading dimension (V N,).
         pictures: (N, C, H, W) uint8, or float in [0, 1].
     """
     pictures = pictures.contiguous() if pictures.dtype == torch.uint8 else pictures.float().contiguous()

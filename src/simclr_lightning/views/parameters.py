@@ -13,7 +13,7 @@ from simclr_lightning.views.recipe import ViewRecipe
 
 
 class ViewParameters(NamedTuple):
-    """What is done to each view; leading dimensions (2, N), CPU tensors.
+    """What is done to each view; leading dimensions (2, N), or (1, N) of first views alone, CPU tensors.
 
     Attributes:
         boxes: (2, N, 4) int64, the crop's top, left, height and width in pixels of the picture.
@@ -47,8 +47,10 @@ class ViewParameters(NamedTuple):
     noise_key: Tensor
 
 
-def draw_parameters(recipe: ViewRecipe, indices: Tensor, sizes: Tensor, *, seed: int, epoch: int) -> ViewParameters:
-    """Draw the parameters of both views of every picture.
+def draw_parameters(
+    recipe: ViewRecipe, indices: Tensor, sizes: Tensor, *, seed: int, epoch: int, views: int = 2
+) -> ViewParameters:
+    """Draw the parameters of both views of every picture, or of the first one alone.
 
     They depend on (seed, epoch, index, view) alone. The laws are those of torchvision's ``RandomResizedCrop`` and
     ``ColorJitter``, which are also those of the official PyTorch-like pseudo-code (Chen et al. 2020, appendix A).
@@ -59,11 +61,12 @@ def draw_parameters(recipe: ViewRecipe, indices: Tensor, sizes: Tensor, *, seed:
         sizes: (N, 2) int64 heights and widths of the pictures, or (2,) where they are all the same.
         seed: Seed of the run.
         epoch: Epoch.
+        views: 2, or 1 for the first view alone, which is the same then.
 
     Returns:
-        The parameters of 2 N views.
+        The parameters of ``views`` x N views.
     """
-    numbers = uniforms(seed, epoch, indices, CROP_STREAMS + 15)
+    numbers = uniforms(seed, epoch, indices, CROP_STREAMS + 15)[:views]
     boxes = crop_boxes(recipe, numbers[..., :CROP_STREAMS], sizes)
     flip, angle, jitter, brightness, contrast, saturation, hue, grey, blur, sigma, key, *order = numbers[
         ..., CROP_STREAMS:

@@ -14,7 +14,9 @@ from simclr_lightning.views.recipe import ViewRecipe
 _CENTRE = 0.875  # share of the shorter side that evaluation keeps, as the official code
 
 
-def crop_views(pictures: Sequence[Tensor], recipe: ViewRecipe, indices: Tensor, *, seed: int, epoch: int) -> Tensor:
+def crop_views(
+    pictures: Sequence[Tensor], recipe: ViewRecipe, indices: Tensor, *, seed: int, epoch: int, views: int = 2
+) -> Tensor:
     """Both random crops of every picture, mirrored or not; ``BatchedViews`` does the rest on the device.
 
     Args:
@@ -23,15 +25,16 @@ def crop_views(pictures: Sequence[Tensor], recipe: ViewRecipe, indices: Tensor, 
         indices: (N,) int64 positions in the data set.
         seed: Seed of the run.
         epoch: Epoch.
+        views: 2, or 1 for the first view alone.
 
     Returns:
-        (2, N, C, size, size) uint8: boxes and mirrors are those of ``draw_parameters``. The channels of a pixel are
-        neighbours in memory.
+        (``views``, N, C, size, size) uint8: boxes and mirrors are those of ``draw_parameters``. The channels of a pixel
+        are neighbours in memory.
     """
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    parameters = draw_parameters(recipe, indices, sizes, seed=seed, epoch=epoch)
+    parameters = draw_parameters(recipe, indices, sizes, seed=seed, epoch=epoch, views=views)
     channels = len(pictures[0])
-    crops = torch.empty(2, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
+    crops = torch.empty(views, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
     crops = crops.permute(0, 1, 4, 2, 3)
     for targets, boxes, flips in zip(crops, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
         for target, picture, box, flip in zip(targets, pictures, boxes, flips, strict=True):

@@ -22,13 +22,14 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
     """Fill views with their crops.
 
     Args:
-        views: (2 N, C, S, S) float32; all first views, then all second views.
+        views: (V N, C, S, S) float32; all first views, then all second views, if there are any.
         recipe: What the views are.
-        parameters: What is done to each view, with the leading dimension (2 N,), on the CPU.
+        parameters: What is done to each view, with the leading dimension (V N,), on the CPU.
         pictures: (N, C, H, W) uint8, or float in [0, 1].
     """
+    each = len(views) // max(1, len(pictures))
     targets, boxes, flip = (
-        torch.unflatten(values, 0, (2, len(pictures)))
+        torch.unflatten(values, 0, (each, len(pictures)))
         for values in (views, _sent(parameters.boxes, views), _sent(parameters.flip, views))
     )
     together = at_a_time(targets)
