@@ -3,7 +3,8 @@
 from importlib.metadata import version
 
 from simclr_lightning.callbacks import LARSWarmup, OnlineLinearProbe, ViewGrid
-from simclr_lightning.data import SimCLRDataModule
+from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
+from simclr_lightning.evaluation import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.optim import LARS
 from simclr_lightning.simclr import SimCLR
@@ -13,11 +14,15 @@ __version__ = version("simclr-lightning")
 
 __all__ = [
     "LARS",
+    "FineTune",
     "LARSWarmup",
+    "LabelledDataModule",
+    "LinearEvaluation",
     "NTXentLoss",
     "OnlineLinearProbe",
     "SimCLR",
     "SimCLRDataModule",
+    "Supervised",
     "ViewBatch",
     "ViewGrid",
     "ViewRecipe",

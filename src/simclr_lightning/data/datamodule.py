@@ -12,9 +12,11 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from simclr_lightning import distributed
-from simclr_lightning.data.datasets import find
+from simclr_lightning.data.datasets import PictureSets, find
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import PictureLoader, make_loader, warn_of_workers
 from simclr_lightning.data.loading import BatchDataset, CleanBatch, EvaluationBatch, TrainingBatch
 from simclr_lightning.data.sampler import GlobalBatchSampler
@@ -175,7 +177,7 @@ class SimCLRDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Find, load, split and label the pictures; a second call does nothing."""
         if self._splits is None:
-            self._splits = self._arrange(self._source.load(self._root, False))
+            self._splits = self._assign(self._source.load(self._root, False))
         warn_of_workers(self.num_workers or 0, self._devices())
 
     def train_dataloader(self) -> PictureLoader:
@@ -264,8 +266,18 @@ class SimCLRDataModule(LightningDataModule):
             views = images.new_empty(2, 0, *images.shape[1:])
         else:
             views = self._views(batch, epoch=VALIDATION_EPOCH if isinstance(batch, EvaluationBatch) else self._epoch())
+        return self._finished(batch, views, images)
+
+    def _assign(self, sets: PictureSets) -> Splits:
+        """Which pictures are for what."""
+        return self._arrange(sets)
+
+    def _finished(self, batch: ImageBatch, views: Tensor, images: Tensor | None) -> ViewBatch:
+        """What a step is given, in the Trainer's precision."""
         ready = ViewBatch(views, batch.targets, batch.indices.to(views.device, non_blocking=True), images)
-        return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
+        if self.trainer is None:
+            return ready
+        return cast("ViewBatch", self.trainer.precision_plugin.convert_input(ready))
 
     def _part(self, split: Literal["train", "val", "test"]) -> Split:
         part = {
@@ -283,25 +295,31 @@ class SimCLRDataModule(LightningDataModule):
     def _loader(
         self, split: Split, kind: type[ImageBatch], *, training: bool = False, shuffle: bool = False
     ) -> PictureLoader:
+        data = BatchDataset(*split, kind, self.recipe, seed=self.seed, on_bad_picture=self.on_bad_picture)
+        epoch = VALIDATION_EPOCH if kind is EvaluationBatch else 0
+        return self._loader_of(data, self.batch_size, training=training, shuffle=training or shuffle, epoch=epoch)
+
+    def _loader_of(
+        self, data: BatchDataset | FeatureDataset, batch_size: int, *, training: bool, shuffle: bool, epoch: int = 0
+    ) -> PictureLoader:
         processes, rank = distributed.world_size(), distributed.rank()
         if self.trainer is not None:
             processes, rank = self.trainer.world_size, self.trainer.global_rank
-        if self.batch_size % processes:
-            lower = max(1, self.batch_size // processes) * processes
+        if batch_size % processes:
+            lower = max(1, batch_size // processes) * processes
             raise ValueError(
-                f"batch_size is {self.batch_size}, the pictures of one step over all processes, and cannot be shared "
+                f"batch_size is {batch_size}, the pictures of one step over all processes, and cannot be shared "
                 f"equally by {processes} of them: choose {lower} or {lower + processes} (--data.batch_size)."
             )
-        data = BatchDataset(*split, kind, self.recipe, seed=self.seed, on_bad_picture=self.on_bad_picture)
         sampler = GlobalBatchSampler(
             data,
-            self.batch_size,
+            batch_size,
             num_replicas=processes,
             rank=rank,
-            shuffle=training or shuffle,
+            shuffle=shuffle,
             drop_last=training,
             seed=self.seed,
-            epoch=VALIDATION_EPOCH if kind is EvaluationBatch else 0,
+            epoch=epoch,
         )
         pin_memory = self.pin_memory
         if pin_memory is None:

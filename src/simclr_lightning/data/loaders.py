@@ -11,8 +11,8 @@ from lightning.fabric.utilities.data import suggested_max_num_workers
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loading import BatchDataset
-from simclr_lightning.data.pictures import InMemoryPictures
 from simclr_lightning.data.sampler import GlobalBatchSampler
 from simclr_lightning.views import ImageBatch
 
@@ -60,7 +60,7 @@ class ResumableLoader(PictureLoader):
 
 
 def make_loader(
-    data: BatchDataset,
+    data: BatchDataset | FeatureDataset,
     sampler: GlobalBatchSampler,
     *,
     resumable: bool,
@@ -84,12 +84,11 @@ def make_loader(
         persistent_workers: whether workers live from epoch to epoch, None: yes, if there are any.
     """
     if num_workers is None:
-        in_memory = isinstance(data.pictures, InMemoryPictures)
-        num_workers = 0 if in_memory else min(suggested_max_num_workers(devices), _MOST_WORKERS)
-        if in_memory:  # Lightning advises workers, which would only copy what is in memory already
+        num_workers = 0 if data.in_memory else min(suggested_max_num_workers(devices), _MOST_WORKERS)
+        if data.in_memory:  # Lightning advises workers, which would only copy what is in memory already
             warnings.filterwarnings("ignore", _LIGHTNING_WORKER_WARNING)
     return (ResumableLoader if resumable else PictureLoader)(
-        data,
+        cast("BatchDataset", data),
         batch_size=sampler.batch_size // sampler.num_replicas,
         sampler=sampler,
         num_workers=num_workers,

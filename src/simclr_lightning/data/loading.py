@@ -20,6 +20,10 @@ class TrainingBatch(ImageBatch):
     """Two random views of every picture are wanted."""
 
 
+class LabelledBatch(ImageBatch):
+    """One random view of every picture is wanted, for a classifier."""
+
+
 class EvaluationBatch(ImageBatch):
     """The clean picture and two random views are wanted, the same views each time."""
 
@@ -37,7 +41,8 @@ class BatchDataset(Dataset[ImageBatch]):
     Args:
         pictures: where the pictures come from.
         positions: (n,) int64, which of the pictures are served.
-        kind: what is wanted of every picture: ``TrainingBatch``, ``EvaluationBatch`` or ``CleanBatch``.
+        kind: what is wanted of every picture: ``TrainingBatch``, ``LabelledBatch``, ``EvaluationBatch`` or
+            ``CleanBatch``.
         recipe: of the views.
         seed: of the views.
         on_bad_picture: raise an error that names a picture which cannot be read, or skip it: warn once with its name
@@ -60,6 +65,11 @@ class BatchDataset(Dataset[ImageBatch]):
         self.recipe = recipe
         self.seed = seed
         self.on_bad_picture = on_bad_picture
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing has to be read from files."""
+        return isinstance(self.pictures, InMemoryPictures)
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -88,10 +98,11 @@ class BatchDataset(Dataset[ImageBatch]):
         if self.pictures.equal_size:
             return torch.stack(pictures), None
         images = crops = None
-        if self.kind is not TrainingBatch:
+        if self.kind in (EvaluationBatch, CleanBatch):
             images = torch.stack([centre_view(picture, self.recipe) for picture in pictures])
         if self.kind is not CleanBatch:
-            crops = crop_views(pictures, self.recipe, positions, seed=self.seed, epoch=epoch)
+            views = 1 if self.kind is LabelledBatch else 2
+            crops = crop_views(pictures, self.recipe, positions, seed=self.seed, epoch=epoch, views=views)
         return images, crops
 
     def _read(self, place: int) -> tuple[int, Tensor]:

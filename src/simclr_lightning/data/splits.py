@@ -97,7 +97,7 @@ def arrange(
     if label_fraction < 1 or labels:
         parts["labelled"] = _usable(parts["labelled"], label_fraction, seed)
         if label_fraction < 1 and probe is None:
-            parts["train"] = _hide_other_labels(parts["train"], parts["labelled"].positions)
+            parts["train"] = hide_other_labels(parts["train"], parts["labelled"].positions)
     largest = max(int(part.pictures.targets.max()) for part in parts.values())
     return Splits(
         parts["train"],
@@ -141,7 +141,7 @@ def _usable(part: Split, fraction: float, seed: int) -> Split:
     return Split(part.pictures, part.positions[chosen])
 
 
-def _hide_other_labels(train: Split, allowed: Tensor) -> Split:
+def hide_other_labels(train: Split, allowed: Tensor) -> Split:
     """Training batches must not show the labels that ``label_fraction`` rules out; validation keeps its own."""
     targets = torch.full_like(train.pictures.targets, -1)
     targets[allowed] = train.pictures.targets[allowed]

@@ -1,9 +1,24 @@
 """How good the features of a frozen encoder are: protocols, and ``simclr evaluate``, which runs them."""
 
+from simclr_lightning.evaluation.classifier import Classifier
 from simclr_lightning.evaluation.features import Features
+from simclr_lightning.evaluation.finetune import FineTune
 from simclr_lightning.evaluation.knn import knn_accuracy, knn_predict
+from simclr_lightning.evaluation.linear import LinearEvaluation
 from simclr_lightning.evaluation.logistic import linear_accuracy
 from simclr_lightning.evaluation.report import Evaluation
+from simclr_lightning.evaluation.supervised import Supervised
 from simclr_lightning.evaluation.trainer import SimCLRTrainer
 
-__all__ = ["Evaluation", "Features", "SimCLRTrainer", "knn_accuracy", "knn_predict", "linear_accuracy"]
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Features",
+    "FineTune",
+    "LinearEvaluation",
+    "SimCLRTrainer",
+    "Supervised",
+    "knn_accuracy",
+    "knn_predict",
+    "linear_accuracy",
+]

@@ -1,0 +1,240 @@
+"""``LabelledDataModule``: labelled pictures, one augmented picture each, for classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+
+from simclr_lightning import distributed
+from simclr_lightning.data.datamodule import SimCLRDataModule
+from simclr_lightning.data.datasets import PictureSets
+from simclr_lightning.data.feature_batches import FeatureBatch, FeatureDataset
+from simclr_lightning.data.label_list import listed_positions
+from simclr_lightning.data.loaders import PictureLoader
+from simclr_lightning.data.loading import BatchDataset, CleanBatch, LabelledBatch
+from simclr_lightning.data.sampler import GlobalBatchSampler
+from simclr_lightning.data.splits import Split, Splits, hide_other_labels
+from simclr_lightning.views import BatchedViews, ViewRecipe
+from simclr_lightning.views.batched import check_channels
+
+Augmentation = Literal["crop_flip", "none", "simclr"]
+
+
+class LabelledDataModule(SimCLRDataModule):
+    """Loads labelled pictures and serves one augmented picture of each, for ``LinearEvaluation`` and the like.
+
+    Everything is that of ``SimCLRDataModule``, but only pictures whose labels may be used are trained on (those of
+    ``probe``, if it is given). A training batch is a ``ViewBatch`` without views, (2, 0, C, size, size), whose
+    ``images`` are the augmented pictures (N, C, size, size); batches of validation, test and prediction have the clean
+    pictures there. Where there are fewer labels than ``batch_size``, all of them make a batch.
+
+    Args:
+        dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), folder (any tree of
+            pictures under ``root``, in class folders), or a callable, or its import path, that returns a data set: see
+            ``SimCLRDataModule``.
+        root: folder of the data.
+        batch_size: pictures of one step over all processes, each of which loads its share.
+        views: the recipe that ``augmentation`` takes its part of, or the name of a preset. ``size`` is the side of
+            training pictures, ``eval_size`` that of clean ones. None: the preset that fits the data set.
+        augmentation: of training pictures. crop_flip: the recipe's random crop and flip alone (the paper's linear
+            evaluation and fine-tuning, B.5 and B.6). simclr: the whole recipe. none: clean pictures, which a frozen
+            encoder needs to see only once.
+        probe: folder of labelled pictures, in class folders, to train on instead of those of ``root``.
+        val_fraction: share of the labelled pictures that is set aside for validation, the same from every class.
+        label_fraction: share of the labels that may be used, class-balanced: 0.01 and 0.1 in the paper.
+        label_list: text file that names the pictures whose labels may be used, one a line, with or without folders in
+            front: the official 1 % and 10 % of ImageNet. Instead of ``label_fraction``, for the data set folder.
+        cache: decode all pictures once into the memory of each process; they must be of equal size.
+        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn once with
+            its name and take the next good picture.
+        download: fetch the data set if it is not under ``root``.
+        num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
+            otherwise one per core that is left beside the training process, at most 8.
+        pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
+        prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
+        persistent_workers: keep the workers from epoch to epoch. None: yes.
+        seed: of the augmentation, the order and the subsets; at least 0.
+
+    Raises:
+        ValueError: if an argument is out of range or a name unknown.
+    """
+
+    def __init__(
+        self,
+        dataset: str | Callable[..., Any] = "digits",
+        root: str | Path = "data",
+        batch_size: int = 256,
+        views: ViewRecipe | str | None = None,
+        augmentation: Augmentation = "crop_flip",
+        probe: str | Path | None = None,
+        val_fraction: float = 0.0,
+        label_fraction: float = 1.0,
+        label_list: str | Path | None = None,
+        cache: bool = False,
+        on_bad_picture: Literal["raise", "skip"] = "raise",
+        download: bool = True,
+        num_workers: int | None = None,
+        pin_memory: bool | None = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            dataset=dataset,
+            root=root,
+            batch_size=batch_size,
+            views=views,
+            probe=probe,
+            val_fraction=val_fraction,
+            label_fraction=label_fraction,
+            cache=cache,
+            on_bad_picture=on_bad_picture,
+            download=download,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers,
+            seed=seed,
+        )
+        if augmentation not in get_args(Augmentation):
+            raise ValueError(
+                f"augmentation is {augmentation!r}: choose {', '.join(get_args(Augmentation))} (--data.augmentation)."
+            )
+        if label_list is not None and (label_fraction != 1 or probe is not None):
+            raise ValueError(
+                "label_list names the pictures of root whose labels may be used: leave label_fraction and probe out."
+            )
+        self.augmentation = augmentation
+        self.label_list = None if label_list is None else str(label_list)
+        self.save_hyperparameters({"label_list": self.label_list})  # a primitive
+        self._augmented = BatchedViews(_augmenting(self.recipe, augmentation), seed)
+        self._features: dict[Literal["train", "val"], FeatureBatch] = {}
+
+    @property
+    def num_pictures(self) -> int:
+        """Number of labelled training pictures."""
+        return len(self._labelled.positions)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find, load, split and label the pictures; a second call does nothing.
+
+        Raises:
+            ValueError: if nothing is labelled, or ``label_list`` does not fit the pictures.
+        """
+        super().setup(stage)
+        if not self.num_pictures:
+            raise ValueError(
+                f"None of the training pictures may be learned from: those that {self.label_list!r} names are "
+                "unlabelled, or set aside for validation (--data.val_fraction)."
+            )
+
+    def train_dataloader(self) -> PictureLoader:
+        """Labelled pictures in a new order each epoch; those that do not fill a batch are left out.
+
+        Raises:
+            ValueError: if the batch size does not fit the processes, there is less than a picture for each of them, or
+                the augmentation does not fit the channels of the pictures.
+        """
+        processes = distributed.world_size() if self.trainer is None else self.trainer.world_size
+        batch_size = self.batch_size
+        if self.num_pictures < batch_size:
+            batch_size = self.num_pictures // processes * processes
+            if not batch_size:
+                raise ValueError(
+                    f"{self.num_pictures} labelled picture(s) cannot be shared by {processes} processes: use fewer "
+                    "devices (--trainer.devices 1), or more labels."
+                )
+            rank_zero_info(
+                f"There are {self.num_pictures} labelled training pictures, fewer than batch_size "
+                f"({self.batch_size}): {batch_size} of them make a batch."
+            )
+        check_channels(self._augmented.recipe, self.in_channels)
+        loader = self._loader_of(self._served("train"), batch_size, training=True, shuffle=True)
+        self._sampler = cast("GlobalBatchSampler", loader.sampler)
+        return loader
+
+    def val_dataloader(self) -> PictureLoader | list[PictureLoader]:
+        """Clean pictures with labels, in their order; [] without validation pictures."""
+        if self.splits.val is None:
+            return super().val_dataloader()
+        return self._loader_of(self._served("val"), self.batch_size, training=False, shuffle=False)
+
+    def test_dataloader(self) -> PictureLoader:
+        """Clean pictures with labels, in their order.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return self.clean_dataloader("test")
+
+    def serve_features(self, train: FeatureBatch, val: FeatureBatch | None = None) -> None:
+        """From now on ``train_dataloader`` and ``val_dataloader`` serve these features instead of pictures.
+
+        They must be those that a frozen encoder gives for what ``clean_dataloader`` serves, in its order, which makes
+        sense without augmentation only. Order and batches stay what they are with pictures.
+
+        Args:
+            train: features (N, F) of all labelled training pictures, on the CPU.
+            val: features of the validation pictures; None: the pictures are served.
+
+        Raises:
+            ValueError: if there is an augmentation, or the number of features is not that of the pictures.
+        """
+        if self.augmentation != "none":
+            raise ValueError(
+                f"augmentation is {self.augmentation}: the pictures change from epoch to epoch, and so do their "
+                "features (--data.augmentation none)."
+            )
+        self._features = {"train": train} if val is None else {"train": train, "val": val}
+        for split, features in self._features.items():
+            expected = len(self._part(split).positions)
+            if len(features.targets) != expected:
+                raise ValueError(f"There are {expected} {split} pictures, but features of {len(features.targets)}.")
+
+    def serve_pictures(self) -> None:
+        """Serve pictures again, and forget the features."""
+        self._features = {}
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn the bytes of an ``ImageBatch`` into a ``ViewBatch`` on its device; other batches pass through."""
+        if not isinstance(batch, LabelledBatch):
+            return super().on_after_batch_transfer(batch, dataloader_idx)
+        images = self._augmented(batch, epoch=self._epoch(), views=1)[0]
+        return self._finished(batch, images.new_empty(2, 0, *images.shape[1:]), images)
+
+    @property
+    def _labelled(self) -> Split:
+        if self.splits.labelled is None:
+            raise ValueError(
+                "None of the training pictures has a label, and a classifier needs some: sort them into class folders "
+                "(--data.root), or name a folder of labelled pictures (--data.probe)."
+            )
+        return self.splits.labelled
+
+    def _assign(self, sets: PictureSets) -> Splits:
+        splits = super()._assign(sets)
+        if self.label_list is None or splits.labelled is None:
+            return splits
+        pictures, positions = splits.labelled
+        listed = listed_positions(sets.train, self.label_list)  # the files, which a cache does not remember
+        labelled = Split(pictures, positions[torch.isin(positions, listed)])
+        return splits._replace(labelled=labelled, train=hide_other_labels(splits.train, labelled.positions))
+
+    def _served(self, split: Literal["train", "val"]) -> BatchDataset | FeatureDataset:
+        if split in self._features:
+            return FeatureDataset(self._features[split])
+        clean = split == "val" or self.augmentation == "none"
+        kind = CleanBatch if clean else LabelledBatch
+        return BatchDataset(*self._part(split), kind, self.recipe, seed=self.seed, on_bad_picture=self.on_bad_picture)
+
+
+def _augmenting(recipe: ViewRecipe, augmentation: Augmentation) -> ViewRecipe:
+    """What is done to training pictures; the crop's and the flip's random numbers are the recipe's in any case."""
+    if augmentation == "simclr":
+        return recipe
+    return replace(recipe, rotation=0.0, jitter=0.0, grey=0.0, blur=0.0, noise=0.0)
