@@ -18,11 +18,13 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import simclr_lightning
 from simclr_lightning.callbacks import LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.embed import embed_pictures
 from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.simclr import SimCLR
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "embed": embed_pictures,
     "export": export_encoder,
 }
 """Commands that work on a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""

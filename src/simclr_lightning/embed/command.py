@@ -1,0 +1,261 @@
+"""``simclr embed``: a checkpoint and pictures in, one file of features out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import nn
+
+from simclr_lightning.checkpoints import listed, load_model, read_checkpoint
+from simclr_lightning.data.datasets import find
+from simclr_lightning.embed.compute import compute_parts
+from simclr_lightning.embed.formats import FORMATS
+from simclr_lightning.embed.parts import Parts
+from simclr_lightning.embed.sources import Source, Split
+from simclr_lightning.models import Stem
+from simclr_lightning.simclr import SimCLR
+from simclr_lightning.views import ViewRecipe
+
+PART = 1024
+"""Pictures of a part, about: what a run that is stopped may have to do again."""
+
+_CLEAN = ("eval_size", "interpolation", "mean", "std")
+"""The fields of a recipe that clean pictures depend on."""
+
+
+def embed_pictures(
+    ckpt_path: str | Path,
+    output: str | Path,
+    root: str | Path = "data",
+    dataset: str | Callable[..., Any] = "folder",
+    split: Split = "all",
+    encoder: str | None = None,
+    width: float = 1.0,
+    stem: Stem = "auto",
+    in_channels: int = 3,
+    model: type[SimCLR] = SimCLR,
+    eval_size: int | None = None,
+    interpolation: Literal["bicubic", "bilinear"] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    normalize: bool = False,
+    on_bad_picture: Literal["raise", "skip"] = "raise",
+    batch_size: int = 256,
+    num_workers: int | None = None,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    download: bool = True,
+) -> Path:
+    """Write the features of all pictures of a folder or a data set into one file, with their names and labels.
+
+    Pictures are prepared as for ``simclr evaluate``: without augmentation, by the checkpoint's recipe. Memory does not
+    grow with their number. A run that was stopped goes on where it was when the same command is typed again: until the
+    file is complete, its parts are in a folder beside it, named after it with .parts at the end. No file is
+    overwritten.
+
+    The file holds the same features in the same order for any number of processes, which ``devices`` starts, or
+    ``torchrun``; all nodes need the folder of the output.
+
+    Example:
+        >>> archive = numpy.load("features.npz")
+        >>> features, files, targets = archive["features"], archive["files"], archive["targets"]
+        >>> table = pandas.read_parquet("features.parquet")  # a row for each picture
+
+    Args:
+        ckpt_path: checkpoint of a pre-trained model; of another package, where ``encoder`` says what it holds.
+        output: the file, with the suffix .npz or .parquet (which needs pyarrow).
+        root: folder of the pictures.
+        dataset: folder, or whatever else ``simclr fit --data.dataset`` takes: a name such as cifar10, or the import
+            path of a callable that returns a map-style data set.
+        split: train, val or test, or all of them, one after the other.
+        encoder: architecture of a checkpoint that does not tell it, as in ``SimCLR.load_encoder``.
+        width: of that architecture.
+        stem: of that architecture.
+        in_channels: of that architecture.
+        model: class of the model, where it is not SimCLR, as an import path: my_project.MySimCLR.
+        eval_size: side of the clean pictures in pixels; by default the checkpoint's.
+        interpolation: filter that resizes pictures, bicubic or bilinear; by default the checkpoint's, or bicubic.
+        mean: per channel, subtracted from pixels in [0, 1]; by default the checkpoint's, or none.
+        std: per channel, divides what is left; given together with ``mean``.
+        normalize: scale the features of every picture to unit length.
+        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: name it and
+            leave it out of the file.
+        batch_size: pictures that each process encodes at once.
+        num_workers: processes that load pictures, for each device. None: none for pictures in memory, otherwise one per
+            core that is left, at most 8.
+        accelerator: auto, cpu, gpu, or another one of Lightning's.
+        devices: how many of them, or auto.
+        precision: 32-true, as ``simclr evaluate`` has it by default, or 16-mixed or bf16-mixed, which are faster on
+            accelerators.
+        download: fetch the data set if it is not under ``root``.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        BadPictureError: if a picture cannot be read and is not to be skipped; what was computed is kept.
+        FileExistsError: if the file is there already.
+        FileNotFoundError: if there is no such checkpoint or folder, or no picture in it.
+        ImportError: if the format needs a package that is missing.
+        ValueError: if an argument is out of range, the checkpoint or the pictures do not fit, an unfinished run with
+            other settings is in the way, or a feature is not finite.
+    """
+    output = Path(output)
+    _check(output, root, dataset, batch_size, on_bad_picture)
+    loaded = find(dataset)
+    if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
+        raise ValueError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
+    network: nn.Module
+    if encoder is None:
+        network = load_model(model, ckpt_path).eval()
+        recipe = _recipe(read_checkpoint(ckpt_path), eval_size, interpolation, mean, std)
+    else:
+        recipe = _recipe({}, eval_size, interpolation, mean, std)
+        network = model.load_encoder(
+            ckpt_path, encoder, width=width, stem=stem, image_size=recipe.eval_size, in_channels=in_channels
+        )
+    fabric = _launched(accelerator, devices, precision)
+
+    with fabric.rank_zero_first(local=True):
+        sets = loaded.load(str(root), download and loaded.downloads and fabric.local_rank == 0)
+    source = Source(sets, split, root)
+    _check_channels(source, network, recipe)
+    batches = source.batches(batch_size)
+    per_part = max(1, PART // batch_size)
+    plan = [batches[first : first + per_part] for first in range(0, len(batches), per_part)]
+    settings = {
+        "checkpoint": _digest(ckpt_path),
+        "model": _import_path(model),
+        "encoder": encoder and [encoder, width, stem, in_channels],
+        "dataset": dataset if isinstance(dataset, str) else _import_path(dataset),
+        "split": split,
+        "pictures": source.fingerprint(),
+        **{name: getattr(recipe, name) for name in _CLEAN},
+        "normalize": normalize,
+        "batch_size": batch_size,
+        "precision": precision,
+        "simclr-lightning": version("simclr-lightning"),
+    }
+    parts = Parts(output.with_name(f"{output.name}.parts"), settings, len(plan))
+    if fabric.is_global_zero:
+        where = f"{fabric.world_size} x {fabric.device.type}, {precision}"
+        print(f"{len(source)} pictures, {_described(recipe)}, on {where}")
+    compute_parts(
+        fabric,
+        network.to(fabric.device),
+        source,
+        recipe,
+        parts,
+        plan,
+        normalize=normalize,
+        on_bad_picture=on_bad_picture,
+        num_workers=num_workers,
+    )
+    if fabric.is_global_zero:
+        _finish(output, parts, source)
+    fabric.barrier()
+    return output
+
+
+def _check(
+    output: Path, root: str | Path, dataset: str | Callable[..., Any], batch_size: int, on_bad_picture: str
+) -> None:
+    if output.suffix not in FORMATS:
+        raise ValueError(f"The output is named {output.name}: its suffix must be one of {', '.join(FORMATS)}.")
+    missing = [package for package in FORMATS[output.suffix].packages if find_spec(package) is None]
+    if missing:
+        raise ImportError(f"A {output.suffix} file needs {', '.join(missing)}: pip install {' '.join(missing)}")
+    if output.exists():
+        raise FileExistsError(f"{output} exists and is not overwritten: name another file (--output), or move it.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
+    if on_bad_picture not in ("raise", "skip"):
+        raise ValueError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
+    if dataset == "folder" and not Path(root).expanduser().is_dir():
+        raise FileNotFoundError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
+
+
+def _recipe(
+    checkpoint: dict[str, Any],
+    eval_size: int | None,
+    interpolation: Literal["bicubic", "bilinear"] | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> ViewRecipe:
+    """What the checkpoint tells of its clean pictures, and what was asked for instead."""
+    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
+    told = {name: views.get(name) for name in _CLEAN} if isinstance(views, dict) else {}
+    told["eval_size"] = told.get("eval_size") or checkpoint.get("hyper_parameters", {}).get("image_size")
+    asked = {"eval_size": eval_size, "interpolation": interpolation, "mean": mean, "std": std}
+    fields: dict[str, Any] = {name: told.get(name) if value is None else value for name, value in asked.items()}
+    if fields["eval_size"] is None:
+        raise ValueError("The checkpoint does not tell the size of its pictures: name it, as --eval_size 224.")
+    return ViewRecipe(**fields)
+
+
+def _described(recipe: ViewRecipe) -> str:
+    scale = "values in [0, 1]" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
+    return f"{recipe.eval_size} x {recipe.eval_size} pixels ({recipe.interpolation}, {scale})"
+
+
+def _launched(accelerator: str, devices: int | str, precision: Any) -> Fabric:
+    """One process for each device; those that torchrun has started are enough."""
+    nodes = 1
+    if TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        if str(devices) not in ("auto", str(local)):
+            raise ValueError(f"devices is {devices}, but torchrun has started {local} process(es) here: leave it out.")
+        devices, nodes = local, int(os.environ["WORLD_SIZE"]) // local
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _check_channels(source: Source, network: nn.Module, recipe: ViewRecipe) -> None:
+    encoder = network.encoder if isinstance(network, SimCLR) else network
+    expected = getattr(encoder, "in_channels", None)
+    for split, pictures in source.splits.items():
+        if expected is not None and pictures.in_channels != expected:
+            raise ValueError(
+                f"The {split} pictures have {pictures.in_channels} channel(s), and the encoder was built for "
+                f"{expected}: embed pictures like those that it was trained on."
+            )
+        if recipe.mean is not None and len(recipe.mean) != pictures.in_channels:
+            raise ValueError(
+                f"mean and std have {len(recipe.mean)} numbers, the {split} pictures {pictures.in_channels} channels: "
+                "give one number per channel (--mean, --std)."
+            )
+
+
+def _import_path(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+
+
+def _digest(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _finish(output: Path, parts: Parts, source: Source) -> None:
+    """Put the parts together; the file appears when it is complete."""
+    rows = sum(len(targets) for targets in parts.arrays("targets"))
+    skipped = [message for messages in parts.arrays("skipped") for message in messages.tolist()]
+    if not rows:
+        raise ValueError(f"None of the {len(skipped)} pictures can be read, {listed(skipped, 1)}: no file is written.")
+    unnamed = parts.folder / output.name
+    FORMATS[output.suffix].write(unnamed, parts, source.class_names)
+    if output.exists():
+        raise FileExistsError(f"{output} has appeared meanwhile and is not overwritten: move it, and type this again.")
+    unnamed.rename(output)
+    parts.remove()
+    left_out = f"; {len(skipped)} that could not be read are left out" if skipped else ""
+    print(f"Features: {output} ({rows} pictures{left_out})")
