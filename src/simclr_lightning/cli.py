@@ -17,9 +17,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Pr
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import simclr_lightning
-from simclr_lightning.callbacks import LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
 from simclr_lightning.embed import embed_pictures
-from simclr_lightning.evaluation import SimCLRTrainer
+from simclr_lightning.evaluation import Classifier, SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.simclr import SimCLR
 
@@ -127,7 +127,8 @@ class SimCLRCLI(LightningCLI):
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         hyperparameters = {**checkpoint.get("hyper_parameters", {})}
         hyperparameters.pop("_instantiator", None)
-        class_path = hyperparameters.pop("_class_path", "simclr_lightning.SimCLR")
+        ours = f"simclr_lightning.{checkpoint.get('classifier', 'SimCLR')}"  # written from Python
+        class_path = hyperparameters.pop("_class_path", ours)
         for linked in ("image_size", "in_channels"):
             hyperparameters.pop(linked, None)
         self._subcommand_parsers[subcommand].set_defaults(
@@ -158,19 +159,25 @@ class SimCLRCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def _default_callbacks(self, config: Namespace) -> list[Callback]:
-        if self.subcommand != "fit" or config["barebones"]:
+        if config["barebones"]:
             return []
-        callbacks: list[Callback] = []
+        classifies = isinstance(self.model, Classifier)
+        callbacks: list[Callback] = [ClassReport()] if classifies else []
+        if self.subcommand != "fit":
+            return callbacks
         if self._get(self.config, "sync_batchnorm"):
             callbacks.append(SyncBatchNormOnDevices())
         if isinstance(self.model, SimCLR) and type(self.model).configure_optimizers is SimCLR.configure_optimizers:
             callbacks.append(LARSWarmup())
+        if classifies and type(self.model).configure_optimizers is Classifier.configure_optimizers:
+            callbacks.append(LARSWarmup(warmup_epochs=0))
         callbacks.append(RunSummary())
         if config["enable_progress_bar"] is not False and not _has(config["callbacks"], ProgressBar):
             callbacks.append(RichProgressBar())
         if config["fast_dev_run"]:
             return callbacks
-        callbacks.append(ViewGrid())
+        if not classifies:
+            callbacks.append(ViewGrid())
         if config["enable_checkpointing"] is not False:
             callbacks.append(ModelCheckpoint(save_last=True))
         if config["logger"] is not False:

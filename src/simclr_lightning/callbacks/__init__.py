@@ -1,9 +1,10 @@
 """Lightning callbacks: the schedule, the online probe, and what a run shows of itself."""
 
+from simclr_lightning.callbacks.class_report import ClassReport
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.view_grid import ViewGrid
 
-__all__ = ["LARSWarmup", "OnlineLinearProbe", "RunSummary", "ViewGrid", "run_folder"]
+__all__ = ["ClassReport", "LARSWarmup", "OnlineLinearProbe", "RunSummary", "ViewGrid", "run_folder"]

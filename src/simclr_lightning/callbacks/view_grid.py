@@ -12,9 +12,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from simclr_lightning.callbacks.logged_picture import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
 
 _SMALLEST_SIDE = 96  # pixels of a view in the picture; smaller views are enlarged
@@ -90,12 +91,7 @@ class ViewGrid(Callback):
             low, high = views.min().item(), views.max().item()
             clipped = "" if low >= -0.01 and high <= 1.01 else f" Their values, [{low:.2f}, {high:.2f}], were clipped."
             rank_zero_info(f"Two random views of each of the first pictures: {path}.{clipped}")
-        for logger in trainer.loggers:
-            experiment: Any = getattr(logger, "experiment", None)
-            if hasattr(logger, "log_image"):
-                logger.log_image(key=self.filename, images=[image], step=trainer.global_step)
-            elif hasattr(experiment, "add_image"):
-                experiment.add_image(self.filename, pil_to_tensor(image), trainer.global_step)
+        log_picture(trainer, self.filename, image)
 
 
 def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:

@@ -27,7 +27,8 @@ class Classifier(LightningModule):
     count. Logged are, over all processes, the loss and ``top1``, for validation and test also ``mean_per_class`` (the
     mean of the classes' accuracies) and, where there are more than five classes, ``top5``.
 
-    Subclasses save their arguments as hyperparameters, ``num_classes`` among them.
+    Subclasses save their arguments as hyperparameters: ``num_classes``, ``learning_rate``, ``momentum``,
+    ``weight_decay`` and, if they have them, ``optimizer`` and ``trust_coefficient``.
 
     Args:
         encoder: pictures (N, C, H, W) to features (N, F).
@@ -145,6 +146,10 @@ class Classifier(LightningModule):
         """Refuse to train from weights that were never loaded."""
         self._require_weights()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Tell which class wrote it."""
+        checkpoint["classifier"] = type(self).__name__
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember that the weights are there; Lightning loads them, all or none."""
         self.origin = self.origin or "a checkpoint of this classifier"
@@ -195,6 +200,17 @@ class Classifier(LightningModule):
         features = self.encode(batch.images)
         scores = {} if self.classifier is None else {"scores": self.score(features)}
         return {"features": features, **scores, "targets": batch.targets, "indices": batch.indices}
+
+    def configure_optimizers(self) -> Optimizer:
+        """SGD with Nesterov momentum, or LARS where the hyperparameter ``optimizer`` says so."""
+        return make_optimizer(
+            self,
+            self.hparams.get("optimizer", "sgd"),
+            learning_rate=self.hparams["learning_rate"],
+            momentum=self.hparams["momentum"],
+            weight_decay=self.hparams["weight_decay"],
+            trust_coefficient=self.hparams.get("trust_coefficient", 1e-3),
+        )
 
     def _build_classifier(self, num_classes: int) -> None:
         feature_dim, initial_std = self._linear
@@ -276,15 +292,16 @@ def make_optimizer(
         ValueError: if the optimizer is unknown.
     """
     weights, others = parameter_groups(model, weight_decay=weight_decay)
-    assert model.classifier is not None  # since setup
-    last = model.classifier.weight
     if optimizer == "sgd":
         groups = [group for group in (weights, others) if group["params"]]
         return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
     if optimizer == "lars":
+        assert model.classifier is not None  # since setup
+        last = model.classifier.weight
         linear = {**weights, "params": [last], "adapt": False}
         weights["params"] = [weight for weight in weights["params"] if weight is not last]
-        return LARS([weights, others, linear], lr=learning_rate, momentum=momentum, trust_coefficient=trust_coefficient)
+        groups = [weights, others, linear]
+        return LARS(groups, lr=learning_rate, momentum=momentum, trust_coefficient=trust_coefficient)
     raise ValueError(f"optimizer is {optimizer!r}: choose sgd or lars (--model.optimizer).")
 
 

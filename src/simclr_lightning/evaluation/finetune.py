@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from torch import nn
-from torch.optim import Optimizer
 
-from simclr_lightning.evaluation.classifier import Classifier, make_optimizer
+from simclr_lightning.evaluation.classifier import Classifier
 from simclr_lightning.evaluation.pretrained import Architecture, architecture_of, starting_model
 from simclr_lightning.models import ProjectionHead
 from simclr_lightning.simclr import SimCLR
@@ -100,17 +99,6 @@ class FineTune(Classifier):
         classifier.head.load_state_dict(_kept(model.head, head_layers).state_dict())
         classifier.origin = "a model in memory"
         return classifier
-
-    def configure_optimizers(self) -> Optimizer:
-        """SGD or LARS on everything."""
-        return make_optimizer(
-            self,
-            self.hparams["optimizer"],
-            learning_rate=self.hparams["learning_rate"],
-            momentum=self.hparams["momentum"],
-            weight_decay=self.hparams["weight_decay"],
-            trust_coefficient=self.hparams["trust_coefficient"],
-        )
 
 
 def _kept(head: nn.Module, layers: int) -> nn.Sequential:

@@ -11,10 +11,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from rich.progress import track
 from torch import Tensor
-from torch.optim import Optimizer
 
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
-from simclr_lightning.evaluation.classifier import Classifier, make_optimizer
+from simclr_lightning.evaluation.classifier import Classifier
 from simclr_lightning.evaluation.pretrained import Architecture, architecture_of, starting_model
 from simclr_lightning.simclr import SimCLR
 
@@ -133,16 +132,6 @@ class LinearEvaluation(Classifier):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()
-
-    def configure_optimizers(self) -> Optimizer:
-        """SGD on the linear layer."""
-        return make_optimizer(
-            self,
-            "sgd",
-            learning_rate=self.hparams["learning_rate"],
-            momentum=self.hparams["momentum"],
-            weight_decay=self.hparams["weight_decay"],
-        )
 
     def _features(self, loader: Iterable[Any], name: str) -> FeatureBatch:
         """Features of all pictures of a loader, on the CPU."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal, cast
 
 import torch
-from torch.optim import Optimizer
 
-from simclr_lightning.evaluation.classifier import Classifier, make_optimizer
+from simclr_lightning.evaluation.classifier import Classifier
 from simclr_lightning.models import Stem, build_encoder
 
 
@@ -73,14 +72,3 @@ class Supervised(Classifier):
             origin="random weights",
         )
         self.save_hyperparameters(ignore=["_instantiator"])
-
-    def configure_optimizers(self) -> Optimizer:
-        """SGD or LARS on everything."""
-        return make_optimizer(
-            self,
-            self.hparams["optimizer"],
-            learning_rate=self.hparams["learning_rate"],
-            momentum=self.hparams["momentum"],
-            weight_decay=self.hparams["weight_decay"],
-            trust_coefficient=self.hparams["trust_coefficient"],
-        )
