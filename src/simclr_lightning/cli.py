@@ -97,8 +97,9 @@ class SimCLRCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's sub-commands, and ``evaluate``."""
-        return {**LightningCLI.subcommands(), "evaluate": {"model", "datamodule"}}
+        """Lightning's sub-commands, and those of ``SimCLRTrainer``."""
+        given = {"model", "datamodule"}
+        return {**LightningCLI.subcommands(), "evaluate": given, "label_curve": given}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Make SimCLR and SimCLRDataModule the defaults and tell the model what only the data know."""
