@@ -1,4 +1,4 @@
-"""Weighted kNN against loops and against scikit-learn."""
+"""kNN against loops and against scikit-learn; see distributed/test_knn_processes.py for several processes."""
 
 from __future__ import annotations
 
@@ -55,6 +55,36 @@ def test_predictions_are_those_of_scikit_learn(temperature: float) -> None:
     assert len(set(expected)) == 5
 
 
+@pytest.mark.parametrize("k", [1, 15, 101])
+def test_plain_predictions_are_those_of_scikit_learn(k: int) -> None:
+    bank, queries = clusters(1, 400), clusters(2, 200)
+    reference = KNeighborsClassifier(k, metric="cosine").fit(bank.features.double().numpy(), bank.targets.numpy())
+    votes = torch.from_numpy(reference.predict_proba(queries.features.double().numpy()))
+    best = votes.topk(2).values
+    decided = best[:, 0] - best[:, 1] > 1e-6  # scikit-learn gives ties to the lower class, whatever is nearer
+    predicted = knn_predict(queries.features, *bank, num_classes=5, k=k, weights="uniform")
+    assert torch.equal(predicted[decided], votes.argmax(1)[decided])
+    assert decided.sum() > 150
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
+def test_of_tied_classes_the_one_with_the_nearest_neighbour_wins(k: int) -> None:
+    bank, queries = clusters(1, 60), clusters(2, 200)
+    predicted = knn_predict(queries.features, *bank, num_classes=5, k=k, weights="uniform")
+    similarities = (
+        torch.nn.functional.normalize(queries.features.double())
+        @ torch.nn.functional.normalize(bank.features.double()).mT
+    )
+    ties = 0
+    for row, found in zip(similarities.tolist(), predicted.tolist(), strict=True):
+        ranked = [bank.targets.tolist()[place] for place in sorted(range(60), key=lambda place: -row[place])[:k]]
+        most = max(map(ranked.count, ranked))
+        tied = [target for target in ranked if ranked.count(target) == most]
+        ties += len(set(tied)) > 1
+        assert found == tied[0]
+    assert ties > 10
+
+
 def test_votes_are_weighted_by_similarity() -> None:
     bank = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]])
     targets = torch.tensor([0, 1, 1])
@@ -67,14 +97,14 @@ def test_blocks_do_not_change_the_predictions(monkeypatch: pytest.MonkeyPatch) -
     bank, queries = clusters(1, 100), clusters(2, 33)
     whole = knn_predict(queries.features, *bank, num_classes=5, k=20)
     rows: list[int] = []
-    vote = knn._vote
+    vote = knn._weighted_vote
 
     def counted(block: Tensor, *others: Tensor) -> Tensor:
         rows.append(len(block))
         return vote(block, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(knn, "_BLOCK_VALUES", 700)
-    monkeypatch.setattr(knn, "_vote", counted)
+    monkeypatch.setattr(knn, "_weighted_vote", counted)
     assert torch.equal(knn_predict(queries.features, *bank, num_classes=5, k=20), whole)
     assert rows == [7, 7, 7, 7, 5]
 
@@ -104,6 +134,7 @@ def test_accuracy_counts_right_answers() -> None:
     bank = Features(torch.eye(3), torch.tensor([0, 1, 2]))
     test = Features(torch.eye(3)[[0, 0, 1, 2]] + 0.1, torch.tensor([0, 1, 1, 2]))
     assert knn_accuracy(bank, test, k=1) == 0.75
+    assert knn_accuracy(bank, test, k=1, weights="uniform", sharded=True) == 0.75  # one process shares with nobody
 
 
 def test_a_class_that_only_the_test_pictures_have_is_never_predicted() -> None:
@@ -121,6 +152,7 @@ def test_a_class_that_only_the_test_pictures_have_is_never_predicted() -> None:
         ({"bank_targets": torch.tensor([0, 1, 2, 0])}, "0 to 1, got 0 to 2"),
         ({"k": 0}, "k=0"),
         ({"temperature": 0.0}, "temperature=0.0"),
+        ({"weights": "distance"}, "weights is 'distance': choose similarity or uniform"),
     ],
 )
 def test_arguments_that_make_no_sense_are_named(change: dict[str, object], message: str) -> None:

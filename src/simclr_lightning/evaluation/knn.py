@@ -1,14 +1,18 @@
-"""Weighted k-nearest-neighbour classification of features by cosine similarity."""
+"""k-nearest-neighbour classification of features by cosine similarity, by weighted or plain votes."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from simclr_lightning.distributed import gather_rows, rank, world_size
 from simclr_lightning.evaluation.features import Features
+
+Weights = Literal["similarity", "uniform"]
 
 _BLOCK_VALUES = 2**23
 """Similarities held at a time: 32 MiB, whatever the size of the bank."""
@@ -22,11 +26,15 @@ def knn_predict(
     num_classes: int,
     k: int = 200,
     temperature: float = 0.1,
+    weights: Weights = "similarity",
+    sharded: bool = False,
 ) -> Tensor:
-    """Classify by the votes exp(similarity / temperature) of the k most similar pictures of a bank.
+    """Classify by the votes of the k most similar pictures of a bank.
 
-    This is Wu et al. 2018 (arXiv 1805.01978, section 3.4), with the customary k and a temperature of 0.1. The SimCLR
-    paper has no such protocol.
+    Votes of exp(similarity / temperature) are those of Wu et al. 2018 (arXiv 1805.01978, section 3.4), with the
+    customary k and a temperature of 0.1. The SimCLR paper has no such protocol.
+
+    Similarities are computed in blocks of queries, so that memory does not grow with their number.
 
     Args:
         queries: (Q, F) features to classify, on any device.
@@ -34,13 +42,17 @@ def knn_predict(
         bank_targets: (M,) int64 classes of the bank, from 0 to ``num_classes`` - 1.
         num_classes: number of classes.
         k: neighbours that vote; all of the bank, with a warning, if it is smaller.
-        temperature: positive; the lower, the more the nearest ones decide.
+        temperature: positive; the lower, the more the nearest ones decide. Uniform votes do without it.
+        weights: what a vote counts: similarity, as above, or uniform: one. Where classes have equally many uniform
+            votes, the one with the nearest neighbour wins.
+        sharded: whether every process of torch.distributed classifies its share of the queries only. All of them must
+            call this with the same arguments, and all get all predictions.
 
     Returns:
         (Q,) int64 predicted classes.
 
     Raises:
-        ValueError: if shapes, targets, ``k`` or ``temperature`` make no sense.
+        ValueError: if shapes, targets, ``k``, ``temperature`` or ``weights`` make no sense.
     """
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
         raise ValueError(
@@ -55,18 +67,35 @@ def knn_predict(
         )
     if k < 1 or not temperature > 0:
         raise ValueError(f"kNN needs k of at least 1 and a positive temperature, got k={k}, temperature={temperature}.")
+    if weights not in ("similarity", "uniform"):
+        raise ValueError(f"weights is {weights!r}: choose similarity or uniform.")
     if k > len(bank):
         warnings.warn(f"k is {k} but the bank has {len(bank)} features: all of them vote.", stacklevel=2)
         k = len(bank)
     bank = F.normalize(bank.float())
+    own = queries.tensor_split(world_size())[rank()] if sharded else queries
     rows = max(1, _BLOCK_VALUES // len(bank))
-    return torch.cat(
-        [_vote(block, bank, bank_targets, num_classes, k, temperature) for block in torch.split(queries, rows)]
-    )
+    predicted = []
+    for block in torch.split(own, rows):
+        similarities, neighbours = (F.normalize(block.float()) @ bank.T).topk(k)
+        nearest = bank_targets[neighbours]
+        if weights == "similarity":
+            predicted.append(_weighted_vote(similarities, nearest, num_classes, temperature))
+        else:
+            predicted.append(_plain_vote(nearest, num_classes))
+    classes = torch.cat(predicted)
+    return gather_rows(classes[:, None])[0][:, 0] if sharded else classes
 
 
 def knn_accuracy(
-    train: Features, test: Features, *, num_classes: int | None = None, k: int = 200, temperature: float = 0.1
+    train: Features,
+    test: Features,
+    *,
+    num_classes: int | None = None,
+    k: int = 200,
+    temperature: float = 0.1,
+    weights: Weights = "similarity",
+    sharded: bool = False,
 ) -> float:
     """Share of the test pictures, in [0, 1], that :func:`knn_predict` classifies rightly.
 
@@ -76,18 +105,35 @@ def knn_accuracy(
         num_classes: number of classes; as many as the targets of both have by default.
         k: neighbours that vote.
         temperature: of the votes.
+        weights: what a vote counts, similarity or uniform.
+        sharded: whether the processes share the queries, as in :func:`knn_predict`.
     """
     if num_classes is None:
         num_classes = 1 + int(torch.maximum(train.targets.max(), test.targets.max()))
     predicted = knn_predict(
-        test.features, train.features, train.targets, num_classes=num_classes, k=k, temperature=temperature
+        test.features,
+        train.features,
+        train.targets,
+        num_classes=num_classes,
+        k=k,
+        temperature=temperature,
+        weights=weights,
+        sharded=sharded,
     )
     return (predicted == test.targets).double().mean().item()
 
 
-def _vote(queries: Tensor, bank: Tensor, bank_targets: Tensor, num_classes: int, k: int, temperature: float) -> Tensor:
-    similarities, neighbours = (F.normalize(queries.float()) @ bank.T).topk(k)
+def _weighted_vote(similarities: Tensor, nearest: Tensor, num_classes: int, temperature: float) -> Tensor:
     # Relative to the nearest one, so that nothing overflows at low temperatures; the winner is the same.
     weights = ((similarities - similarities[:, :1]) / temperature).exp()
-    votes = weights.new_zeros(len(queries), num_classes)
-    return votes.scatter_add_(1, bank_targets[neighbours], weights).argmax(1)
+    votes = weights.new_zeros(len(nearest), num_classes)
+    return votes.scatter_add_(1, nearest, weights).argmax(1)
+
+
+def _plain_vote(nearest: Tensor, num_classes: int) -> Tensor:
+    """The commonest class of each row of ``nearest`` (Q, k), nearest first; of several, the one that comes first."""
+    votes = nearest.new_zeros(len(nearest), num_classes)
+    votes.scatter_add_(1, nearest, torch.ones_like(nearest))
+    commonest = votes.gather(1, nearest) == votes.amax(1, keepdim=True)
+    first = commonest.int().argmax(1, keepdim=True)  # the first of equal values
+    return nearest.gather(1, first)[:, 0]
