@@ -14,7 +14,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
-from simclr_lightning.checkpoints import listed, load_model, read_checkpoint
+from simclr_lightning.checkpoints import load_model, read_checkpoint
 from simclr_lightning.data.datasets import find
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.formats import FORMATS
@@ -250,7 +250,8 @@ def _finish(output: Path, parts: Parts, source: Source) -> None:
     rows = sum(len(targets) for targets in parts.arrays("targets"))
     skipped = [message for messages in parts.arrays("skipped") for message in messages.tolist()]
     if not rows:
-        raise ValueError(f"None of the {len(skipped)} pictures can be read, {listed(skipped, 1)}: no file is written.")
+        parts.remove()
+        raise ValueError(f"None of the {len(skipped)} pictures can be read: no file is written. {skipped[0]}")
     unnamed = parts.folder / output.name
     FORMATS[output.suffix].write(unnamed, parts, source.class_names)
     if output.exists():

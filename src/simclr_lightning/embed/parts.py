@@ -50,7 +50,7 @@ class Parts:
 
     def __init__(self, folder: Path, settings: dict[str, Any], count: int) -> None:
         self.folder = folder
-        self.settings = settings
+        self.settings = settings = json.loads(json.dumps(settings))  # as they will be read
         self.count = count
         if not folder.is_dir() or not (names := {path.name for path in folder.iterdir()} - {f"{_SETTINGS}.tmp"}):
             return

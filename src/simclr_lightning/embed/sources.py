@@ -43,7 +43,7 @@ class Source:
                 continue  # one set may serve as val and as test
             present[name] = pictures
         if split != "all" and split not in present:
-            raise ValueError(f"There are no {split} pictures: there are {', '.join(present)} (--split), and all.")
+            raise ValueError(f"There are no {split} pictures: choose one of all, {', '.join(present)} (--split).")
         self.splits: dict[str, Pictures] = present if split == "all" else {split: present[split]}
         self.root = Path(root).expanduser()
         self.class_names = _class_names(self.splits)
