@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Pr
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import simclr_lightning
+from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.evaluation import Classifier, SimCLRTrainer
@@ -24,6 +25,7 @@ from simclr_lightning.export import export_encoder
 from simclr_lightning.simclr import SimCLR
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "ablate": ablate,
     "embed": embed_pictures,
     "export": export_encoder,
 }
