@@ -47,7 +47,7 @@ def test_the_tables_have_means_spreads_and_averages_of_rows(make_matrix: MakeMat
     assert "The untrained encoder has 10.0 ± 0.0." in lines
     for part in (
         "# Augmentations for photos",
-        "60 steps of 128 pictures (6 x 1300)",
+        "60 steps of 128 pictures (6 epochs of 1300)",
         "seeds 0, 1",
         "200 held-out pictures of 5 classes",
         "learn from 1100",

@@ -116,8 +116,8 @@ def advice(matrix: Matrix, *, pictures: int) -> str:
     lines.append(
         f"The intervals are about chance in training, not about the choice of the {pictures} held-out pictures, which "
         f"alone makes a single figure uncertain by {_sampling_error(found.accuracy, pictures):.1f} points (95 %). "
-        "They have chosen, so report results on others. Views that are changed on one side only, and a short training, "
-        "make all figures lower than a full run's; with a longer one the order may change."
+        "They have chosen the best, so report results on others. Views that are changed on one side only, and a short "
+        "training, make all figures lower than a full run's; with a longer one the order may change."
     )
     return "\n".join(lines)
 

@@ -60,7 +60,7 @@ def _name(settings: Mapping[str, Any]) -> str:
 def _budget(settings: Mapping[str, Any]) -> str:
     steps, batch_size, pictures = (settings[key] for key in ("steps", "batch_size", "training_pictures"))
     epochs = steps / (pictures // batch_size)
-    return f"{steps} steps of {batch_size} pictures ({epochs:.3g} x {pictures})"
+    return f"{steps} steps of {batch_size} pictures ({epochs:.3g} epochs of {pictures})"
 
 
 def _seeds(matrix: Matrix) -> str:
@@ -97,7 +97,7 @@ def plot_matrix(matrix: Matrix, path: Path, settings: Mapping[str, Any]) -> None
         _write(average, row, 0, f"{averages[row, 0]:.1f}", scale(averages[row, 0]))
     first, second = recommend(matrix).best
     corner = operations.index(second) - 0.5, operations.index(first) - 0.5
-    cells.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="red", linewidth=2.5))
+    cells.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="red", linewidth=3, clip_on=False, zorder=3))
     cells.set(xlabel="second operation (the same: applied alone)", ylabel="first operation")
     cells.set_xticks(range(number), operations)
     cells.set_yticks(range(number), operations)
@@ -112,10 +112,10 @@ def plot_matrix(matrix: Matrix, path: Path, settings: Mapping[str, Any]) -> None
         f"{_name(settings)}: linear accuracy (%) on {settings['held_out_pictures']} held-out pictures, untrained "
         f"{_figure(np.array(matrix.untrained()))}\n{settings['encoder']} of width {settings['width']:g}, "
         f"{_budget(settings)}, {_seeds(matrix)}",
-        fontsize=11,
+        fontsize=12,
     )
     figure.savefig(path, dpi=120)
 
 
 def _write(axes: Axes, row: int, column: int, text: str, brightness: float) -> None:
-    axes.text(column, row, text, ha="center", va="center", color="black" if brightness > 0.6 else "white", fontsize=9)
+    axes.text(column, row, text, ha="center", va="center", color="black" if brightness > 0.6 else "white", fontsize=11)
