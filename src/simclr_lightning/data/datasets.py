@@ -6,7 +6,7 @@ import difflib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from simclr_lightning.data.folder import find_splits, scan
 from simclr_lightning.data.pictures import DatasetPictures, InMemoryPictures, Pictures
 from simclr_lightning.data.subsets import stratified_split
 from simclr_lightning.views import ViewRecipe
+
+Metric = Literal["top1", "mean_per_class", "map11"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""By what classifiers of a data set are judged: share of right answers, its mean over the classes, or VOC2007's mAP."""
 
 
 class PictureSets(NamedTuple):
@@ -41,12 +45,14 @@ class Named(NamedTuple):
         recipe: views that fit the pictures.
         in_channels: channels of the pictures, None where they are known only when the data is there.
         downloads: whether ``download`` means anything to ``load``.
+        metric: by what classifiers of the pictures are judged.
     """
 
     load: Callable[[str, bool], PictureSets]
     recipe: ViewRecipe
     in_channels: int | None = 3
     downloads: bool = False
+    metric: Metric = "top1"
 
 
 def digits(root: str, download: bool) -> PictureSets:
