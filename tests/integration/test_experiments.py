@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torchvision
 import yaml
+
+from simclr_lightning import SimCLR
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CONFIGS = sorted(EXPERIMENTS.rglob("*.yaml"))
@@ -36,6 +39,14 @@ def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cifar"
 
 
+def pretrained(path: Path, in_channels: int) -> Path:
+    """Checkpoint of a tiny model, for the configurations that start from one."""
+    model = SimCLR("resnet10", width=0.125, stem="cifar", in_channels=in_channels, projection_layers=3)
+    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+    torch.save({**content, "pytorch-lightning_version": "2.6.0"}, path)
+    return path
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 def test_experiment_runs(
     config: Path,
@@ -45,11 +56,18 @@ def test_experiment_runs(
     cifar10: Path,
     tmp_path: Path,
 ) -> None:
-    data = yaml.safe_load(config.read_text())["data"]["init_args"]
+    model, data = (yaml.safe_load(config.read_text())[part]["init_args"] for part in ("model", "data"))
     root = {"folder": photos, "cifar10": cifar10}.get(data["dataset"], tmp_path)
     if data.get("cache"):  # which takes pictures of equal size
         root = write_pictures("equal", ["train/cat", "train/dog", "test/cat", "test/dog"], smallest=32, largest=32)
-    small = ["--model.width", "0.125", "--data.batch_size", "8", "--data.num_workers", "0", "--data.views.size", "24"]
+    small = ["--data.batch_size", "8", "--data.num_workers", "0", "--data.views.size", "24"]
+    if "checkpoint" in model:
+        checkpoint = pretrained(tmp_path / "pretrained.ckpt", in_channels=1 if data["dataset"] == "digits" else 3)
+        small += ["--model.checkpoint", str(checkpoint)]
+    else:
+        small += ["--model.width", "0.125"]
+    if data.get("label_fraction", 1) < 1:  # of so few pictures
+        small += ["--data.label_fraction", "0.5"]
     short = ["--trainer.max_epochs", "1", "--trainer.max_steps", "2", "--trainer.limit_val_batches", "1"]
     here = ["--data.root", root, "--trainer.logger.save_dir", tmp_path / "runs", "--trainer.accelerator", "cpu"]
     simclr("fit", "--config", config, *small, *short, *here)
