@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
-from simclr_lightning.evaluation import Features, knn_accuracy, linear_accuracy
-from simclr_lightning.evaluation.protocols import Protocol, parse_protocols
+from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
+from simclr_lightning.evaluation.protocols import (
+    KNN,
+    PROTOCOLS,
+    FineTuned,
+    Found,
+    LinearSGD,
+    Logistic,
+    Protocol,
+    Settings,
+    Transfer,
+    parse_protocols,
+)
 
 
 def test_names_become_protocols() -> None:
-    expected = [
-        Protocol("linear", linear_accuracy),
-        Protocol("knn", knn_accuracy),
-        Protocol("linear@1%", linear_accuracy, 0.01),
-        Protocol("linear@12.5%", linear_accuracy, 0.125),
+    names = ["linear", "knn", "knn_plain", "linear_sgd", "transfer", "linear@1%", "linear@12.5%", "finetune@100%"]
+    protocols = parse_protocols(",".join(names))
+    assert [protocol.name for protocol in protocols] == names
+    assert [type(protocol) for protocol in protocols] == [
+        Logistic,
+        KNN,
+        KNN,
+        LinearSGD,
+        Transfer,
+        Logistic,
+        Logistic,
+        FineTuned,
     ]
-    assert parse_protocols("linear,knn, linear@1%,linear@12.5%") == expected
-    assert parse_protocols(["linear", "knn", "linear@1%", "linear@12.5%"]) == expected
+    assert [protocol.fraction for protocol in protocols] == [1, 1, 1, 1, 1, 0.01, 0.125, 1]
+    assert parse_protocols(names) == protocols
+    assert parse_protocols(" linear , knn") == protocols[:2]
+
+
+def test_what_a_protocol_is_names_its_percentage() -> None:
+    (protocol,) = parse_protocols("linear@12.5%")
+    assert "12.5 % of the labels" in protocol.what
 
 
 def test_a_repeated_name_counts_once() -> None:
@@ -25,11 +52,18 @@ def test_a_repeated_name_counts_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["linera", "", "linear@", "linear@1", "linear@0%", "linear@100%", "linear@x%", "knn@1%"]
+    "name", ["linera", "", "linear@", "linear@1", "linear@x%", "linear@F%", "knn@1%", "transfer@1%", "finetune"]
 )
 def test_an_unknown_name_is_answered_with_the_list(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"Unknown protocol '{name}'. There are linear \(.*; knn \(.*; linear@F%"):
+    with pytest.raises(ValueError, match=rf"Unknown protocol '{name}'\. There are linear \(") as error:
         parse_protocols(["linear", name])
+    assert all(f"{known} (" in str(error.value) for known in PROTOCOLS)
+
+
+@pytest.mark.parametrize("name", ["linear@0%", "linear@101%", "finetune@0.0%", "finetune@1000%"])
+def test_a_percentage_out_of_range_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{name}' needs a share of the labels above 0 and at most 100 %"):
+        parse_protocols(name)
 
 
 def test_no_name_is_answered_with_the_list() -> None:
@@ -37,42 +71,76 @@ def test_no_name_is_answered_with_the_list() -> None:
         parse_protocols([])
 
 
-def learned_from(protocol: Protocol, features: Features, draws: int, seed: int) -> list[list[int]]:
-    """First feature of every picture that each draw learns from."""
-    learned: list[list[int]] = []
+TARGETS = torch.arange(200) % 4
 
-    def accuracy(train: Features, test: Features) -> float:
-        learned.append(train.features[:, 0].int().tolist())
-        return len(learned) / 10
 
-    outcome = protocol._replace(accuracy=accuracy).run(features, features, draws=draws, seed=seed)
-    assert outcome.labels == len(learned[0])
-    assert outcome.accuracies == [(draw + 1) / 10 for draw in range(len(learned))]
+class Recording(Protocol):
+    """Remembers what it learned from."""
+
+    learned: list[list[int]]
+
+    def find(self, subject: Any, positions: Tensor, seed: int, settings: Settings, tell: Any) -> Found:
+        subject.append((positions.tolist(), seed))
+        tell("working")
+        return Found(len(subject) / 10, {"draw": len(subject)})
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        return {}
+
+
+def learned_by(fraction: float, draws: int, seed: int) -> list[tuple[list[int], int]]:
+    """Positions and seed of every draw."""
+    learned: list[tuple[list[int], int]] = []
+    subject: Any = learned
+    told: list[str] = []
+    outcome = Recording("recording", "", fraction).judge(subject, TARGETS, Settings(draws, seed), told.append)
+    assert outcome.labels == len(learned[0][0])
+    assert [found.accuracy for found in outcome.found] == [(draw + 1) / 10 for draw in range(len(learned))]
+    assert told[-1] == f"draw {len(learned)} of {len(learned)}, working"
     return learned
 
 
-@pytest.fixture
-def numbered() -> Features:
-    """200 pictures of 4 classes whose only feature is their number."""
-    return Features(torch.arange(200.0)[:, None], torch.arange(200) % 4)
+def test_a_fraction_takes_seeded_balanced_labels() -> None:
+    learned = learned_by(0.1, draws=3, seed=5)
+    assert [seed for _, seed in learned] == [5, 6, 7]
+    for positions, _ in learned:
+        assert TARGETS[positions].bincount().tolist() == [5, 5, 5, 5]
+    assert len({tuple(positions) for positions, _ in learned}) == 3
+    assert learned_by(0.1, draws=1, seed=7) == learned[2:]
 
 
-def test_a_fraction_takes_seeded_balanced_labels(numbered: Features) -> None:
-    (tenth,) = parse_protocols("linear@10%")
-    learned = learned_from(tenth, numbered, draws=3, seed=5)
-    for draw in learned:
-        assert torch.tensor(draw).remainder(4).bincount().tolist() == [5, 5, 5, 5]
-    assert len({tuple(draw) for draw in learned}) == 3
-    assert learned_from(tenth, numbered, draws=3, seed=5) == learned
-    assert learned_from(tenth, numbered, draws=1, seed=7) == learned[2:]
+def test_all_labels_are_learned_from_once() -> None:
+    assert learned_by(1.0, draws=3, seed=0) == [(list(range(200)), 0)]
 
 
-def test_every_encoder_learns_from_the_same_pictures(numbered: Features) -> None:
-    (tenth,) = parse_protocols("linear@10%")
-    other = Features(torch.stack([numbered.features[:, 0], torch.rand(200)], dim=1), numbered.targets)
-    assert learned_from(tenth, numbered, draws=2, seed=0) == learned_from(tenth, other, draws=2, seed=0)
+def test_features_and_networks_learn_from_the_same_labels() -> None:
+    linear, finetune = parse_protocols("linear@10%,finetune@10%")
+    drawn = [protocol.subsets(TARGETS, draws=2, seed=3) for protocol in (linear, finetune)]
+    assert all(torch.equal(first, second) for first, second in zip(*drawn, strict=True))
 
 
-def test_all_labels_are_learned_from_once(numbered: Features) -> None:
-    (whole,) = parse_protocols("linear")
-    assert learned_from(whole, numbered, draws=3, seed=0) == [list(range(200))]
+def test_no_draw_is_an_error() -> None:
+    with pytest.raises(ValueError, match="draws is 0"):
+        Settings(draws=0)
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("finetune@1%", 60), ("finetune@5%", 30), ("finetune@100%", 30)])
+def test_the_epochs_of_fine_tuning_are_the_papers_or_what_was_typed(name: str, epochs: int) -> None:
+    (protocol,) = parse_protocols(name)
+    assert protocol.details(Settings())["epochs"] == epochs
+    assert protocol.details(Settings(finetune=FineTuneRecipe(epochs=7)))["epochs"] == 7
+
+
+def test_fine_tuning_has_draws_of_its_own() -> None:
+    linear, finetune = parse_protocols("linear@10%,finetune@10%")
+    settings = Settings(draws=9, finetune=FineTuneRecipe(draws=2))
+    assert (linear.draws(settings), finetune.draws(settings)) == (9, 2)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(None, "30 steps"), (179, "179 steps"), (180, None)])
+def test_few_steps_of_fine_tuning_are_told(epochs: int | None, steps: str | None) -> None:
+    (protocol,) = parse_protocols("finetune@10%")
+    notes = protocol.notes(TARGETS, Settings(finetune=FineTuneRecipe(epochs=epochs)))
+    assert "trained from scratch" in notes[0]
+    assert len(notes) == (1 if steps is None else 2)
+    assert steps is None or steps in notes[1]

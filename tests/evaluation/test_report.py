@@ -1,4 +1,4 @@
-"""Table and JSON hold the same figures, and what it takes to get them again."""
+"""Tables and JSON hold the same figures, and what it takes to get them again."""
 
 from __future__ import annotations
 
@@ -12,75 +12,109 @@ import torch
 from rich.console import Console
 
 from simclr_lightning.evaluation import Evaluation
-from simclr_lightning.evaluation.report import Result
+from simclr_lightning.evaluation.report import Column, Result
 
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    results = [
-        Result("raw pixels", "linear", 1437, [96.944]),
-        Result("raw pixels", "linear@1%", 14, [60.0, 66.0, 63.0]),
-        Result("pre-trained encoder", "linear", 1437, [98.06]),
-        Result("pre-trained encoder", "linear@1%", 14, [75.0, 75.5, 76.6]),
+    columns = [
+        Column("linear", "logistic regression", "top1", {"strengths": [1e-3]}, "simclr evaluate --protocols linear"),
+        Column("linear@1%", "from few labels", "top1", {}, None),
+        Column("finetune@1%", "fine-tuning", "mean per class", {"epochs": 60}, None),
     ]
-    return Evaluation(results, "test", 360, 4, "runs/a/checkpoints/last.ckpt", ["A note."])
+    results = [
+        Result("raw pixels", "linear", 1437, [96.944], [{}]),
+        Result("raw pixels", "linear@1%", 14, [60.0, 66.0, 63.0], [{}, {}, {}]),
+        Result("pre-trained encoder", "linear", 1437, [98.06], [{}]),
+        Result("pre-trained encoder", "linear@1%", 14, [75.0, 75.5, 76.6], [{}, {}, {}]),
+        Result("pre-trained encoder", "finetune@1%", 14, [80.0], [{"top5": 0.9}]),
+    ]
+    checkpoints = {"pre-trained encoder": "runs/a/checkpoints/last.ckpt"}
+    return Evaluation(columns, results, "test", 360, 4, checkpoints, ["A note."])
 
 
 def printed(evaluation: Evaluation) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=120).print(evaluation.table())
+    evaluation.print(Console(file=stream, width=120))
     return stream.getvalue()
 
 
+def cells(text: str, row: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if f"│ {row} " in line]
+
+
 def test_several_draws_give_mean_and_sample_standard_deviation() -> None:
-    result = Result("raw pixels", "linear@1%", 14, [60.0, 66.0, 63.0])
+    result = Result("raw pixels", "linear@1%", 14, [60.0, 66.0, 63.0], [])
     assert result.accuracy == 63.0
     assert result.standard_deviation == 3.0
     assert str(result) == "63.0 ± 3.0"
 
 
 def test_one_draw_has_no_standard_deviation() -> None:
-    result = Result("raw pixels", "linear", 1437, [96.944])
+    result = Result("raw pixels", "linear", 1437, [96.944], [])
     assert result.standard_deviation is None
     assert str(result) == "96.9"
 
 
 def test_the_table_has_a_row_an_encoder_and_a_column_a_protocol(evaluation: Evaluation) -> None:
     text = printed(evaluation)
-    for row in (("raw pixels", "96.9", "63.0 ± 3.0"), ("pre-trained encoder", "98.1", "75.7 ± 0.8")):
-        (line,) = [line for line in text.splitlines() if row[0] in line]
-        assert [cell.strip() for cell in line.split("│")[1:-1]] == list(row)
+    assert cells(text, "raw pixels") == [["raw pixels", "96.9", "63.0 ± 3.0", "–"]]
+    assert cells(text, "pre-trained encoder") == [["pre-trained encoder", "98.1", "75.7 ± 0.8", "80.0"]]
 
 
-def test_the_table_names_what_it_takes_to_get_it_again(evaluation: Evaluation) -> None:
+def test_a_row_a_protocol_says_where_its_figures_are_from(evaluation: Evaluation) -> None:
     text = printed(evaluation)
-    for part in ("360 test pictures", "last.ckpt", "seed 4", "1437 labels", "14 labels, 3 draws", "A note."):
+    assert cells(text, "linear") == [["linear", "logistic regression", "top1", "1437", "1", "test", "4"]]
+    assert cells(text, "linear@1%") == [["linear@1%", "from few labels", "top1", "14", "3", "test", "4"]]
+    assert cells(text, "finetune@1%") == [["finetune@1%", "fine-tuning", "mean per class", "14", "1", "test", "4"]]
+    for part in ("360 test pictures", "last.ckpt", "A note.", "\nsimclr evaluate --protocols linear\n"):
         assert part in text
+
+
+def test_a_protocol_without_any_figure_is_listed(evaluation: Evaluation) -> None:
+    evaluation.results[:] = [result for result in evaluation.results if result.protocol != "finetune@1%"]
+    assert cells(printed(evaluation), "finetune@1%")[0][3:5] == ["–", "–"]
 
 
 def test_the_json_has_every_figure_with_its_circumstances(evaluation: Evaluation, tmp_path: Path) -> None:
     evaluation.write_json(tmp_path / "evaluation.json")
     content = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
-    assert content["versions"] == {"torch": torch.__version__, "scikit-learn": sklearn.__version__}
+    assert content["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert content["versions"]["scikit-learn"] == sklearn.__version__
     assert content["notes"] == ["A note."]
-    assert len(content["figures"]) == 4
+    assert len(content["figures"]) == 5
     assert content["figures"][1] == {
         "encoder": "raw pixels",
         "protocol": "linear@1%",
         "accuracy": 63.0,
         "standard_deviation": 3.0,
         "accuracies": [60.0, 66.0, 63.0],
+        "also": [{}, {}, {}],
+        "metric": "top1",
+        "what": "from few labels",
         "labels": 14,
         "draws": 3,
         "seed": 4,
+        "settings": {},
         "train_split": "train",
         "test_split": "test",
         "test_pictures": 360,
-        "checkpoint": "runs/a/checkpoints/last.ckpt",
+        "checkpoint": None,
+        "command": None,
     }
+    last = content["figures"][4]
+    assert last["checkpoint"] == "runs/a/checkpoints/last.ckpt"
+    assert (last["settings"], last["also"]) == ({"epochs": 60}, [{"top5": 0.9}])
+    assert content["figures"][0]["command"] == "simclr evaluate --protocols linear"
 
 
 def test_a_figure_is_found_by_row_and_column(evaluation: Evaluation) -> None:
     assert evaluation.accuracy("pre-trained encoder", "linear") == 98.06
     with pytest.raises(KeyError, match="no figure for 'pre-trained encoder' and 'knn'"):
         evaluation.accuracy("pre-trained encoder", "knn")
+
+
+def test_loggers_get_a_name_a_figure(evaluation: Evaluation) -> None:
+    metrics = evaluation.metrics()
+    assert len(metrics) == 5
+    assert metrics["evaluate/raw pixels/linear@1%"] == 63.0

@@ -40,7 +40,11 @@ def test_a_checkpoint_is_compared_with_random_encoder_and_raw_pixels(
     assert [figure["accuracies"] for figure in content["figures"]] == [
         result.accuracies for result in evaluation.results
     ]
-    assert {figure["checkpoint"] for figure in content["figures"]} == {str(checkpoint)}
+    assert {figure["encoder"]: figure["checkpoint"] for figure in content["figures"]} == {
+        "raw pixels": None,
+        "random encoder": None,
+        "pre-trained encoder": str(checkpoint),
+    }
     assert {figure["test_split"] for figure in content["figures"]} == {"test"}
     assert (run / "features.png").stat().st_size > 1000
     printed = capsys.readouterr().out.replace("\n", "")

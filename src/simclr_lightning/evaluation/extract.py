@@ -6,8 +6,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
 
+from simclr_lightning.data import SimCLRDataModule
 from simclr_lightning.evaluation.features import Features
+
+_NO_LABELS = (
+    "{} has a label, without which features cannot be judged: give class folders, or a separate labelled folder "
+    "(--data.probe)."
+)
 
 
 class RawPixels(LightningModule):
@@ -22,6 +29,22 @@ class RawPixels(LightningModule):
         if pixels.shape[1] > 64 * 64 * 3:
             pixels = pixels[:, :0]
         return {"features": pixels, "targets": batch.targets, "indices": batch.indices}
+
+
+class EncoderFeatures(LightningModule):
+    """An encoder that has no LightningModule of its own.
+
+    Args:
+        encoder: pictures (N, C, H, W) to features (N, F).
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Features (N, F), targets (N,) and indices (N,) of the clean pictures."""
+        return {"features": self.encoder(batch.images), "targets": batch.targets, "indices": batch.indices}
 
 
 class CleanSplit(LightningDataModule):
@@ -83,10 +106,30 @@ def clean_features(trainer: Trainer, model: LightningModule, datamodule: Lightni
         )
     features = torch.cat([batch["features"] for batch in batches]).float()
     targets = torch.cat([batch["targets"] for batch in batches])
-    labelled = targets >= 0
+    labelled = (targets.reshape(len(targets), -1) >= 0).any(1)  # (N, C) where a picture may have several labels
     if not labelled.any():
-        raise ValueError(
-            f"None of the {len(targets)} {split} pictures has a label, without which features cannot be judged: give "
-            "class folders, or a separate labelled folder (--data.probe)."
-        )
+        raise ValueError(_NO_LABELS.format(f"None of the {len(targets)} {split} pictures"))
     return Features(features, targets).take(labelled) if not labelled.all() else Features(features, targets)
+
+
+def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> Tensor:
+    """Targets of the pictures that ``clean_features(..., "train")`` is going to hold, in the same order.
+
+    ``SimCLRDataModule`` knows them; the pictures of another data module are read for it.
+
+    Args:
+        trainer: of one device.
+        datamodule: is set up.
+
+    Returns:
+        (N,) int64, all labelled.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not isinstance(datamodule, SimCLRDataModule):
+        return clean_features(trainer, RawPixels(), datamodule, "train").targets
+    labelled = datamodule.splits.labelled
+    if labelled is None:
+        raise ValueError(_NO_LABELS.format("No training picture"))
+    return labelled.pictures.targets[labelled.positions]

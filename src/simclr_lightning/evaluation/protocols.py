@@ -1,21 +1,38 @@
-"""What is asked of the features: protocols by name."""
+"""What is asked of an encoder: protocols by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
 
-from simclr_lightning.data.subsets import balanced_subset
-from simclr_lightning.evaluation.features import Features
-from simclr_lightning.evaluation.knn import knn_accuracy
-from simclr_lightning.evaluation.logistic import linear_accuracy
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
-PROTOCOLS = {
-    "linear": "logistic regression on the features of all labelled training pictures",
-    "knn": "weighted cosine kNN (k = 200, temperature 0.1) among all labelled training pictures",
-    "linear@F%": "logistic regression from F percent of the labels, class-balanced, over several draws",
-}
-"""How a protocol is typed, and what it is."""
+from simclr_lightning.data.subsets import balanced_subset, stratified_split
+from simclr_lightning.evaluation import linear_sgd, transfer
+from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe, check_fine_tuning, fine_tuned
+from simclr_lightning.evaluation.knn import Weights, knn_accuracy
+from simclr_lightning.evaluation.lineup import Lineup, Subject, has_own_validation, metric_of
+from simclr_lightning.evaluation.logistic import FEW_LABELS, FIXED_STRENGTH, STRENGTHS, linear_accuracy
+from simclr_lightning.evaluation.nested import Tell, told_within
+from simclr_lightning.evaluation.transfer import transfer_accuracy
+
+
+class Found(NamedTuple):
+    """What a protocol found from one draw of labels.
+
+    Attributes:
+        accuracy: in [0, 1].
+        also: what else is worth keeping: what was chosen on validation, top-5, ...
+    """
+
+    accuracy: float
+    also: dict[str, float] = {}  # noqa: RUF012  # nobody adds to it
 
 
 class Outcome(NamedTuple):
@@ -23,41 +40,247 @@ class Outcome(NamedTuple):
 
     Attributes:
         labels: number of labels that a draw learned from.
-        accuracies: one in [0, 1] for each draw of labels.
+        found: one for each draw of labels.
     """
 
     labels: int
-    accuracies: list[float]
+    found: list[Found]
 
 
-class Protocol(NamedTuple):
-    """One column of the evaluation's table.
+@dataclass(frozen=True)
+class Settings:
+    """What every protocol is told.
+
+    Attributes:
+        draws: subsets of the labels to draw, where not all are used and nothing is fine-tuned.
+        seed: of the first draw; draw d has seed + d.
+        finetune: how networks are fine-tuned.
+    """
+
+    draws: int = 10
+    seed: int = 0
+    finetune: FineTuneRecipe = field(default_factory=FineTuneRecipe)
+
+    def __post_init__(self) -> None:
+        """Check the number of draws."""
+        if self.draws < 1:
+            raise ValueError(f"draws is {self.draws}: at least one draw of labels is learned from (--draws 10).")
+
+
+@dataclass(frozen=True)
+class Protocol(ABC):
+    """One column of the table: knows how to judge a subject.
 
     Attributes:
         name: as it was typed.
-        accuracy: function of the training and the test features.
-        fraction: share of the labels to learn from, in (0, 1); None for all of them.
+        what: what it is, in a few words.
+        fraction: share of the labels to learn from, in (0, 1].
     """
 
     name: str
-    accuracy: Callable[[Features, Features], float]
-    fraction: float | None = None
+    what: str
+    fraction: float = 1.0
 
-    def run(self, train: Features, test: Features, *, draws: int, seed: int) -> Outcome:
-        """Learn from the training features and classify the test features.
-
-        Draw d learns from ``balanced_subset(train.targets, fraction, seed + d)``: the same pictures for every encoder.
+    @abstractmethod
+    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
+        """Learn from some labels and classify the test pictures once.
 
         Args:
-            train: of the labelled training pictures.
-            test: of the labelled test pictures.
-            draws: subsets to draw, where not all labels are used.
-            seed: of the first draw.
+            subject: what is judged.
+            positions: (n,) int64, which of the labelled training pictures to learn from.
+            seed: of whatever is random.
+            settings: of all protocols.
+            tell: takes a line about how far this is.
         """
-        if self.fraction is None:
-            return Outcome(len(train.targets), [self.accuracy(train, test)])
-        subsets = [balanced_subset(train.targets, self.fraction, seed + draw) for draw in range(draws)]
-        return Outcome(len(subsets[0]), [self.accuracy(train.take(subset), test) for subset in subsets])
+
+    @abstractmethod
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """Settings of this protocol, by which its figures are got again."""
+
+    def fits(self, subject: Subject) -> bool:
+        """Whether there is a figure for the subject."""
+        return True
+
+    def draws(self, settings: Settings) -> int:
+        """Subsets of the labels to learn from, where not all are used."""
+        return settings.draws
+
+    def metric(self, datamodule: LightningDataModule) -> str:
+        """What the accuracy is."""
+        return "top1"
+
+    def notes(self, targets: Tensor, settings: Settings) -> list[str]:
+        """What a reader of the figures must know; ``targets`` (N,) are those of the labelled training pictures."""
+        return []
+
+    def check(self, targets: Tensor, lineup: Lineup, settings: Settings) -> None:
+        """Complain before anything is computed.
+
+        Args:
+            targets: (N,) int64, of the labelled training pictures.
+            lineup: what is going to be judged.
+            settings: of all protocols.
+
+        Raises:
+            ValueError: if there are too few labels.
+        """
+        if targets.ndim > 1:
+            raise ValueError(
+                f"{self.name} takes pictures of one class; these may show any of {targets.shape[1]}: use transfer."
+            )
+        self.subsets(targets, draws=1, seed=settings.seed)  # complains of classes without a picture
+
+    def subsets(self, targets: Tensor, *, draws: int, seed: int) -> list[Tensor]:
+        """Positions of the labels that each draw learns from, the same ones for every subject and protocol.
+
+        Draw d is ``balanced_subset(targets, fraction, seed + d)``; all labels are drawn once.
+        """
+        if self.fraction == 1:
+            return [torch.arange(len(targets))]
+        return [balanced_subset(targets, self.fraction, seed + draw) for draw in range(draws)]
+
+    def judge(self, subject: Subject, targets: Tensor, settings: Settings, tell: Tell) -> Outcome:
+        """The accuracy of every draw; ``targets`` (N,) int64 are those of the labelled training pictures."""
+        subsets = self.subsets(targets, draws=self.draws(settings), seed=settings.seed)
+        found = []
+        for draw, positions in enumerate(subsets):
+            progress = f"draw {draw + 1} of {len(subsets)}"
+            tell(progress)
+            tell_more = partial(told_within, tell, progress)
+            found.append(self.find(subject, positions, settings.seed + draw, settings, tell_more))
+        return Outcome(len(subsets[0]), found)
+
+
+class Logistic(Protocol):
+    """Logistic regression on frozen features."""
+
+    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
+        """See :func:`linear_accuracy`."""
+        return Found(linear_accuracy(subject.train.take(positions), subject.test))
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """How strongly it is regularised."""
+        return {"strengths": list(STRENGTHS), "few_labels": FEW_LABELS, "strength_for_few_labels": FIXED_STRENGTH}
+
+
+class LinearSGD(Protocol):
+    """The paper's linear evaluation, on features of clean pictures."""
+
+    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
+        """See :func:`linear_sgd.sgd_accuracy`."""
+        train = subject.train.take(positions)
+        return Found(linear_sgd.sgd_accuracy(train, subject.test, subject.trainer, seed=seed, tell=tell))
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """How it is trained."""
+        return {
+            "epochs": linear_sgd.EPOCHS,
+            "learning_rate_of_256": linear_sgd.LEARNING_RATE,
+            "batch_size_at_most": linear_sgd.BATCH_SIZE,
+        }
+
+
+@dataclass(frozen=True)
+class KNN(Protocol):
+    """Votes of the nearest neighbours.
+
+    Attributes:
+        weights: what a vote counts.
+    """
+
+    weights: Weights = "similarity"
+
+    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
+        """See :func:`knn_accuracy`; a bank of fewer than 200 votes as a whole."""
+        bank = subject.train.take(positions)
+        return Found(knn_accuracy(bank, subject.test, k=min(200, len(bank.targets)), weights=self.weights))
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """How votes are counted."""
+        return {"k": 200, "weights": self.weights} | ({"temperature": 0.1} if self.weights == "similarity" else {})
+
+
+class Transfer(Protocol):
+    """The paper's transfer protocol: the strength is chosen on validation pictures, by the data set's own metric."""
+
+    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
+        """See :func:`transfer_accuracy`; the chosen strength and its validation accuracy are kept as well."""
+        train = subject.train.take(positions)
+        val = subject.features("val") if has_own_validation(subject.datamodule, subject.split) else None
+        metric = metric_of(subject.datamodule)
+        result = transfer_accuracy(train, val, subject.test, metric=metric, seed=seed)
+        also = {"strength": result.strength, "validation_accuracy": result.validation[result.strength]}
+        return Found(result.accuracy, also)
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """What the strength is chosen among."""
+        strengths = transfer.STRENGTHS
+        return {"strengths": len(strengths), "strongest": max(strengths), "weakest": min(strengths)}
+
+    def check(self, targets: Tensor, lineup: Lineup, settings: Settings) -> None:
+        """Some labels are held out where there are no validation pictures."""
+        if targets.ndim == 1 and not has_own_validation(lineup.datamodule, lineup.split):
+            stratified_split(targets, transfer.HELD_OUT, settings.seed)
+
+    def metric(self, datamodule: LightningDataModule) -> str:
+        """That of the data set."""
+        return metric_of(datamodule)
+
+
+_STEPS_IN_THE_PAPER = 180
+"""Of 60 epochs on 12,811 labels, 1 % of ImageNet, in batches of 4096."""
+
+
+class FineTuned(Protocol):
+    """The whole network, fine-tuned."""
+
+    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
+        """See :func:`fine_tuned`; top-5, where it makes sense, and the mean of the classes are kept as well."""
+        epochs = settings.finetune.epochs_for(self.fraction)
+        figures = fine_tuned(subject, positions, settings.finetune, epochs=epochs, seed=seed, tell=tell)
+        return Found(figures.pop("top1"), figures)
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """The recipe."""
+        return {**asdict(settings.finetune), "epochs": settings.finetune.epochs_for(self.fraction)}
+
+    def fits(self, subject: Subject) -> bool:
+        """Raw pixels have no network."""
+        return subject.encoder is not None
+
+    def draws(self, settings: Settings) -> int:
+        """Fewer than those of a classifier on features: each trains a network."""
+        return settings.finetune.draws
+
+    def notes(self, targets: Tensor, settings: Settings) -> list[str]:
+        """What fine-tuning means without pre-training, and whether there is enough of it."""
+        notes = ["The random encoder, fine-tuned, is a network trained from scratch by the same recipe."]
+        labels = len(self.subsets(targets, draws=1, seed=settings.seed)[0])
+        steps = settings.finetune.epochs_for(self.fraction) * (labels // min(labels, settings.finetune.batch_size))
+        if steps < _STEPS_IN_THE_PAPER:
+            notes.append(
+                f"{self.name} takes {steps} steps, in the paper {_STEPS_IN_THE_PAPER} at least: networks may not have "
+                "converged, above all without pre-training (--finetune.epochs, --finetune.batch_size)."
+            )
+        return notes
+
+    def check(self, targets: Tensor, lineup: Lineup, settings: Settings) -> None:
+        """Networks are needed, and pictures that can be augmented."""
+        super().check(targets, lineup, settings)
+        check_fine_tuning(lineup.datamodule, getattr(lineup.model, "encoder", None))
+
+
+_KINDS: tuple[Protocol, ...] = (
+    Logistic("linear", "logistic regression (L-BFGS) on frozen features"),
+    Logistic("linear@F%", "logistic regression (L-BFGS) on frozen features, from F % of the labels"),
+    LinearSGD("linear_sgd", "linear layer on frozen features, trained by SGD as in the paper"),
+    KNN("knn", "cosine kNN on frozen features (k = 200), weighted (temperature 0.1)"),
+    KNN("knn_plain", "cosine kNN on frozen features (k = 200), one vote each", weights="uniform"),
+    Transfer("transfer", "logistic regression (L-BFGS) on frozen features, strength chosen on validation (45 values)"),
+    FineTuned("finetune@F%", "whole network, new linear layer, fine-tuned on F % of the labels"),
+)
+PROTOCOLS = {kind.name: kind for kind in _KINDS}
+"""By how they are typed; F is a percentage."""
 
 
 def parse_protocols(protocols: str | Sequence[str]) -> list[Protocol]:
@@ -67,7 +290,8 @@ def parse_protocols(protocols: str | Sequence[str]) -> list[Protocol]:
         protocols: names, as a list or as one string with commas between them; a repeated name counts once.
 
     Raises:
-        ValueError: if a name is unknown, or there is none; the message lists what there is.
+        ValueError: if a name is unknown, a percentage is out of range, or there is no name; the message lists what
+            there is.
     """
     names = protocols.split(",") if isinstance(protocols, str) else protocols
     found = {name: _parse(name) for name in (name.strip() for name in names)}
@@ -77,14 +301,17 @@ def parse_protocols(protocols: str | Sequence[str]) -> list[Protocol]:
 
 
 def _parse(name: str) -> Protocol:
-    whole = {"linear": linear_accuracy, "knn": knn_accuracy}
-    if name in whole:
-        return Protocol(name, whole[name])
-    percentage = name.removeprefix("linear@").removesuffix("%")
-    if name == f"linear@{percentage}%" and percentage.replace(".", "", 1).isdecimal() and 0 < float(percentage) < 100:
-        return Protocol(name, linear_accuracy, float(percentage) / 100)
-    raise ValueError(f"Unknown protocol {name!r}. There are {_listed()}; F is above 0 and below 100 (linear@1%).")
+    percentage = re.search(r"@(\d+(?:\.\d+)?)%$", name)
+    kind = PROTOCOLS.get(name if percentage is None else f"{name[: percentage.start()]}@F%")
+    if kind is None or "F" in name:
+        raise ValueError(f"Unknown protocol {name!r}. There are {_listed()}; F is a number (linear@1%).")
+    if percentage is None:
+        return kind
+    fraction = float(percentage[1]) / 100
+    if not 0 < fraction <= 1:
+        raise ValueError(f"The protocol {name!r} needs a share of the labels above 0 and at most 100 % (linear@1%).")
+    return replace(kind, name=name, fraction=fraction, what=kind.what.replace("F %", f"{percentage[1]} %"))
 
 
 def _listed() -> str:
-    return "; ".join(f"{name} ({meaning})" for name, meaning in PROTOCOLS.items())
+    return "; ".join(f"{name} ({kind.what})" for name, kind in PROTOCOLS.items())

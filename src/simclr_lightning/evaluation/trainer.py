@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.checkpoints import run_of
-from simclr_lightning.evaluation.checkpoint import fitting_weights
-from simclr_lightning.evaluation.extract import RawPixels, clean_features
+from simclr_lightning.evaluation.command import typed_command
+from simclr_lightning.evaluation.extract import labels_to_learn_from
 from simclr_lightning.evaluation.features import Features
+from simclr_lightning.evaluation.fine_tuned import PAPER, FineTuneRecipe
+from simclr_lightning.evaluation.label_curve import LabelCurve, Point, balanced_draw, default_counts, measure
+from simclr_lightning.evaluation.label_curve_picture import plot_label_curve
+from simclr_lightning.evaluation.lineup import Lineup, Subject
+from simclr_lightning.evaluation.nested import Tell, told_within
 from simclr_lightning.evaluation.picture import plot_features
-from simclr_lightning.evaluation.protocols import parse_protocols
-from simclr_lightning.evaluation.report import Evaluation, Result
+from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, Protocol, Settings, parse_protocols
+from simclr_lightning.evaluation.report import Column, Evaluation, Result
 
 
 class SimCLRTrainer(Trainer):
-    """Lightning's Trainer, with ``evaluate`` beside ``fit`` and ``test``: on the command line, ``simclr evaluate``."""
+    """Lightning's Trainer, with two commands that judge encoders beside ``fit`` and ``test``.
+
+    On the command line they are ``simclr evaluate`` and ``simclr label_curve``.
+    """
 
     def evaluate(
         self,
@@ -30,22 +42,28 @@ class SimCLRTrainer(Trainer):
         protocols: list[str] | str = "linear,knn,linear@1%",
         draws: int = 10,
         seed: int = 0,
+        others: dict[str, str] | None = None,
+        finetune: FineTuneRecipe = PAPER,
         output: str | Path | None = None,
     ) -> Evaluation:
-        """Compare the features of a checkpoint with those of the random encoder and with raw pixels.
+        """Compare the encoder of a checkpoint with the random encoder, with raw pixels, and with other encoders.
 
-        The encoder is frozen and in evaluation mode. Classifiers learn from clean training pictures; every accuracy is
-        that of the test pictures, or of the validation pictures where there are none. Prints a table, and writes
-        evaluation.json and features.png.
+        Classifiers learn from labelled training pictures; every figure is that of the test pictures, or of the
+        validation pictures where there are none. Prints a table, writes evaluation.json and features.png, and logs
+        ``evaluate/<encoder>/<protocol>``.
 
         Args:
             model: the model; afterwards it holds the checkpoint's weights.
             datamodule: pictures with labels, by ``clean_dataloader(split)`` for the splits train and test.
             ckpt_path: checkpoint of the pre-trained model. Without one, the model is judged as it is.
-            protocols: some of linear (logistic regression on all labels), knn (weighted cosine kNN, k = 200) and
-                linear@F% (logistic regression on F percent of the labels, such as linear@1%), with commas between them.
+            protocols: with commas between them. On frozen features: linear and linear@F% (logistic regression on all or
+                on F percent of the labels, such as linear@1%), linear_sgd (trained as in the paper), knn (weighted
+                cosine kNN, k = 200) and knn_plain (one vote each). finetune@F%: the whole network learns from F percent
+                of the labels, up to 100.
             draws: class-balanced label subsets that linear@F% is averaged over, the same ones for every encoder.
-            seed: seed of the first draw of labels, and of the picture.
+            seed: seed of the first draw of labels, and of whatever else is random.
+            others: checkpoints of further encoders by the names of their rows, such as {supervised: PATH}.
+            finetune: how networks are fine-tuned.
             output: folder for evaluation.json and features.png. By default the run that the checkpoint is from, if it
                 lies in a folder named checkpoints, otherwise the folder of this run.
 
@@ -53,73 +71,127 @@ class SimCLRTrainer(Trainer):
             The figures of the table.
 
         Raises:
-            ValueError: if a protocol is unknown, the checkpoint does not fit the model, labels are missing, or there
-                are several devices.
+            FileNotFoundError: if there is no such checkpoint.
+            ValueError: if a protocol is unknown, a checkpoint does not fit, labels are missing or too few, or there are
+                several devices.
         """
         asked = parse_protocols(protocols)
-        if draws < 1:
-            raise ValueError(f"draws is {draws}: linear@F% takes one draw of labels at least (--draws 10).")
-        if self.world_size > 1:
-            raise ValueError(f"Features are evaluated on one device, not on {self.world_size}: --trainer.devices 1.")
-        if datamodule is None:
-            raise ValueError("Features are judged on labelled pictures: pass a datamodule (--data SimCLRDataModule).")
-        weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
-        notes: list[str] = []
-        split = _prepare(datamodule, notes)
+        settings = Settings(draws, seed, finetune)
+        lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others)
+        targets = labels_to_learn_from(self, lineup.datamodule)
+        for protocol in asked:
+            protocol.check(targets, lineup, settings)
+            lineup.notes += [note for note in protocol.notes(targets, settings) if note not in lineup.notes]
 
+        console, folder = Console(), self._output_folder(ckpt_path, output)
         results: list[Result] = []
         shown: dict[str, Features] = {}
-        for encoder, module in self._encoders(model, weights, notes):
-            test = clean_features(self, module, datamodule, split)
-            if not test.features.shape[1]:
-                notes.append(f"No {encoder}: the pictures are too large for a classifier on all of their pixels.")
-                continue
-            shown[encoder] = test
-            train = clean_features(self, module, datamodule, "train")
-            for protocol in asked:
-                with Console().status(f"{encoder}: {protocol.name}"):
-                    labels, accuracies = protocol.run(train, test, draws=draws, seed=seed)
-                results.append(Result(encoder, protocol.name, labels, [100 * accuracy for accuracy in accuracies]))
-        checkpoint = None if ckpt_path is None else str(ckpt_path)
-        evaluation = Evaluation(results, split, len(test.targets), seed, checkpoint, notes)
-        self._show(evaluation, shown, datamodule, self._output_folder(ckpt_path, output))
+        for subject in lineup:
+            shown[subject.name] = subject.test
+            fitting = [protocol for protocol in asked if protocol.fits(subject)]
+            results += [_judge(protocol, subject, targets, settings, console) for protocol in fitting]
+        columns = [
+            Column(
+                protocol.name,
+                protocol.what,
+                protocol.metric(lineup.datamodule),
+                protocol.details(settings),
+                typed_command("evaluate", {"protocols": protocol.name, "output": str(folder / protocol.name)}),
+            )
+            for protocol in asked
+        ]
+        pictures = len(next(iter(shown.values())).targets)
+        evaluation = Evaluation(columns, results, lineup.split, pictures, seed, lineup.checkpoints, lineup.notes)
+        self._log(evaluation.metrics())
+        own = [name for name in shown if name not in lineup.others]
+        _show(evaluation, {name: shown[name] for name in (own[0], own[-1])}, lineup.datamodule, folder, console)
         return evaluation
 
-    def _encoders(
-        self, model: LightningModule, weights: dict[str, Tensor] | None, notes: list[str]
-    ) -> Iterator[tuple[str, LightningModule]]:
-        """Rows of the table; each must have been used when the next one is asked for, which changes the model."""
-        yield "raw pixels", RawPixels()
-        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        seen = self.global_step > 0 or any(bool(norm.num_batches_tracked) for norm in norms)
-        if not seen and any(norm.affine and not norm.weight.any() for norm in norms):
-            notes.append(
-                "The random encoder's residual branches start at zero (zero_init_residual), so it is a weak baseline."
-            )
-        yield "model as it is" if seen else "random encoder", model
-        if weights is not None:
-            model.load_state_dict(weights, strict=True)
-            yield "pre-trained encoder", model
-        elif not seen:
-            notes.append("No pre-trained encoder: name its checkpoint with --ckpt_path (a .ckpt file of its run).")
+    def label_curve(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | Path | None = None,
+        counts: list[int] | None = None,
+        draws: int = 10,
+        seed: int = 0,
+        classifier: Literal["linear", "finetune"] = "linear",
+        others: dict[str, str] | None = None,
+        finetune: FineTuneRecipe = PAPER,
+        output: str | Path | None = None,
+    ) -> LabelCurve:
+        """Measure accuracy against labels per class for a checkpoint, the random encoder, raw pixels and others.
 
-    def _show(
-        self, evaluation: Evaluation, shown: dict[str, Features], datamodule: LightningDataModule, folder: Path
-    ) -> None:
-        figures, picture = folder / "evaluation.json", folder / "features.png"
+        A classifier learns from class-balanced draws of the training labels, the same ones for every encoder; the
+        accuracies are those of the test pictures, or of the validation pictures where there are none. Prints a table,
+        writes label_curve.json, label_curve.md and label_curve.png, and logs ``label_curve/<encoder>`` with the labels
+        per class as steps.
+
+        Args:
+            model: the model; afterwards it holds the checkpoint's weights.
+            datamodule: pictures with labels, by ``clean_dataloader(split)`` for the splits train and test.
+            ckpt_path: checkpoint of the pre-trained model. Without one, the model is judged as it is.
+            counts: labels per class. None: 1, 2, 5, 10, 20, 50, ... as far as they go. All labels always follow.
+            draws: draws of labels at every count, for the mean and its 95 % t-interval.
+            seed: of the first draw, and of whatever else is random.
+            classifier: linear (logistic regression on frozen features), or finetune (the whole network).
+            others: checkpoints of further encoders by the names of their curves, such as {supervised: PATH}.
+            finetune: how networks are fine-tuned, but for the number of draws.
+            output: folder for the three files. By default the run that the checkpoint is from, if it lies in a folder
+                named checkpoints, otherwise the folder of this run.
+
+        Returns:
+            The curves.
+
+        Raises:
+            FileNotFoundError: if there is no such checkpoint.
+            ValueError: if a checkpoint does not fit, there are fewer labels than asked for, or several devices.
+        """
+        settings = Settings(draws, seed, replace(finetune, draws=draws))
+        lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others)
+        targets = labels_to_learn_from(self, lineup.datamodule)
+        counts = default_counts(targets) if counts is None else sorted(set(counts))
+        for count in counts:
+            balanced_draw(targets, count, seed)
+        protocol = _CLASSIFIERS[classifier]
+        protocol.check(targets, lineup, settings)
+
+        console, folder = Console(), self._output_folder(ckpt_path, output)
+        points: list[Point] = []
+        pictures = 0
+        for subject in filter(protocol.fits, lineup):
+            pictures = len(subject.test.targets)
+            accuracy = partial(_accuracy, protocol, settings, len(targets))
+            with console.status(subject.name) as status:
+                tell = partial(told_within, status.update, subject.name)
+                points += measure(subject, targets, accuracy, counts=counts, draws=draws, seed=seed, tell=tell)
+        curve = LabelCurve(
+            points,
+            _name_of(lineup.datamodule),
+            lineup.split,
+            pictures,
+            len(torch.unique(targets)),
+            protocol.what,
+            asdict(settings.finetune) if classifier == "finetune" else protocol.details(settings),
+            seed,
+            lineup.checkpoints,
+            typed_command("label_curve"),
+            lineup.notes,
+        )
+        for count, metrics in curve.metrics().items():
+            self._log(metrics, step=count)
         folder.mkdir(parents=True, exist_ok=True)
-        evaluation.write_json(figures)
-        encoders = list(shown)
-        with Console().status("drawing the features"):
-            plot_features(
-                {encoder: shown[encoder] for encoder in (encoders[0], encoders[-1])},
-                picture,
-                class_names=getattr(datamodule, "class_names", None),
-                split=evaluation.split,
-                seed=evaluation.seed,
-            )
-        Console().print(evaluation.table())
-        print(f"Figures: {figures}\nPicture of the features: {picture}")
+        curve.write_json(folder / "label_curve.json")
+        (folder / "label_curve.md").write_text(curve.markdown(), encoding="utf-8")
+        plot_label_curve(curve, folder / "label_curve.png")
+        console.print(curve.table())
+        print(f"Curves: {folder / 'label_curve.json'}, label_curve.md and label_curve.png beside it")
+        return curve
+
+    def _log(self, metrics: dict[str, float], step: int | None = None) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step)
+            logger.save()
 
     def _output_folder(self, ckpt_path: str | Path | None, output: str | Path | None) -> Path:
         if output is not None:
@@ -128,20 +200,53 @@ class SimCLRTrainer(Trainer):
         return run_folder(self) if run is None else run
 
 
-def _prepare(datamodule: LightningDataModule, notes: list[str]) -> str:
-    """Set up the data and find the split to test on."""
-    datamodule.prepare_data()
-    for stage in ("fit", "test"):  # labels are learned from the one and judged on the other
-        datamodule.setup(stage)
-    clean_dataloader = getattr(datamodule, "clean_dataloader", None)
-    if clean_dataloader is None:
-        raise ValueError(
-            f"{type(datamodule).__name__} has no method clean_dataloader(split) that gives the clean, labelled "
-            "pictures of train and test: use SimCLRDataModule, or add it."
+_CLASSIFIERS: dict[str, Protocol] = {
+    "linear": PROTOCOLS["linear"],
+    "finetune": FineTuned("finetune", "the whole network, fine-tuned with a new linear layer"),
+}
+
+
+def _judge(protocol: Protocol, subject: Subject, targets: Tensor, settings: Settings, console: Console) -> Result:
+    title, start = f"{subject.name}, {protocol.name}", time.perf_counter()
+    with console.status(title) as status:
+        outcome = protocol.judge(subject, targets, settings, partial(told_within, status.update, title))
+    accuracies = [100 * found.accuracy for found in outcome.found]
+    result = Result(subject.name, protocol.name, outcome.labels, accuracies, [found.also for found in outcome.found])
+    console.print(f"{title}: {result} ({time.perf_counter() - start:.0f} s)", highlight=False, soft_wrap=True)
+    return result
+
+
+def _accuracy(
+    protocol: Protocol, settings: Settings, labels: int, subject: Subject, positions: Tensor, seed: int, tell: Tell
+) -> float:
+    """Of a protocol, on a share of the labels that is no percentage."""
+    share = replace(protocol, fraction=len(positions) / labels)
+    return share.find(subject, positions, seed, settings, tell).accuracy
+
+
+def _show(
+    evaluation: Evaluation,
+    panels: dict[str, Features],
+    datamodule: LightningDataModule,
+    folder: Path,
+    console: Console,
+) -> None:
+    figures, picture = folder / "evaluation.json", folder / "features.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation.write_json(figures)
+    with console.status("drawing the features"):
+        plot_features(
+            panels,
+            picture,
+            class_names=getattr(datamodule, "class_names", None),
+            split=evaluation.split,
+            seed=evaluation.seed,
         )
-    try:
-        clean_dataloader("test")
-    except ValueError as error:
-        notes.append(f"Measured on the validation pictures, not on test pictures. ({error})")
-        return "val"
-    return "test"
+    evaluation.print(console)
+    print(f"Figures: {figures}\nPicture of the features: {picture}")
+
+
+def _name_of(datamodule: LightningDataModule) -> str:
+    """What the pictures are called: the folder's name, the data set's, or at least the class's."""
+    name = datamodule.hparams.get("dataset", type(datamodule).__name__)
+    return Path(datamodule.hparams["root"]).name if name == "folder" else str(name).rpartition(".")[2]

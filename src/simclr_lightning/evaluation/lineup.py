@@ -1,0 +1,210 @@
+"""The encoders that are compared: the rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+
+from simclr_lightning.data import SimCLRDataModule
+from simclr_lightning.data.datasets import Metric
+from simclr_lightning.evaluation.checkpoint import fitting_weights
+from simclr_lightning.evaluation.encoders import encoder_of
+from simclr_lightning.evaluation.extract import EncoderFeatures, RawPixels, clean_features
+from simclr_lightning.evaluation.features import Features
+from simclr_lightning.simclr import SimCLR
+
+RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED = "raw pixels", "random encoder", "model as it is", "pre-trained encoder"
+
+TestSplit = Literal["test", "val"]
+
+
+@dataclass
+class Subject:
+    """An encoder, or the pixels themselves, with the pictures that it is judged on.
+
+    Attributes:
+        name: its row in the table.
+        model: its ``predict_step`` gives the features.
+        encoder: the network; None for raw pixels, and for a model without an attribute ``encoder``.
+        trainer: computes the features; a network that is trained has its accelerator and precision.
+        datamodule: is set up.
+        split: which pictures are classified.
+    """
+
+    name: str
+    model: LightningModule
+    encoder: nn.Module | None
+    trainer: Trainer
+    datamodule: LightningDataModule
+    split: TestSplit
+
+    @cached_property
+    def train(self) -> Features:
+        """Features of the pictures whose labels are learned from."""
+        return self.features("train")
+
+    @cached_property
+    def test(self) -> Features:
+        """Features of the pictures that are classified."""
+        return self.features(self.split)
+
+    def features(self, split: str) -> Features:
+        """Features of the labelled, clean pictures of a split, computed anew at each call."""
+        return clean_features(self.trainer, self.model, self.datamodule, split)
+
+
+@dataclass
+class Lineup:
+    """Raw pixels, the model as it was built, with the weights of its checkpoint, and other encoders.
+
+    Iterating gives one subject after the other. Each must have been used when the next one is asked for, which changes
+    the model.
+
+    Attributes:
+        trainer: of one device.
+        datamodule: is set up.
+        split: which pictures are classified: test, or val where there are no test pictures.
+        model: holds the checkpoint's weights afterwards.
+        weights: of the checkpoint, None without one.
+        others: encoders by name.
+        checkpoints: paths by name.
+        notes: what a reader of the figures must know. Iterating adds to them.
+    """
+
+    trainer: Trainer
+    datamodule: LightningDataModule
+    split: TestSplit
+    model: LightningModule
+    weights: dict[str, Tensor] | None
+    others: dict[str, nn.Module]
+    checkpoints: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def prepare(
+        cls,
+        trainer: Trainer,
+        model: LightningModule,
+        datamodule: LightningDataModule | None,
+        ckpt_path: str | Path | None,
+        others: Mapping[str, str | Path] | None,
+    ) -> Lineup:
+        """Load every checkpoint, completely, then set up the data.
+
+        Args:
+            trainer: computes the features.
+            model: as it was built.
+            datamodule: has labelled pictures, by ``clean_dataloader(split)``.
+            ckpt_path: checkpoint of the model.
+            others: checkpoints of other encoders, by the names of their rows.
+
+        Raises:
+            FileNotFoundError: if there is no such checkpoint.
+            ValueError: if a checkpoint does not fit, a name is taken, there are several devices, or no suitable data.
+        """
+        if trainer.world_size > 1:
+            raise ValueError(f"Encoders are compared on one device, not on {trainer.world_size}: --trainer.devices 1.")
+        limit = trainer.limit_predict_batches
+        if limit != 1.0 or isinstance(limit, int):  # the integer 1 is one batch
+            raise ValueError(
+                f"trainer.limit_predict_batches is {limit}: figures of some of the pictures would pass for those of "
+                "all. Leave it out (and fast_dev_run, which sets it)."
+            )
+        if datamodule is None:
+            raise ValueError("Features are judged on labelled pictures: pass a datamodule (--data SimCLRDataModule).")
+        paths = {name: str(path) for name, path in (others or {}).items()}
+        taken = paths.keys() & {RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED}
+        if taken:
+            raise ValueError(f"There is a row {min(taken)!r} already: choose another name (--others.NAME PATH).")
+        weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
+        encoders = {
+            name: encoder_of(path, type(model) if isinstance(model, SimCLR) else SimCLR) for name, path in paths.items()
+        }
+        own = {} if ckpt_path is None else {PRETRAINED: str(ckpt_path)}
+        notes: list[str] = []
+        split = _set_up(datamodule, notes)
+        for name, encoder in encoders.items():
+            _check_channels(name, encoder, datamodule)
+        return cls(trainer, datamodule, split, model, weights, encoders, own | paths, notes)
+
+    def __iter__(self) -> Iterator[Subject]:
+        """Subject by subject."""
+        pixels = self._subject(RAW_PIXELS, RawPixels(), None)
+        if pixels.test.features.shape[1]:
+            yield pixels
+        else:
+            self.notes.append(f"No {RAW_PIXELS}: the pictures are too large for a classifier on all of their pixels.")
+        encoder = getattr(self.model, "encoder", None)
+        norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        seen = self.trainer.global_step > 0 or any(bool(norm.num_batches_tracked) for norm in norms)
+        if not seen and any(norm.affine and not norm.weight.any() for norm in norms):
+            self.notes.append(
+                "The random encoder's residual branches start at zero (zero_init_residual), so it is a weak baseline."
+            )
+        yield self._subject(AS_IT_IS if seen else RANDOM, self.model, encoder)
+        if self.weights is not None:
+            self.model.load_state_dict(self.weights, strict=True)
+            yield self._subject(PRETRAINED, self.model, encoder)
+        elif not seen:
+            self.notes.append("No pre-trained encoder: name its checkpoint with --ckpt_path (a .ckpt file of its run).")
+        for name, other in self.others.items():
+            yield self._subject(name, EncoderFeatures(other), other)
+
+    def _subject(self, name: str, model: LightningModule, encoder: nn.Module | None) -> Subject:
+        return Subject(name, model, encoder, self.trainer, self.datamodule, self.split)
+
+
+def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> bool:
+    """Whether there are validation pictures besides those that are classified.
+
+    A data set without any of its own watches its training by its test pictures, which nothing may be chosen on. A data
+    module of another class does not tell.
+
+    Args:
+        datamodule: is set up.
+        split: which pictures are classified.
+    """
+    if split == "val" or not isinstance(datamodule, SimCLRDataModule):
+        return False
+    val, test = datamodule.splits.val, datamodule.splits.test
+    if val is None or test is None:
+        return False
+    same_set = val.pictures.bad is test.pictures.bad  # which copies with other labels share
+    return not (same_set and torch.isin(val.positions, test.positions).any())
+
+
+def metric_of(datamodule: LightningDataModule) -> Metric:
+    """By what classifiers of the pictures are judged in the literature."""
+    return getattr(datamodule, "metric", "top1")
+
+
+def _set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:
+    """Set up the data and find the split to test on."""
+    datamodule.prepare_data()
+    for stage in ("fit", "test"):  # labels are learned from the one and judged on the other
+        datamodule.setup(stage)
+    clean_dataloader = getattr(datamodule, "clean_dataloader", None)
+    if clean_dataloader is None:
+        raise ValueError(
+            f"{type(datamodule).__name__} has no method clean_dataloader(split) that gives the clean, labelled "
+            "pictures of train and test: use SimCLRDataModule, or add it."
+        )
+    try:
+        clean_dataloader("test")
+    except ValueError as error:
+        notes.append(f"Measured on the validation pictures, not on test pictures. ({error})")
+        return "val"
+    return "test"
+
+
+def _check_channels(name: str, encoder: nn.Module, datamodule: LightningDataModule) -> None:
+    expected, given = (getattr(owner, "in_channels", None) for owner in (encoder, datamodule))
+    if None not in (expected, given) and expected != given:
+        raise ValueError(f"The encoder {name!r} takes {expected} channel(s), but the pictures have {given}.")
