@@ -190,11 +190,14 @@ class LabelledDataModule(SimCLRDataModule):
                 f"augmentation is {self.augmentation}: the pictures change from epoch to epoch, and so do their "
                 "features (--data.augmentation none)."
             )
-        self._features = {"train": train} if val is None else {"train": train, "val": val}
-        for split, features in self._features.items():
+        served: dict[Literal["train", "val"], FeatureBatch] = {"train": train}
+        if val is not None:
+            served["val"] = val
+        for split, features in served.items():
             expected = len(self._part(split).positions)
             if len(features.targets) != expected:
                 raise ValueError(f"There are {expected} {split} pictures, but features of {len(features.targets)}.")
+        self._features = served
 
     def serve_pictures(self) -> None:
         """Serve pictures again, and forget the features."""
