@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from simclr_lightning.data.folder import find_splits, scan
 from simclr_lightning.data.pictures import DatasetPictures, InMemoryPictures, Pictures
 from simclr_lightning.data.subsets import stratified_split
+from simclr_lightning.data.transfer_sets import birdsnap, caltech101, cars, official, sun397, voc2007
 from simclr_lightning.views import ViewRecipe
 
 Metric = Literal["top1", "mean_per_class", "map11"]
@@ -72,16 +73,27 @@ def digits(root: str, download: bool) -> PictureSets:
 
 def folder(root: str, download: bool) -> PictureSets:
     """A tree of pictures, see ``folder.find_splits`` and ``folder.scan``."""
-    found = {split: scan(path) for split, path in find_splits(root).items()}
+    return _sets({split: scan(path) for split, path in find_splits(root).items()})
+
+
+def _sets(found: Mapping[str, Pictures]) -> PictureSets:
     test = found.get("test", found.get("val"))
     return PictureSets(found["train"], found.get("val", test), test)
 
 
 def _torchvision(name: str, train: dict[str, Any], test: dict[str, Any]) -> Callable[[str, bool], PictureSets]:
-    def load(root: str, download: bool) -> PictureSets:
+    def load(root: str, download: bool) -> dict[str, Pictures]:
         dataset_class = getattr(torchvision.datasets, name)
+        splits = {"train": train, "test": test}
+        return {key: _in_memory(dataset_class(root, **split, download=download)) for key, split in splits.items()}
+
+    return _explained(name, load)
+
+
+def _explained(name: str, load: Callable[[str, bool], Mapping[str, Pictures]]) -> Callable[[str, bool], PictureSets]:
+    def explained(root: str, download: bool) -> PictureSets:
         try:
-            sets = [_in_memory(dataset_class(root, **split, download=download)) for split in (train, test)]
+            return _sets(load(root, download))
         except (
             RuntimeError,
             OSError,
@@ -93,9 +105,8 @@ def _torchvision(name: str, train: dict[str, Any], test: dict[str, Any]) -> Call
                 "download=True, and prepare_data() before setup()), or name the folder that it is in with --data.root. "
                 f"({error})"
             ) from error
-        return PictureSets(sets[0], sets[1], sets[1])
 
-    return load
+    return explained
 
 
 def _in_memory(dataset: Any) -> InMemoryPictures:
@@ -107,6 +118,10 @@ def _in_memory(dataset: Any) -> InMemoryPictures:
     targets = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels)
     names = getattr(dataset, "classes", None) or [str(number) for number in range(10)]  # SVHN names no classes
     return InMemoryPictures(images.contiguous(), targets, names)
+
+
+def _files(name: str, load: Callable[[str, bool], Mapping[str, Pictures]], metric: Metric = "top1") -> Named:
+    return Named(_explained(name, load), ViewRecipe("imagenet"), downloads=True, metric=metric)
 
 
 _TRAIN_TEST: tuple[dict[str, Any], dict[str, Any]] = ({"train": True}, {"train": False})
@@ -124,6 +139,19 @@ DATASETS = {
     "fashion_mnist": Named(
         _torchvision("FashionMNIST", *_TRAIN_TEST), ViewRecipe("grayscale"), in_channels=1, downloads=True
     ),
+    # The others of the paper's transfer experiments: cifar10 and cifar100 belong to them.
+    "food101": _files("Food101", official("Food101", train="train", test="test")),
+    "sun397": _files("SUN397", sun397),
+    "cars": Named(lambda root, download: _sets(cars(root, download)), ViewRecipe("imagenet")),
+    "aircraft": _files(
+        "FGVCAircraft", official("FGVCAircraft", train="train", val="val", test="test"), "mean_per_class"
+    ),
+    "voc2007": _files("VOC2007", voc2007, "map11"),
+    "dtd": _files("DTD", official("DTD", train="train", val="val", test="test")),  # the first partition
+    "pets": _files("OxfordIIITPet", official("OxfordIIITPet", train="trainval", test="test"), "mean_per_class"),
+    "caltech101": _files("Caltech101", caltech101, "mean_per_class"),
+    "flowers": _files("Flowers102", official("Flowers102", train="train", val="val", test="test"), "mean_per_class"),
+    "birdsnap": Named(lambda root, download: _sets(birdsnap(root, download)), ViewRecipe("imagenet")),
     "folder": Named(folder, ViewRecipe("imagenet")),
 }
 

@@ -27,12 +27,22 @@ class Pictures(ABC):
         class_names: names of the classes, None where there are none.
         in_channels: channels of every picture.
         equal_size: whether all pictures are known to have the same size.
+        multi_targets: (N, classes) int64 where a picture may show several classes: 1 where it does, 0 where it does
+            not, -1 where it does not count for the class. ``targets`` then holds one of the classes it shows, for all
+            that needs one: balanced splits, and watching a pre-training. None where one class is all there is.
     """
 
     def __init__(
-        self, targets: Tensor, class_names: Sequence[str] | None, in_channels: int, *, equal_size: bool
+        self,
+        targets: Tensor,
+        class_names: Sequence[str] | None,
+        in_channels: int,
+        *,
+        equal_size: bool,
+        multi_targets: Tensor | None = None,
     ) -> None:
         self.targets = targets
+        self.multi_targets = multi_targets
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
@@ -44,8 +54,9 @@ class Pictures(ABC):
         return len(self.targets)
 
     def relabelled(self, targets: Tensor, class_names: Sequence[str] | None) -> Self:
-        """The same pictures with other labels."""
+        """The same pictures with other labels, one for each."""
         other = copy.copy(self)
+        other.multi_targets = None
         other.targets, other.class_names = targets, list(class_names) if class_names is not None else None
         return other
 
@@ -104,6 +115,7 @@ class FilePictures(Pictures):
         files: (N,) byte strings, paths relative to ``root``.
         targets: (N,) int64 class indices, -1 where unlabelled.
         class_names: names of the classes, None where there are none.
+        multi_targets: (N, classes) int64 where a picture may show several, see ``Pictures``.
     """
 
     def __init__(
@@ -112,8 +124,9 @@ class FilePictures(Pictures):
         files: np.ndarray[Any, np.dtype[np.bytes_]],
         targets: Tensor,
         class_names: Sequence[str] | None,
+        multi_targets: Tensor | None = None,
     ) -> None:
-        super().__init__(targets, class_names, in_channels=3, equal_size=False)
+        super().__init__(targets, class_names, in_channels=3, equal_size=False, multi_targets=multi_targets)
         self.root = root
         self.files = files
 

@@ -121,6 +121,7 @@ def _in_memory(sets: dict[str, Pictures], on_bad_picture: Literal["raise", "skip
     for key, pictures in distinct.items():
         if not isinstance(pictures, InMemoryPictures):
             distinct[key] = cached(pictures, on_bad_picture)
+            distinct[key].multi_targets = pictures.multi_targets
     return {name: distinct[id(pictures)] for name, pictures in sets.items()}
 
 
