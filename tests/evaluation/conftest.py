@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from simclr_lightning import LARSWarmup, SimCLR
 from simclr_lightning.evaluation import SimCLRTrainer
 
 
@@ -104,3 +105,42 @@ def trainer(tmp_path: Path) -> Callable[..., SimCLRTrainer]:
         return SimCLRTrainer(**{"accelerator": "cpu", "devices": 1, "default_root_dir": tmp_path, **quiet, **settings})
 
     return make
+
+
+@pytest.fixture
+def pretrained() -> Callable[..., SimCLR]:
+    """A small model; its BatchNorm layers have seen something, so that their statistics are not the initial ones."""
+
+    def make(**settings: Any) -> SimCLR:
+        small = {"encoder": "resnet10", "width": 0.125, "stem": "pooled", "in_channels": 1, "zero_init_residual": False}
+        model = SimCLR(**{**small, **settings})
+        with torch.no_grad():
+            model.project(model(torch.rand(16, 1, 16, 16)))
+        return model
+
+    return make
+
+
+@pytest.fixture
+def quiet_trainer() -> Callable[..., Trainer]:
+    """Trainer on one CPU that writes nothing, with the schedule of classifiers."""
+
+    def make(**settings: Any) -> Trainer:
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        short = {"enable_model_summary": False, "num_sanity_val_steps": 0, "callbacks": [LARSWarmup(warmup_epochs=0)]}
+        return Trainer(**{"accelerator": "cpu", "devices": 1, **quiet, **short, **settings})
+
+    return make
+
+
+@pytest.fixture
+def save(quiet_trainer: Callable[..., Trainer], tmp_path: Path) -> Callable[..., Path]:
+    """Writes the checkpoint of a model as a Trainer does."""
+
+    def write(model: LightningModule, name: str = "model.ckpt") -> Path:
+        trainer = quiet_trainer()
+        trainer.strategy.connect(model)
+        trainer.save_checkpoint(tmp_path / name)
+        return tmp_path / name
+
+    return write

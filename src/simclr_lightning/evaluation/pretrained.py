@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextvars import Context
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ def starting_model(
                 f"load_from_checkpoint(path, model_class={architecture['model_class'].rpartition('.')[2]}) or "
                 f"--model.model_class {architecture['model_class']}."
             )
-        return _unobserved(model_class, **architecture["hyperparameters"])
+        accepted = inspect.signature(model_class).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+        # Those of a base class are among them; load_from_checkpoint, too, passes on what the class accepts.
+        settings = architecture["hyperparameters"].items()
+        return _unobserved(model_class, **{name: value for name, value in settings if takes_all or name in accepted})
     if checkpoint is None:
         raise ValueError(
             "Which encoder? Name the checkpoint of a pre-trained model: --model.checkpoint "
