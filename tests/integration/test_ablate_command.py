@@ -206,7 +206,7 @@ def test_labels_of_a_probe_folder_judge_unlabelled_pictures(
         ("--val_fraction 0.01", r"cannot be split off class by class.* \(--val_fraction\)"),
         ("--encoder resnet9", r"resnet9"),
         ("--temperature 0", r"temperature"),
-        ("--dataset folders", r"Did you mean folder\?"),
+        ("--dataset folders", r"Did you mean folder"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(

@@ -29,7 +29,7 @@ def ablate(
     epochs: int | None = None,
     steps: int | None = None,
     seeds: int = 2,
-    batch_size: int = 128,
+    batch_size: int = 64,
     views: ViewRecipe | str | None = None,
     encoder: str = "resnet8",
     width: float = 0.5,
@@ -60,7 +60,7 @@ def ablate(
         epochs: length of every run in passes over the training pictures; 10 by default.
         steps: length of every run in steps, instead of epochs.
         seeds: runs of every cell, at least 2 to tell a difference from chance.
-        batch_size: pictures of one step.
+        batch_size: pictures of one step; small ones leave more steps to a short training.
         views: recipe of the first crop, whose ranges and probabilities the operations have as well; by default the
             preset that fits the data set, on views of at most 32 pixels.
         encoder: architecture, as SimCLR takes it.
