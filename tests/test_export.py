@@ -188,6 +188,33 @@ def test_what_a_library_does_not_have_is_refused(
     assert [path.name for path in checkpoint.parents[1].iterdir()] == ["checkpoints"]
 
 
+class Named(SimCLR):
+    """Builds the same encoder, whatever a checkpoint says of it."""
+
+    def build_encoder(self) -> nn.Module:
+        return small().encoder
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"encoder": '{}/resnet18", num_classes=0); open("ran", "w").close() #'},
+        {"encoder": "{}/resnet18\nopen('ran', 'w').close()"},
+        {"encoder": "{}/vit_base_patch16_224", "image_size": "224); open('ran', 'w').close() #"},
+    ],
+)
+def test_text_in_a_checkpoint_is_not_run(
+    library: Any, hostile: dict[str, str], save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {name: value.format(library) for name, value in hostile.items()}
+    checkpoint = save(Named(projection_layers=0, in_channels=2, **options))  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"has no model|is not kept"):
+        export_encoder(checkpoint, library, image_size=16, model=Named)
+    assert not Path("ran").exists()
+
+
 class Doubled(nn.Module):
     """The encoder, but for twice its features."""
 
@@ -233,8 +260,8 @@ def test_mistakes_are_named(save: Save, tmp_path: Path) -> None:
         export_encoder(checkpoint, "torchscript", tmp_path / "mine.onnx")
     with pytest.raises(ValueError, match="--image_size 224"):
         export_encoder(checkpoint, "torchscript")
-    file = export_encoder(checkpoint, "torchscript", tmp_path / "new" / "mine.pt", image_size=20)
-    assert "(N, 2, 20, 20)" in file.with_name("mine.pt.md").read_text(encoding="utf-8")
+    file = export_encoder(checkpoint, "torchscript", tmp_path / "new" / "mine 😀.pt", image_size=20)
+    assert "(N, 2, 20, 20)" in file.with_name("mine 😀.pt.md").read_text(encoding="utf-8")
 
 
 def test_missing_packages_are_named(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,9 +126,9 @@ def _difference(encoder: nn.Module, loading: str, images: Tensor, name: str) -> 
         warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
         expected = encoder(images)
         try:
-            exec(loading, namespace)  # what the model card tells its reader to do
+            exec(loading, namespace)  # what the model card tells its reader to do; made by formats.py, of literals
             found = namespace["encoder"](images)
-        except Exception as error:
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:  # it does not fit the architecture
             raise ValueError(
                 f"The {name} file could not be used as its model card says, and is not kept: {error}\n"
                 "The formats torch_export and onnx need no architecture of another package."

@@ -27,7 +27,7 @@ class Exporter(NamedTuple):
         packages: what writing and loading need beside torch and torchvision.
         write: writes an encoder in evaluation mode; the pictures (2, C, H, W) are an example of its input.
         loading: Python that loads the file of this name as ``encoder``, a function from pictures to features. It is
-            what the model card shows, and what the file is checked with.
+            what the model card shows, and what the file is checked with; values in it are literals, see ``_literal``.
         tolerance: largest difference of its features, relative to the largest feature.
     """
 
@@ -75,8 +75,8 @@ def _load_torchvision(model: SimCLR, file: str) -> str:
     whole = torchvision.models.get_model(name, weights=None).state_dict()
     classifiers = sorted({key.rpartition(".")[0] for key in whole.keys() - model.encoder.state_dict().keys()})
     network = [
-        f'encoder = torchvision.models.get_model("{name}", weights=None)',
-        *(f'encoder.set_submodule("{layer}", torch.nn.Identity())  # no classifier' for layer in classifiers),
+        f"encoder = torchvision.models.get_model({_literal(name)}, weights=None)",
+        *(f"encoder.set_submodule({_literal(layer)}, torch.nn.Identity())  # no classifier" for layer in classifiers),
     ]
     return _load_state_dict("torchvision", [*network, *_stem(model.encoder)], file)
 
@@ -87,34 +87,34 @@ def _load_timm(model: SimCLR, file: str) -> str:
     name = _name_in("timm", model)
     options = ""
     if not isinstance(model.encoder, ResNet):
-        options = f", in_chans={model.hparams['in_channels']}"
+        options = f", in_chans={_literal(model.hparams['in_channels'])}"
         config = timm.get_pretrained_cfg(name)
         if config is not None and config.fixed_input_size and model.hparams["image_size"] is not None:
-            options += f", img_size={model.hparams['image_size']}"
-    network = [f'encoder = timm.create_model("{name}", num_classes=0{options})']
+            options += f", img_size={_literal(model.hparams['image_size'])}"
+    network = [f"encoder = timm.create_model({_literal(name)}, num_classes=0{options})"]
     return _load_state_dict("timm", [*network, *_stem(model.encoder)], file)
 
 
 def _load_state_dict(library: str, network: list[str], file: str) -> str:
     imports = [*sorted([f"import {library}", "import torch"]), "from safetensors.torch import load_file"]
     return "\n".join(
-        [*imports, "", *network, f"encoder.load_state_dict(load_file({json.dumps(file)}))", "encoder.eval()"]
+        [*imports, "", *network, f"encoder.load_state_dict(load_file({_literal(file)}))", "encoder.eval()"]
     )
 
 
 def _load_torchscript(model: SimCLR, file: str) -> str:
-    return f"import torch\n\nencoder = torch.jit.load({json.dumps(file)})"
+    return f"import torch\n\nencoder = torch.jit.load({_literal(file)})"
 
 
 def _load_torch_export(model: SimCLR, file: str) -> str:
-    return f"import torch\n\nencoder = torch.export.load({json.dumps(file)}).module()"
+    return f"import torch\n\nencoder = torch.export.load({_literal(file)}).module()"
 
 
 def _load_onnx(model: SimCLR, file: str) -> str:
     return f"""import onnxruntime
 import torch
 
-session = onnxruntime.InferenceSession({json.dumps(file)}, providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession({_literal(file)}, providers=["CPUExecutionProvider"])
 
 
 def encoder(images):
@@ -138,7 +138,25 @@ def _name_in(library: str, model: SimCLR) -> str:
             f"The encoder {full} is not one of {library}: take {owner or 'torchvision'}, or torch_export or onnx, "
             "whose files hold the architecture too."
         )
+    if name not in _known(library):  # another class than SimCLR need not have looked it up
+        raise ValueError(
+            f"{library} has no model {name!r}: take torch_export or onnx, whose files hold the architecture too."
+        )
     return str(name)
+
+
+def _known(library: str) -> list[str]:
+    if library == "torchvision":
+        return list(torchvision.models.list_models(module=torchvision.models))
+    import timm
+
+    names: list[str] = timm.list_models()
+    return names
+
+
+def _literal(value: str | int) -> str:
+    """Python's spelling of a value: what comes from a checkpoint or is the name of a file cannot become code."""
+    return json.dumps(value, ensure_ascii=False)  # JSON's escapes of rare characters are not Python's
 
 
 def _stem(encoder: nn.Module) -> list[str]:
