@@ -6,11 +6,11 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from simclr_lightning.callbacks import LARSWarmup
 from simclr_lightning.evaluation.classifier import Classifier
@@ -62,7 +62,7 @@ def train_and_test(
     device = outer.strategy.root_device
     with _quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = make()
+        network = make().train()  # the Trainer leaves modes as they are, and encoders come in evaluation mode
         trainer = Trainer(
             accelerator=device.type,
             devices=1 if device.index is None else [device.index],
@@ -77,7 +77,9 @@ def train_and_test(
         )
         trainer.fit(network, train)
         (figures,) = trainer.test(network, test, verbose=False)
-    return {name.removeprefix("test/"): value for name, value in figures.items() if name != "test/loss"}
+    confusion = cast("Tensor", network.confusion_matrix)
+    exact = {"top1": (confusion.diag().sum().double() / confusion.sum()).item()}  # what is logged is float32
+    return {name.removeprefix("test/"): value for name, value in figures.items() if name != "test/loss"} | exact
 
 
 class _Progress(Callback):

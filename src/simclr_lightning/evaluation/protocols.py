@@ -259,8 +259,8 @@ class FineTuned(Protocol):
         steps = settings.finetune.epochs_for(self.fraction) * (labels // min(labels, settings.finetune.batch_size))
         if steps < _STEPS_IN_THE_PAPER:
             notes.append(
-                f"{self.name} takes {steps} steps, in the paper {_STEPS_IN_THE_PAPER} at least: networks may not have "
-                "converged, above all without pre-training (--finetune.epochs, --finetune.batch_size)."
+                f"{self.name} takes {steps} steps, the paper {_STEPS_IN_THE_PAPER} or more: where networks do not "
+                "converge, raise --finetune.epochs."
             )
         return notes
 

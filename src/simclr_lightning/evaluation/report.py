@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -116,41 +115,45 @@ class Evaluation:
         return {f"evaluate/{result.encoder}/{result.protocol}": result.accuracy for result in self.results}
 
     def print(self, console: Console) -> None:
-        """Both tables, and the commands, each on a line of its own."""
+        """The table, and for every protocol what it is and the command that gives its figures again."""
         console.print(self.table())
-        console.print(self.protocol_table())
         for column in self.columns:
+            console.print(Text(self.describe(column)))
             if column.command is not None:
-                console.print(Text(column.command), soft_wrap=True)
+                console.print(Text(f"    {column.command}"), soft_wrap=True)
 
     def table(self) -> Table:
-        """One row an encoder, one column a protocol, in percent."""
-        checkpoints = "\n".join(f"{encoder}: {path}" for encoder, path in self.checkpoints.items()) or "no checkpoint"
+        """One row a protocol, one column an encoder, in percent."""
+        checkpoints = "".join(f"\n{encoder}: {path}" for encoder, path in self.checkpoints.items())
         table = Table(
-            title=Text(f"Accuracy (%) on {self.pictures} {self.split} pictures\n{checkpoints}"),
+            title=Text(f"Accuracy (%) on {self.pictures} {self.split} pictures, seed {self.seed}{checkpoints}"),
             caption=Text("\n".join(self.notes)),
             caption_justify="left",
         )
-        table.add_column("features of", no_wrap=True)
+        encoders = list(dict.fromkeys(result.encoder for result in self.results))
+        table.add_column("protocol", no_wrap=True)
+        for name in ("labels", *encoders):
+            table.add_column(name, justify="right")
+        figures = {(result.protocol, result.encoder): str(result) for result in self.results}
         for column in self.columns:
-            table.add_column(re.sub("([@_])", r"\n\1", column.protocol), justify="right")
-        figures = {(result.encoder, result.protocol): str(result) for result in self.results}
-        for encoder in dict.fromkeys(result.encoder for result in self.results):
-            row = (figures.get((encoder, column.protocol), NO_FIGURE) for column in self.columns)
-            table.add_row(encoder, *row)
+            row = (figures.get((column.protocol, encoder), NO_FIGURE) for encoder in encoders)
+            table.add_row(column.protocol, self._labels(column)[0], *row)
         return table
 
-    def protocol_table(self) -> Table:
-        """One row a protocol: what it is, and what its figures come from."""
-        table = Table()
-        table.add_column("protocol", no_wrap=True)
-        for name in ("what it is", "%", "labels", "draws", "on", "seed"):
-            table.add_column(name)
-        for column in self.columns:
-            judged = [result for result in self.results if result.protocol == column.protocol]
-            counts = (str(judged[0].labels), str(len(judged[0].accuracies))) if judged else (NO_FIGURE, NO_FIGURE)
-            table.add_row(column.protocol, column.what, column.metric, *counts, self.split, str(self.seed))
-        return table
+    def describe(self, column: Column) -> str:
+        """What a protocol is, and what its figures come from."""
+        labels, draws = self._labels(column)
+        return (
+            f"{column.protocol}: {column.what}; {column.metric}, {labels} labels, {draws}, {self.split} split, "
+            f"seed {self.seed}"
+        )
+
+    def _labels(self, column: Column) -> tuple[str, str]:
+        for result in self.results:
+            if result.protocol == column.protocol:
+                draws = len(result.accuracies)
+                return str(result.labels), f"{draws} draw{'s' if draws > 1 else ''}"
+        return NO_FIGURE, "no draw"
 
     def write_json(self, path: Path) -> None:
         """Write every figure, with all that it takes to get it again."""

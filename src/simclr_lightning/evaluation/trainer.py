@@ -147,7 +147,7 @@ class SimCLRTrainer(Trainer):
             FileNotFoundError: if there is no such checkpoint.
             ValueError: if a checkpoint does not fit, there are fewer labels than asked for, or several devices.
         """
-        settings = Settings(draws, seed, replace(finetune, draws=draws))
+        settings = replace(Settings(draws, seed), finetune=replace(finetune, draws=draws))
         lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others)
         targets = labels_to_learn_from(self, lineup.datamodule)
         counts = default_counts(targets) if counts is None else sorted(set(counts))
