@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 INDEX = ROOT / "experiments" / "README.md"  # whose commands test_experiments.py runs
 SCALED_DOWN = {
+    "embed": "--num_workers 0 --accelerator cpu",
+    "export": "",
     "ablate": "--epochs 1 --batch_size 8 --width 0.125 --views.size 16 --operations crop,colour --accelerator cpu",
     "fit": "--trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.limit_val_batches 1 --data.batch_size 8 "
     "--data.num_workers 0 --data.views.size 24 --trainer.accelerator cpu --trainer.devices 1",
