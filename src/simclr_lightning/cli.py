@@ -51,6 +51,10 @@ class SaveRunConfig(SaveConfigCallback):
         for argument in ("ckpt_path", "weights_only"):  # of fit alone: the file serves every sub-command
             if config[argument] is None:
                 del config[argument]
+        if isinstance(pl_module, Classifier):  # it has learned these, and a checkpoint of it will tell them
+            for argument in ("num_classes", "architecture"):
+                if config["model"]["init_args"].get(argument) is None:
+                    config["model"]["init_args"].pop(argument, None)
         self._folder.mkdir(parents=True, exist_ok=True)
         _unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
         for logger in trainer.loggers:

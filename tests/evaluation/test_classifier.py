@@ -220,3 +220,9 @@ def test_a_steps_loss_and_accuracy_are_those_of_the_batch(quiet_trainer: MakeTra
     # A layer of zeros finds all classes equally likely, and names the first one.
     assert trainer.callback_metrics["train/loss"] == pytest.approx(np.log(3), rel=1e-5)
     assert trainer.callback_metrics["train/top1"] == pytest.approx(3 / 6)
+
+
+def test_the_sanity_check_is_no_result(quiet_trainer: MakeTrainer) -> None:
+    classifier, data = FineTune.of(PixelSimCLR()), Pictures(torch.randn(8, 4), torch.arange(8) % 3, num_classes=3)
+    quiet_trainer(max_epochs=1, num_sanity_val_steps=2, check_val_every_n_epoch=2).fit(classifier, data)
+    assert classifier.confusion_matrix is None

@@ -251,12 +251,12 @@ class Classifier(LightningModule):
         self.log(f"{stage}/loss", _cross_entropy(scores, batch.targets), batch_size=labelled, sync_dist=True)
 
     def _log_accuracies(self, stage: str) -> None:
+        if self.trainer.sanity_checking:
+            return
         values = self._metrics.compute()
         confusion = values.pop("confusion")
         pictures = confusion.sum(1)
         if not pictures.any():
-            if self.trainer.sanity_checking:
-                return
             raise MisconfigurationException(f"None of the {stage} pictures has a label, by which to judge.")
         self.confusion_matrix = confusion
         present = pictures > 0
