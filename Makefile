@@ -55,8 +55,9 @@ clean:  ## Remove what was built; runs/ and data/ are kept
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-.venv/installed-dev: pyproject.toml | .venv/bin/pip
+.venv/installed-dev: pyproject.toml tests/models/peers.txt | .venv/bin/pip
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --upgrade --no-deps --target .venv/peers --requirement tests/models/peers.txt
 	@touch $@ .venv/installed
 
 .venv/installed-docs: pyproject.toml | .venv/bin/pip

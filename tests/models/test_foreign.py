@@ -1,4 +1,7 @@
-"""Other packages' checkpoints become encoders that give the same features, completely or not at all."""
+"""Other packages' checkpoints become encoders that give the same features, completely or not at all.
+
+What the packages' own classes write is in test_peers.py.
+"""
 
 from __future__ import annotations
 
@@ -227,52 +230,3 @@ def test_our_padding_stays_where_no_solo_learn_wrote(tmp_path: Path) -> None:
     load_foreign_weights(encoder, save({"state_dict": peer_state()}, tmp_path / "peer.ckpt"))
     assert isinstance(encoder, ResNet)
     assert encoder.conv1.padding == (1, 1)
-
-
-# ---- the peers themselves, where they are installed
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_lightlys_own_parts(tmp_path: Path) -> None:
-    heads = pytest.importorskip("lightly.models.modules.heads")
-    losses = pytest.importorskip("lightly.loss")
-    network = resnet18()
-    head = heads.SimCLRProjectionHead(512, 512, 128)
-    module = Peer(backbone=sequential(network), projection_head=head, criterion=losses.NTXentLoss(memory_bank_size=0))
-    encoder = SimCLR.load_encoder(save(module, tmp_path / "lightly.ckpt"), "resnet18")
-    assert torch.equal(features(encoder), features(sequential(network)))
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("cifar", [False, True])
-def test_bolts_own_module(cifar: bool, tmp_path: Path) -> None:
-    bolts = pytest.importorskip("pl_bolts.models.self_supervised.simclr.simclr_module", exc_type=ImportError)
-    stem = {"first_conv": not cifar, "maxpool1": not cifar}
-    module = bolts.SimCLR(
-        gpus=0, num_samples=8, batch_size=4, dataset="cifar10", arch="resnet18", hidden_mlp=512, **stem
-    )
-    trained(module)
-    content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
-    encoder = SimCLR.load_encoder(
-        save(content, tmp_path / "bolts.ckpt"), "resnet18", stem="cifar" if cifar else "imagenet"
-    )
-    with torch.no_grad():
-        torch.testing.assert_close(features(encoder), module(IMAGES), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("cifar", [False, True])
-def test_solo_learns_own_module(cifar: bool, tmp_path: Path) -> None:
-    solo = pytest.importorskip("solo.methods.simclr", exc_type=ImportError)
-    module = trained(
-        solo.SimCLR(
-            proj_output_dim=8, proj_hidden_dim=16, temperature=0.1, encoder="resnet18", num_classes=10,
-            backbone_args={"cifar": cifar, "zero_init_residual": False}, max_epochs=1, batch_size=4, optimizer="sgd",
-            lars=False, lr=0.1, weight_decay=0.0, classifier_lr=0.1, exclude_bias_n_norm=False,
-            accumulate_grad_batches=1, extra_optimizer_args={}, scheduler="none", min_lr=0.0, warmup_start_lr=0.0,
-            warmup_epochs=0.0, num_large_crops=2, num_small_crops=0,
-        )
-    )  # fmt: skip
-    stem = "cifar" if cifar else "imagenet"
-    encoder = SimCLR.load_encoder(save(module, tmp_path / "solo.ckpt"), "resnet18", stem=stem)  # type: ignore[arg-type]
-    torch.testing.assert_close(features(encoder), features(module.encoder), rtol=1e-6, atol=1e-6)

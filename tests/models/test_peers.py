@@ -1,0 +1,125 @@
+"""Checkpoints of the peers' own classes give the peers' features."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from simclr_lightning import SimCLR
+
+PEERS = Path(sys.prefix, "peers")
+NAMES = ("einops", "lightly", "pl_bolts", "solo")
+STEMS: tuple[Literal["imagenet", "cifar"], ...] = ("imagenet", "cifar")
+
+Import = Callable[[str], Any]
+
+
+class PeerFinder:
+    """Finds modules of the peers, and leaves out what their packages import before.
+
+    That is everything they have, down to training scripts and downloads, for which they require old releases of others.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        place = PEERS.joinpath(*name.split("."))
+        match name.split(".", maxsplit=1)[0]:
+            case "einops" if place.is_dir():
+                return spec_from_file_location(name, place / "__init__.py")
+            case "lightly" | "pl_bolts" | "solo" if place.is_dir():
+                spec = ModuleSpec(name, None, is_package=True)
+                spec.submodule_search_locations = [str(place)]
+                return spec
+            case "einops" | "lightly" | "pl_bolts" | "solo" if place.with_suffix(".py").is_file():
+                return spec_from_file_location(name, place.with_suffix(".py"))
+        return None
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Import]:
+    """Imports a module of a peer."""
+    assert PEERS.is_dir(), (
+        "The peers are missing: make setup, or pip install --no-deps --target "
+        f"{PEERS} --requirement {Path(__file__).with_name('peers.txt')}"
+    )
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(sys, "meta_path", [PeerFinder(), *sys.meta_path])
+        import_module("pl_bolts.utils")._TORCHVISION_AVAILABLE = True  # type: ignore[attr-defined]  # left out, too
+        yield import_module
+    for name in [name for name in sys.modules if name.split(".")[0] in NAMES]:
+        del sys.modules[name]
+
+
+def trained(module: Any) -> Any:
+    """With other weights and statistics than any new network has, so that each of them matters."""
+    for name, tensor in module.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.is_floating_point() and tensor.ndim < 2:
+            tensor.add_(0.2 * torch.randn_like(tensor))
+    return module.eval()
+
+
+def assert_same_features(module: nn.Module, stem: Literal["imagenet", "cifar"], theirs: Any, folder: Path) -> None:
+    """The encoder that is loaded from a module's checkpoint gives the features that the peer computes."""
+    path = folder / "peer.ckpt"
+    hyperparameters = dict(getattr(module, "hparams", {}))
+    torch.save({"epoch": 3, "state_dict": module.state_dict(), "hyper_parameters": hyperparameters}, path)
+    encoder: Any = SimCLR.load_encoder(path, "resnet18", stem=stem)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected: Tensor = theirs(images).flatten(1)
+        assert expected.std() > 0.01
+        torch.testing.assert_close(encoder(images), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_lightly(peer: Import, tmp_path: Path) -> None:
+    """The module of its documentation: https://docs.lightly.ai/self-supervised-learning/examples/simclr.html."""
+
+    class Theirs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            resnet = torchvision.models.resnet18()
+            self.backbone = nn.Sequential(*list(resnet.children())[:-1])
+            self.projection_head = peer("lightly.models.modules.heads").SimCLRProjectionHead(512, 2048, 2048)
+            self.criterion = peer("lightly.loss.ntx_ent_loss").NTXentLoss()
+
+    module = trained(Theirs())
+    assert_same_features(module, "imagenet", module.backbone, tmp_path)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_lightning_bolts(stem: Literal["imagenet", "cifar"], peer: Import, tmp_path: Path) -> None:
+    theirs = peer("pl_bolts.models.self_supervised.simclr.simclr_module").SimCLR
+    stems = {"first_conv": stem == "imagenet", "maxpool1": stem == "imagenet"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that each of its parts is under review
+        module = trained(
+            theirs(gpus=0, num_samples=8, batch_size=4, dataset="cifar10", arch="resnet18", hidden_mlp=512, **stems)
+        )
+    assert_same_features(module, stem, module, tmp_path)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_solo_learn(stem: Literal["imagenet", "cifar"], peer: Import, tmp_path: Path) -> None:
+    theirs = peer("solo.methods.simclr").SimCLR
+    module = trained(
+        theirs(
+            encoder="resnet18", backbone_args={"cifar": stem == "cifar"}, proj_output_dim=8, proj_hidden_dim=16,
+            temperature=0.1, num_classes=10, max_epochs=1, batch_size=4, optimizer="sgd", lars=False, lr=0.1,
+            weight_decay=0.0, classifier_lr=0.1, exclude_bias_n_norm=False, accumulate_grad_batches=1,
+            extra_optimizer_args={}, scheduler="none", min_lr=0.0, warmup_start_lr=0.0, warmup_epochs=0.0,
+            num_large_crops=2, num_small_crops=0,
+        )
+    )  # fmt: skip
+    assert_same_features(module, stem, module.encoder, tmp_path)
