@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from simclr_lightning import distributed
-from simclr_lightning.data.datasets import PictureSets, find
+from simclr_lightning.data.datasets import Metric, PictureSets, find
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import PictureLoader, make_loader, warn_of_workers
 from simclr_lightning.data.loading import BatchDataset, CleanBatch, EvaluationBatch, TrainingBatch
@@ -41,10 +41,11 @@ class SimCLRDataModule(LightningDataModule):
     whose sizes may differ, in the loader's workers. Pictures smaller than a view are enlarged.
 
     Args:
-        dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), folder (any tree of
-            pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class folders are
-            labels), or a callable, or its import path, that returns a map-style data set of PIL pictures or uint8
-            tensors (C, H, W), alone or in pairs with an integer label. A callable is given those of the arguments
+        dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
+            transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
+            (any tree of pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class
+            folders are labels), or a callable, or its import path, that returns a map-style data set of PIL pictures or
+            uint8 tensors (C, H, W), alone or in pairs with an integer label. A callable is given those of the arguments
             ``root``, ``download`` and ``train`` that it has; ``train=False`` is for validation and test.
         root: folder of the data.
         batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
@@ -161,6 +162,11 @@ class SimCLRDataModule(LightningDataModule):
     def class_names(self) -> list[str] | None:
         """Names of the classes, None where they have none."""
         return self.splits.class_names
+
+    @property
+    def metric(self) -> Metric:
+        """By what classifiers of the pictures are judged: top1, mean_per_class, or map11 (VOC2007)."""
+        return self._source.metric
 
     @property
     def in_channels(self) -> int:

@@ -9,6 +9,7 @@ from simclr_lightning.evaluation.logistic import linear_accuracy
 from simclr_lightning.evaluation.report import Evaluation
 from simclr_lightning.evaluation.supervised import Supervised
 from simclr_lightning.evaluation.trainer import SimCLRTrainer
+from simclr_lightning.evaluation.transfer import TransferResult, transfer_accuracy
 
 __all__ = [
     "Classifier",
@@ -18,7 +19,9 @@ __all__ = [
     "LinearEvaluation",
     "SimCLRTrainer",
     "Supervised",
+    "TransferResult",
     "knn_accuracy",
     "knn_predict",
     "linear_accuracy",
+    "transfer_accuracy",
 ]

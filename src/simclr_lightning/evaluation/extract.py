@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -106,6 +106,11 @@ def clean_features(trainer: Trainer, model: LightningModule, datamodule: Lightni
         )
     features = torch.cat([batch["features"] for batch in batches]).float()
     targets = torch.cat([batch["targets"] for batch in batches])
+    if isinstance(datamodule, SimCLRDataModule):
+        data: Any = datamodule.clean_dataloader(cast("Any", split)).dataset
+        multi_targets = data.pictures.multi_targets
+        if multi_targets is not None:
+            targets = multi_targets[torch.cat([batch["indices"] for batch in batches])]
     labelled = (targets.reshape(len(targets), -1) >= 0).any(1)  # (N, C) where a picture may have several labels
     if not labelled.any():
         raise ValueError(_NO_LABELS.format(f"None of the {len(targets)} {split} pictures"))
@@ -122,7 +127,7 @@ def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> T
         datamodule: is set up.
 
     Returns:
-        (N,) int64, all labelled.
+        (N,) int64, all labelled; (N, C) where a picture may show several classes.
 
     Raises:
         ValueError: if there are none.
@@ -132,4 +137,5 @@ def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> T
     labelled = datamodule.splits.labelled
     if labelled is None:
         raise ValueError(_NO_LABELS.format("No training picture"))
-    return labelled.pictures.targets[labelled.positions]
+    pictures = labelled.pictures
+    return (pictures.targets if pictures.multi_targets is None else pictures.multi_targets)[labelled.positions]

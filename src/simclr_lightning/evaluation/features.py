@@ -12,7 +12,8 @@ class Features(NamedTuple):
 
     Attributes:
         features: (N, F) float32, on the CPU.
-        targets: (N,) int64 class indices, -1 where unlabelled.
+        targets: (N,) int64 class indices, -1 where unlabelled. Where a picture may show several classes (N, C) int64: 1
+            where it does, 0 where it does not, -1 where it does not count.
     """
 
     features: Tensor

@@ -42,6 +42,8 @@ def plot_features(
     """
     targets = next(iter(panels.values())).targets
     chosen = torch.linspace(0, len(targets) - 1, min(len(targets), _MOST_PICTURES)).round().long()
+    if targets.ndim == 2:  # a picture may show several classes: the first of them
+        targets = (targets == 1).int().argmax(1)
     labels = targets[chosen].numpy()
     names = class_names or [str(label) for label in range(labels.max() + 1)]
     figure = Figure(figsize=(6 * len(panels) + 2, 6.5), layout="constrained")
