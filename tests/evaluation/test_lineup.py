@@ -55,6 +55,8 @@ def test_other_encoders_are_rows_of_their_own(tmp_path: Path, trainer: Make, dig
     assert torch.allclose(subjects["another"], expected, atol=1e-5)
     assert not torch.allclose(subjects["random encoder"], expected, atol=1e-2)
     assert lineup.checkpoints == {"another": str(path)}
+    without = Lineup.prepare(trainer(), small(), digits, None, None, raw_pixels=False)
+    assert [subject.name for subject in without] == ["random encoder"]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ class Lineup:
         weights: of the checkpoint, None without one.
         others: encoders by name.
         checkpoints: paths by name.
+        raw_pixels: whether the pixels themselves are compared, too.
         notes: what a reader of the figures must know. Iterating adds to them.
     """
 
@@ -85,6 +86,7 @@ class Lineup:
     weights: dict[str, Tensor] | None
     others: dict[str, nn.Module]
     checkpoints: dict[str, str]
+    raw_pixels: bool
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -95,6 +97,8 @@ class Lineup:
         datamodule: LightningDataModule | None,
         ckpt_path: str | Path | None,
         others: Mapping[str, str | Path] | None,
+        *,
+        raw_pixels: bool = True,
     ) -> Lineup:
         """Load every checkpoint, completely, then set up the data.
 
@@ -104,6 +108,7 @@ class Lineup:
             datamodule: has labelled pictures, by ``clean_dataloader(split)``.
             ckpt_path: checkpoint of the model.
             others: checkpoints of other encoders, by the names of their rows.
+            raw_pixels: whether the pixels themselves are compared, too.
 
         Raises:
             FileNotFoundError: if there is no such checkpoint.
@@ -132,15 +137,16 @@ class Lineup:
         split = _set_up(datamodule, notes)
         for name, encoder in encoders.items():
             _check_channels(name, encoder, datamodule)
-        return cls(trainer, datamodule, split, model, weights, encoders, own | paths, notes)
+        return cls(trainer, datamodule, split, model, weights, encoders, own | paths, raw_pixels, notes)
 
     def __iter__(self) -> Iterator[Subject]:
         """Subject by subject."""
-        pixels = self._subject(RAW_PIXELS, RawPixels(), None)
-        if pixels.test.features.shape[1]:
-            yield pixels
-        else:
-            self.notes.append(f"No {RAW_PIXELS}: the pictures are too large for a classifier on all of their pixels.")
+        if self.raw_pixels:
+            pixels = self._subject(RAW_PIXELS, RawPixels(), None)
+            if pixels.test.features.shape[1]:
+                yield pixels
+            else:
+                self.notes.append(f"No {RAW_PIXELS}: pictures are too large for a classifier on all of their pixels.")
         encoder = getattr(self.model, "encoder", None)
         norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         seen = self.trainer.global_step > 0 or any(bool(norm.num_batches_tracked) for norm in norms)

@@ -43,6 +43,7 @@ class SimCLRTrainer(Trainer):
         draws: int = 10,
         seed: int = 0,
         others: dict[str, str] | None = None,
+        raw_pixels: bool = True,
         finetune: FineTuneRecipe = PAPER,
         output: str | Path | None = None,
     ) -> Evaluation:
@@ -63,6 +64,7 @@ class SimCLRTrainer(Trainer):
             draws: class-balanced label subsets that linear@F% is averaged over, the same ones for every encoder.
             seed: seed of the first draw of labels, and of whatever else is random.
             others: checkpoints of further encoders by the names of their rows, such as {supervised: PATH}.
+            raw_pixels: whether pixels are judged, too; classifiers on thousands of numbers a picture take long.
             finetune: how networks are fine-tuned.
             output: folder for evaluation.json and features.png. By default the run that the checkpoint is from, if it
                 lies in a folder named checkpoints, otherwise the folder of this run.
@@ -77,7 +79,7 @@ class SimCLRTrainer(Trainer):
         """
         asked = parse_protocols(protocols)
         settings = Settings(draws, seed, finetune)
-        lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others)
+        lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
         targets = labels_to_learn_from(self, lineup.datamodule)
         for protocol in asked:
             protocol.check(targets, lineup, settings)
@@ -117,6 +119,7 @@ class SimCLRTrainer(Trainer):
         seed: int = 0,
         classifier: Literal["linear", "finetune"] = "linear",
         others: dict[str, str] | None = None,
+        raw_pixels: bool = True,
         finetune: FineTuneRecipe = PAPER,
         output: str | Path | None = None,
     ) -> LabelCurve:
@@ -136,6 +139,7 @@ class SimCLRTrainer(Trainer):
             seed: of the first draw, and of whatever else is random.
             classifier: linear (logistic regression on frozen features), or finetune (the whole network).
             others: checkpoints of further encoders by the names of their curves, such as {supervised: PATH}.
+            raw_pixels: whether pixels are judged, too; classifiers on thousands of numbers a picture take long.
             finetune: how networks are fine-tuned, but for the number of draws.
             output: folder for the three files. By default the run that the checkpoint is from, if it lies in a folder
                 named checkpoints, otherwise the folder of this run.
@@ -148,7 +152,7 @@ class SimCLRTrainer(Trainer):
             ValueError: if a checkpoint does not fit, there are fewer labels than asked for, or several devices.
         """
         settings = replace(Settings(draws, seed), finetune=replace(finetune, draws=draws))
-        lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others)
+        lineup = Lineup.prepare(self, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
         targets = labels_to_learn_from(self, lineup.datamodule)
         counts = default_counts(targets) if counts is None else sorted(set(counts))
         for count in counts:
