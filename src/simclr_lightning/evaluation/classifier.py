@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from simclr_lightning.data import FeatureBatch, LabelledDataModule, SimCLRDataModule
@@ -68,6 +68,7 @@ class Classifier(LightningModule):
         self.classifier = None
         self._channels_last = channels_last
         self._linear = feature_dim, initial_std
+        self._loss = MeanMetric(nan_strategy="disable")  # a loss that is not a number is to be seen
         if num_classes is not None:
             self._build_classifier(num_classes)
 
@@ -169,11 +170,11 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Count anew."""
-        self._metrics.reset()
+        self._start_counting()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Judge the scores of a batch."""
-        self._judge(batch, "val")
+        self._judge(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracies over all processes."""
@@ -185,11 +186,11 @@ class Classifier(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Count anew."""
-        self._metrics.reset()
+        self._start_counting()
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Judge the scores of a batch."""
-        self._judge(batch, "test")
+        self._judge(batch)
 
     def on_test_epoch_end(self) -> None:
         """Log the accuracies over all processes."""
@@ -244,16 +245,20 @@ class Classifier(LightningModule):
             )
         return self(images)  # type: ignore[no-any-return]
 
-    def _judge(self, batch: Any, stage: str) -> None:
+    def _start_counting(self) -> None:
+        self._metrics.reset()
+        self._loss.reset()
+
+    def _judge(self, batch: Any) -> None:
         scores = self._scores(batch)
         self._metrics.update(scores, batch.targets)
-        labelled = int((batch.targets >= 0).sum())
-        self.log(f"{stage}/loss", _cross_entropy(scores, batch.targets), batch_size=labelled, sync_dist=True)
+        losses = F.cross_entropy(scores, batch.targets, ignore_index=UNLABELLED, reduction="none")
+        self._loss.update(losses[batch.targets >= 0])
 
     def _log_accuracies(self, stage: str) -> None:
         if self.trainer.sanity_checking:
             return
-        values = self._metrics.compute()
+        values = {"loss": self._loss.compute(), **self._metrics.compute()}
         confusion = values.pop("confusion")
         pictures = confusion.sum(1)
         if not pictures.any():
