@@ -134,8 +134,17 @@ class SimCLRCLI(LightningCLI):
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         hyperparameters = {**checkpoint.get("hyper_parameters", {})}
         hyperparameters.pop("_instantiator", None)
-        ours = f"simclr_lightning.{checkpoint.get('classifier', 'SimCLR')}"  # written from Python
-        class_path = hyperparameters.pop("_class_path", ours)
+        written_by_python = f"simclr_lightning.{checkpoint.get('classifier', 'SimCLR')}"
+        class_path = hyperparameters.pop("_class_path", written_by_python)
+        package, _, name = class_path.rpartition(".")
+        typed = self.config[subcommand].model.class_path
+        if typed.rpartition(".")[2] == name:
+            class_path = typed
+        elif package.partition(".")[0] != "simclr_lightning" or not hasattr(simclr_lightning, name):
+            parser.error(
+                f"The checkpoint {path} is of the class {class_path}, and nothing is imported because a file names it: "
+                f"type --model {class_path}, or a --config that does."
+            )
         for linked in ("image_size", "in_channels"):
             hyperparameters.pop(linked, None)
         self._subcommand_parsers[subcommand].set_defaults(

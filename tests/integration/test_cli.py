@@ -56,6 +56,19 @@ def test_what_was_typed_wins_over_the_checkpoint(simclr: Simclr) -> None:
     assert resumed["encoder"] == yaml.safe_load(QUICKSTART.read_text())["model"]["init_args"]["encoder"]  # remembered
 
 
+def test_a_checkpoint_does_not_say_what_is_imported(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("their_models.py").write_text("from simclr_lightning import SimCLR\nclass Theirs(SimCLR):\n    pass\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    hyperparameters = {"_class_path": "their_models.Theirs", "encoder": "resnet8"}
+    torch.save({"hyper_parameters": hyperparameters, "state_dict": {}}, "theirs.ckpt")
+    with pytest.raises(SystemExit):
+        simclr("fit", *TINY, "--ckpt_path", "theirs.ckpt")
+    assert "type --model their_models.Theirs" in capsys.readouterr().err
+    assert "their_models" not in sys.modules
+
+
 def test_resuming_continues_and_keeps_the_first_run(simclr: Simclr) -> None:
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
     first = only("runs/quickstart/version_0/checkpoints/last.ckpt")
