@@ -1,6 +1,7 @@
 """How good the features of a frozen encoder are: protocols, and ``simclr evaluate``, which runs them."""
 
 from simclr_lightning.evaluation.classifier import Classifier
+from simclr_lightning.evaluation.encoders import encoder_of
 from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.finetune import FineTune
 from simclr_lightning.evaluation.knn import knn_accuracy, knn_predict
@@ -20,6 +21,7 @@ __all__ = [
     "SimCLRTrainer",
     "Supervised",
     "TransferResult",
+    "encoder_of",
     "knn_accuracy",
     "knn_predict",
     "linear_accuracy",
