@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,29 @@ def test_another_class_is_refused_where_the_checkpoint_tells(saved: Callable[...
     path = saved(ours(), lambda content: content["hyper_parameters"].update(_class_path="my_project.MySimCLR"))
     with pytest.raises(ValueError, match=r"checkpoint of my_project\.MySimCLR, not of SimCLR: .*--model my_project"):
         SimCLR.load_encoder(path)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that a checkpoint may name, and nobody else does."""
+    (tmp_path / "hostile_module.py").write_text("def build(*_):\n    raise SystemExit\n\n\nclass SimCLR:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "hostile_module"
+
+
+def test_function_that_a_checkpoint_names_is_not_called(hostile: str, saved: Callable[..., Path]) -> None:
+    path = saved(ours(), lambda content: content["hyper_parameters"].update(_instantiator=f"{hostile}.build"))
+    with pytest.raises(ValueError, match=r"hostile_module\.build.* blocked to prevent arbitrary code"):
+        SimCLR.load_encoder(path)
+    assert hostile not in sys.modules
+
+
+def test_class_that_a_checkpoint_names_is_not_imported(hostile: str, saved: Callable[..., Path]) -> None:
+    by_cli = {"_instantiator": "lightning.pytorch.cli.instantiate_module", "_class_path": f"{hostile}.SimCLR"}
+    path = saved(ours(), lambda content: content["hyper_parameters"].update(by_cli))
+    with pytest.raises(ValueError, match=r"hostile_module\.SimCLR.* blocked to prevent arbitrary code"):
+        SimCLR.load_encoder(path)
+    assert hostile not in sys.modules
 
 
 def test_architecture_that_nobody_tells_is_asked_for(saved: Callable[..., Path]) -> None:

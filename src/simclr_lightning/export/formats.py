@@ -28,7 +28,6 @@ class Exporter(NamedTuple):
         write: writes an encoder in evaluation mode; the pictures (2, C, H, W) are an example of its input.
         loading: Python that loads the file of this name as ``encoder``, a function from pictures to features. It is
             what the model card shows, and what the file is checked with; values in it are literals, see ``_literal``.
-        tolerance: largest difference of its features, relative to the largest feature.
     """
 
     meaning: str
@@ -36,7 +35,6 @@ class Exporter(NamedTuple):
     packages: tuple[str, ...]
     write: Callable[[nn.Module, Tensor, Path], None]
     loading: Callable[[SimCLR, str], str]
-    tolerance: float = 1e-6
 
 
 def _write_state_dict(encoder: nn.Module, images: Tensor, path: Path) -> None:
@@ -208,7 +206,6 @@ FORMATS: dict[Format, Exporter] = {
         ("onnx", "onnxscript", "onnxruntime"),
         _write_onnx,
         _load_onnx,
-        tolerance=1e-5,  # another implementation of the arithmetic
     ),
 }
 """What an encoder can be exported as."""
