@@ -178,7 +178,9 @@ class SimCLRCLI(LightningCLI):
         if config["barebones"]:
             return []
         classifies = isinstance(self.model, Classifier)
-        callbacks: list[Callback] = [ClassReport()] if classifies else []
+        callbacks: list[Callback] = []
+        if classifies and self.subcommand in ("fit", "validate", "test"):
+            callbacks.append(ClassReport())
         if self.subcommand != "fit":
             return callbacks
         if self._get(self.config, "sync_batchnorm"):

@@ -34,6 +34,9 @@ class Judged(LightningModule):
 
     test_step = validation_step
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        return batch
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
@@ -128,5 +131,6 @@ def test_loggers_get_the_picture(tmp_path: Path) -> None:
 def test_a_module_without_a_confusion_matrix_is_refused_at_once(tmp_path: Path) -> None:
     module = Judged()
     del module.confusion_matrix
+    trainer(tmp_path).predict(module, DataLoader([0]))  # type: ignore[arg-type]  # which it has no part in
     with pytest.raises(MisconfigurationException, match=r"needs the attribute `confusion_matrix`.*remove ClassReport"):
         trainer(tmp_path).fit(module, Data())

@@ -54,7 +54,7 @@ def test_linear_evaluation_is_run_resumed_and_tested(
 
 
 @pytest.mark.parametrize("name", ["finetune", "supervised"])
-def test_the_others_are_run_and_tested_too(
+def test_the_others_are_run_tested_and_evaluated_too(
     simclr: Simclr, pretrained: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     start = ["--model.width", "0.25"] if name == "supervised" else ["--model.checkpoint", pretrained]
@@ -62,8 +62,11 @@ def test_the_others_are_run_and_tested_too(
     run = Path(f"runs/quickstart-{name}/version_0")
     assert not list(run.glob("val_*"))  # after one epoch nothing is validated yet
     pretrained.unlink()
-    simclr("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "last.ckpt")
+    again = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "last.ckpt"]
+    simclr("test", *again)
     assert "test/top1" in capsys.readouterr().out
+    simclr("evaluate", *again, "--protocols", "knn", "--data.label_fraction", "1")
+    assert (run / "evaluation.json").exists()
 
 
 def test_defaults_are_enough(

@@ -36,7 +36,7 @@ class ClassReport(Callback):
         Raises:
             MisconfigurationException: if it has no such attribute.
         """
-        if not hasattr(pl_module, "confusion_matrix"):
+        if stage != "predict" and not hasattr(pl_module, "confusion_matrix"):
             raise MisconfigurationException(
                 f"ClassReport needs the attribute `confusion_matrix` that classifiers have; {type(pl_module).__name__} "
                 "has none: remove ClassReport from trainer.callbacks."
