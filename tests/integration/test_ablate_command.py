@@ -92,27 +92,28 @@ def test_a_matrix_of_two_operations(simclr: Simclr, started: list[Cell], capsys:
 
 @pytest.mark.usefixtures("shapes")
 def test_an_interrupted_study_goes_on_and_ends_as_if_it_had_not_been(
-    simclr: Simclr, started: list[Cell], monkeypatch: pytest.MonkeyPatch
+    simclr: Simclr, started: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     simclr("ablate", "--root", "shapes", *TINY, *SHORT, "--output", "whole")
     whole = list(started)
     started.clear()
 
     def interrupted(*features: Any) -> float:
-        if len(started) == 4:
+        if len(started) == 3:
             raise KeyboardInterrupt
         return linear_accuracy(*features)
 
     monkeypatch.setattr(training, "linear_accuracy", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simclr("ablate", "--root", "shapes", *TINY, *SHORT, "--output", "parts")
-    assert list(figures("parts")) == [tuple(cell) for cell in whole[:3]]
+    assert list(figures("parts")) == [tuple(cell) for cell in whole[:2]]
     assert content("parts")["recommendation"] is None
+    assert "Interrupted at colour, then crop, seed 0. Finished runs are kept in parts/" in capsys.readouterr().out
     assert not Path("parts/matrix.png").exists()
     monkeypatch.setattr(training, "linear_accuracy", linear_accuracy)
     started.clear()
     simclr("ablate", "--root", "shapes", *TINY, *SHORT, "--output", "parts")
-    assert started == whole[3:]
+    assert started == whole[2:]
     assert figures("parts") == figures("whole")
     assert content("parts")["recommendation"] == content("whole")["recommendation"]
 

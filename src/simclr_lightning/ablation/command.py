@@ -148,7 +148,13 @@ def _run(data: AblationDataModule, training: Training, matrix: Matrix, record: R
     print(f"{cells} cells x {seeds} seed{'s' * (seeds > 1)}, steps of each: {training.steps}{kept}.")
     taken: list[float] = []
     for done, run in enumerate(missing, start=1):
-        scores = run_cell(data, training, run)
+        try:
+            scores = run_cell(data, training, run)
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns the first, and a signal to end, into the second
+            print(
+                f"Interrupted at {run}. Finished runs are kept in {record.path}: the same command goes on.", flush=True
+            )
+            raise
         matrix.scores[run] = scores
         record.write(matrix, command)
         taken.append(scores.seconds)
