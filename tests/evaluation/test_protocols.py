@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from simclr_lightning import SimCLRDataModule
+from simclr_lightning.evaluation import knn_accuracy
+from simclr_lightning.evaluation.extract import RawPixels
 from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
+from simclr_lightning.evaluation.lineup import Subject
 from simclr_lightning.evaluation.protocols import (
     KNN,
     PROTOCOLS,
@@ -21,6 +27,9 @@ from simclr_lightning.evaluation.protocols import (
     Transfer,
     parse_protocols,
 )
+from simclr_lightning.evaluation.transfer import transfer_accuracy
+
+Make = Callable[..., Any]
 
 
 def test_names_become_protocols() -> None:
@@ -144,3 +153,50 @@ def test_few_steps_of_fine_tuning_are_told(epochs: int | None, steps: str | None
     assert "trained from scratch" in notes[0]
     assert len(notes) == (1 if steps is None else 2)
     assert steps is None or steps in notes[1]
+
+
+def raw_pixels(trainer: Make, **settings: Any) -> Subject:
+    data = SimCLRDataModule("digits", label_fraction=0.1, **settings)
+    data.setup()
+    return Subject("raw pixels", RawPixels(), None, trainer(), data, "test")
+
+
+@pytest.mark.parametrize("val_fraction", [0.0, 0.1])
+def test_transfer_chooses_on_validation_pictures_or_holds_some_out(trainer: Make, val_fraction: float) -> None:
+    subject = raw_pixels(trainer, val_fraction=val_fraction)
+    (protocol,) = parse_protocols("transfer")
+    (found,) = protocol.judge(subject, subject.train.targets, Settings(seed=2), lambda progress: None).found
+    val = subject.features("val") if val_fraction else None
+    expected = transfer_accuracy(subject.train, val, subject.test, metric="top1", seed=2)
+    assert found.accuracy == expected.accuracy
+    assert found.also == {
+        "strength": expected.strength,
+        "validation_accuracy": expected.validation[expected.strength],
+    }
+
+
+def test_neighbours_vote_by_similarity_or_plainly(trainer: Make) -> None:
+    subject = raw_pixels(trainer)
+    train, test = subject.train, subject.test
+    weighted, plain = (
+        protocol.judge(subject, train.targets, Settings(), lambda progress: None).found[0].accuracy
+        for protocol in parse_protocols("knn,knn_plain")
+    )
+    assert weighted == knn_accuracy(train, test, k=143)  # all there are
+    assert plain == knn_accuracy(train, test, k=143, weights="uniform")
+    assert plain < weighted
+
+
+def test_pictures_of_several_classes_are_for_transfer_alone() -> None:
+    lineup: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val")
+    linear, transfer = parse_protocols("linear,transfer")
+    with pytest.raises(ValueError, match="linear takes pictures of one class; these may show any of 20: use transfer"):
+        linear.check(torch.zeros(5, 20), lineup, Settings())
+    transfer.check(torch.zeros(5, 20), lineup, Settings())
+
+
+def test_too_few_labels_to_hold_some_out_are_named() -> None:
+    lineup: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val")
+    (transfer,) = parse_protocols("transfer")
+    with pytest.raises(ValueError, match="cannot be split off class by class"):
+        transfer.check(torch.tensor([0, 0, 0, 1]), lineup, Settings())

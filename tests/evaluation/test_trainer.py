@@ -105,7 +105,7 @@ def test_large_pictures_have_no_row_of_raw_pixels(trainer: Make, columns: Make, 
 
     evaluation = trainer().evaluate(Cropping(), pictures(size=120), protocols="linear")
     assert [result.encoder for result in evaluation.results] == ["random encoder"]
-    assert "No raw pixels: the pictures are too large" in evaluation.notes[0]
+    assert "No raw pixels: pictures are too large" in evaluation.notes[0]
 
 
 def test_the_folder_can_be_chosen(
@@ -113,6 +113,11 @@ def test_the_folder_can_be_chosen(
 ) -> None:
     trainer().evaluate(columns(), pictures(), checkpoint, protocols="linear", output=tmp_path / "a" / "b")
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["evaluation.json", "features.png"]
+
+
+def test_the_picture_can_be_left_out(trainer: Make, columns: Make, pictures: Make, tmp_path: Path) -> None:
+    trainer().evaluate(columns(), pictures(), protocols="linear", picture=False, output=tmp_path / "figures")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["evaluation.json"]
 
 
 def test_a_checkpoint_outside_a_run_leaves_the_figures_in_this_run(

@@ -45,6 +45,7 @@ class SimCLRTrainer(Trainer):
         others: dict[str, str] | None = None,
         raw_pixels: bool = True,
         finetune: FineTuneRecipe = PAPER,
+        picture: bool = True,
         output: str | Path | None = None,
     ) -> Evaluation:
         """Compare the encoder of a checkpoint with the random encoder, with raw pixels, and with other encoders.
@@ -59,13 +60,14 @@ class SimCLRTrainer(Trainer):
             ckpt_path: checkpoint of the pre-trained model. Without one, the model is judged as it is.
             protocols: with commas between them. On frozen features: linear and linear@F% (logistic regression on all or
                 on F percent of the labels, such as linear@1%), linear_sgd (trained as in the paper), knn (weighted
-                cosine kNN, k = 200) and knn_plain (one vote each). finetune@F%: the whole network learns from F percent
-                of the labels, up to 100.
+                cosine kNN, k = 200), knn_plain (one vote each), and transfer (logistic regression, its strength chosen
+                on validation pictures). finetune@F%: the whole network learns from F percent of the labels, up to 100.
             draws: class-balanced label subsets that linear@F% is averaged over, the same ones for every encoder.
             seed: seed of the first draw of labels, and of whatever else is random.
             others: checkpoints of further encoders by the names of their rows, such as {supervised: PATH}.
             raw_pixels: whether pixels are judged, too; classifiers on thousands of numbers a picture take long.
             finetune: how networks are fine-tuned.
+            picture: whether to draw features.png, a t-SNE of the features.
             output: folder for evaluation.json and features.png. By default the run that the checkpoint is from, if it
                 lies in a folder named checkpoints, otherwise the folder of this run.
 
@@ -98,15 +100,26 @@ class SimCLRTrainer(Trainer):
                 protocol.what,
                 protocol.metric(lineup.datamodule),
                 protocol.details(settings),
-                typed_command("evaluate", {"protocols": protocol.name, "output": str(folder / protocol.name)}),
+                typed_command(
+                    "evaluate", {"protocols": protocol.name, "picture": "false", "output": str(folder / protocol.name)}
+                ),
             )
             for protocol in asked
         ]
         pictures = len(next(iter(shown.values())).targets)
         evaluation = Evaluation(columns, results, lineup.split, pictures, seed, lineup.checkpoints, lineup.notes)
         self._log(evaluation.metrics())
-        own = [name for name in shown if name not in lineup.others]
-        _show(evaluation, {name: shown[name] for name in (own[0], own[-1])}, lineup.datamodule, folder, console)
+        folder.mkdir(parents=True, exist_ok=True)
+        evaluation.write_json(folder / "evaluation.json")
+        evaluation.print(console)
+        print(f"Figures: {folder / 'evaluation.json'}")
+        if picture:
+            own = [name for name in shown if name not in lineup.others]
+            panels = {name: shown[name] for name in (own[0], own[-1])}
+            names = getattr(lineup.datamodule, "class_names", None)
+            with console.status("drawing the features"):
+                plot_features(panels, folder / "features.png", class_names=names, split=lineup.split, seed=seed)
+            print(f"Picture of the features: {folder / 'features.png'}")
         return evaluation
 
     def label_curve(
@@ -226,28 +239,6 @@ def _accuracy(
     """Of a protocol, on a share of the labels that is no percentage."""
     share = replace(protocol, fraction=len(positions) / labels)
     return share.find(subject, positions, seed, settings, tell).accuracy
-
-
-def _show(
-    evaluation: Evaluation,
-    panels: dict[str, Features],
-    datamodule: LightningDataModule,
-    folder: Path,
-    console: Console,
-) -> None:
-    figures, picture = folder / "evaluation.json", folder / "features.png"
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation.write_json(figures)
-    with console.status("drawing the features"):
-        plot_features(
-            panels,
-            picture,
-            class_names=getattr(datamodule, "class_names", None),
-            split=evaluation.split,
-            seed=evaluation.seed,
-        )
-    evaluation.print(console)
-    print(f"Figures: {figures}\nPicture of the features: {picture}")
 
 
 def _name_of(datamodule: LightningDataModule) -> str:
