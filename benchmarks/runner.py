@@ -52,10 +52,11 @@ def measure(setup: Callable[[Any], Work], case: Case, seconds: float) -> Figures
     return timed(setup(case), seconds)
 
 
-def timed(work: Work, seconds: float) -> Figures:
+def timed(work: Work, seconds: float, *, warm_up: bool = True) -> Figures:
     """Warm up, then repeat the step for at least so many seconds."""
     step, items = work
-    step()
+    if warm_up:
+        step()
     before = _restart_peak()
     cpu: list[float] = []
     wall: list[float] = []
