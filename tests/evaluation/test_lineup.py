@@ -43,7 +43,7 @@ def saved(model: SimCLR, path: Path, trainer: Make, change: Callable[[dict[str, 
     return path
 
 
-def test_other_encoders_are_rows_of_their_own(tmp_path: Path, trainer: Make, digits: SimCLRDataModule) -> None:
+def test_other_encoders_are_compared_by_name(tmp_path: Path, trainer: Make, digits: SimCLRDataModule) -> None:
     other = small(seed=1)
     path = saved(other, tmp_path / "other.ckpt", trainer)
     lineup = Lineup.prepare(trainer(), small(), digits, None, {"another": path})
@@ -76,7 +76,7 @@ def test_an_other_checkpoint_is_loaded_completely_or_refused(
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, trainer: Make, digits: SimCLRDataModule) -> None:
-    with pytest.raises(ValueError, match="There is a row 'raw pixels' already"):
+    with pytest.raises(ValueError, match="There is an encoder 'raw pixels' already"):
         Lineup.prepare(trainer(), small(), digits, None, {"raw pixels": tmp_path / "other.ckpt"})
 
 

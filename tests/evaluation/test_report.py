@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 
 from simclr_lightning.evaluation import Evaluation
-from simclr_lightning.evaluation.report import Column, Result
+from simclr_lightning.evaluation.report import Result, Row
 
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    columns = [
-        Column("linear", "logistic regression", "top1", {"strengths": [1e-3]}, "simclr evaluate --protocols linear"),
-        Column("linear@1%", "from few labels", "top1", {}, None),
-        Column("finetune@1%", "fine-tuning", "mean per class", {"epochs": 60}, None),
+    rows = [
+        Row("linear", "logistic regression", "top1", {"strengths": [1e-3]}, "simclr evaluate --protocols linear"),
+        Row("linear@1%", "from few labels", "top1", {}, None),
+        Row("finetune@1%", "fine-tuning", "mean per class", {"epochs": 60}, None),
     ]
     results = [
         Result("raw pixels", "linear", 1437, [96.944], [{}]),
@@ -30,7 +30,7 @@ def evaluation() -> Evaluation:
         Result("pre-trained encoder", "finetune@1%", 14, [80.0], [{"top5": 0.9}]),
     ]
     checkpoints = {"pre-trained encoder": "runs/a/checkpoints/last.ckpt"}
-    return Evaluation(columns, results, "test", 360, 4, checkpoints, ["A note."])
+    return Evaluation(rows, results, "test", 360, 4, checkpoints, ["A note."])
 
 
 def printed(evaluation: Evaluation) -> str:
@@ -111,7 +111,7 @@ def test_the_json_has_every_figure_with_its_circumstances(evaluation: Evaluation
     assert content["figures"][0]["command"] == "simclr evaluate --protocols linear"
 
 
-def test_a_figure_is_found_by_row_and_column(evaluation: Evaluation) -> None:
+def test_a_figure_is_found_by_encoder_and_protocol(evaluation: Evaluation) -> None:
     assert evaluation.accuracy("pre-trained encoder", "linear") == 98.06
     with pytest.raises(KeyError, match="no figure for 'pre-trained encoder' and 'knn'"):
         evaluation.accuracy("pre-trained encoder", "knn")

@@ -1,4 +1,4 @@
-"""The encoders that are compared: the rows of the table."""
+"""The encoders that are compared: the columns of the table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Subject:
     """An encoder, or the pixels themselves, with the pictures that it is judged on.
 
     Attributes:
-        name: its row in the table.
+        name: its column in the table.
         model: its ``predict_step`` gives the features.
         encoder: the network; None for raw pixels, and for a model without an attribute ``encoder``.
         trainer: computes the features; a network that is trained has its accelerator and precision.
@@ -107,7 +107,7 @@ class Lineup:
             model: as it was built.
             datamodule: has labelled pictures, by ``clean_dataloader(split)``.
             ckpt_path: checkpoint of the model.
-            others: checkpoints of other encoders, by the names of their rows.
+            others: checkpoints of other encoders, by name.
             raw_pixels: whether the pixels themselves are compared, too.
 
         Raises:
@@ -127,7 +127,7 @@ class Lineup:
         paths = {name: str(path) for name, path in (others or {}).items()}
         taken = paths.keys() & {RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED}
         if taken:
-            raise ValueError(f"There is a row {min(taken)!r} already: choose another name (--others.NAME PATH).")
+            raise ValueError(f"There is an encoder {min(taken)!r} already: choose another name (--others.NAME PATH).")
         weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
         encoders = {
             name: encoder_of(path, type(model) if isinstance(model, SimCLR) else SimCLR) for name, path in paths.items()

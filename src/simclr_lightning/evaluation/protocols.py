@@ -69,7 +69,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Protocol(ABC):
-    """One column of the table: knows how to judge a subject.
+    """One row of the table: knows how to judge a subject.
 
     Attributes:
         name: as it was typed.

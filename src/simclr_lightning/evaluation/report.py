@@ -17,15 +17,15 @@ NO_FIGURE = "–"
 _PACKAGES = ("simclr-lightning", "lightning", "torch", "torchvision", "scikit-learn")
 
 
-class Column(NamedTuple):
+class Row(NamedTuple):
     """A protocol, as a reader of its figures must know it.
 
     Attributes:
         protocol: as it was typed.
         what: what it is, in a few words.
-        metric: what the percentage is: top-1, mean per class, ...
+        metric: what the percentage is: top1, mean_per_class, ...
         settings: of the protocol.
-        command: gives the figures of this column again; None where they were asked for in Python.
+        command: gives the figures of this row again; None where they were asked for in Python.
     """
 
     protocol: str
@@ -39,8 +39,8 @@ class Result(NamedTuple):
     """One figure of the table.
 
     Attributes:
-        encoder: its row: raw pixels, random encoder, ...
-        protocol: its column, as it was typed.
+        encoder: its column: raw pixels, random encoder, ...
+        protocol: its row, as it was typed.
         labels: training labels that were learned from (by each draw).
         accuracies: one for each draw of labels, in percent.
         also: for each draw, what else was found: a chosen strength, top-5, ...; as it is, not in percent.
@@ -82,8 +82,8 @@ class Evaluation:
     """All figures of one evaluation, and what it takes to get them again.
 
     Attributes:
-        columns: the protocols, in the order of the table.
-        results: the figures, row by row; an encoder that a protocol does not fit has none for it.
+        rows: the protocols, in the order of the table.
+        results: the figures, encoder by encoder; an encoder that a protocol does not fit has none for it.
         split: where the accuracies are measured; labels to learn from are always those of train.
         pictures: how many pictures that are.
         seed: of the first draw of labels; draw d has seed + d.
@@ -91,7 +91,7 @@ class Evaluation:
         notes: what a reader of the figures must know.
     """
 
-    columns: list[Column]
+    rows: list[Row]
     results: list[Result]
     split: str
     pictures: int
@@ -100,7 +100,7 @@ class Evaluation:
     notes: list[str]
 
     def accuracy(self, encoder: str, protocol: str) -> float:
-        """Accuracy, in percent, by row and column of the table.
+        """Accuracy, in percent, by encoder and protocol.
 
         Raises:
             KeyError: if there is no such figure.
@@ -117,10 +117,10 @@ class Evaluation:
     def print(self, console: Console) -> None:
         """The table, and for every protocol what it is and the command that gives its figures again."""
         console.print(self.table())
-        for column in self.columns:
-            console.print(Text(self.describe(column)))
-            if column.command is not None:
-                console.print(Text(f"    {column.command}"), soft_wrap=True)
+        for row in self.rows:
+            console.print(Text(self.describe(row)))
+            if row.command is not None:
+                console.print(Text(f"    {row.command}"), soft_wrap=True)
 
     def table(self) -> Table:
         """One row a protocol, one column an encoder, in percent."""
@@ -135,38 +135,37 @@ class Evaluation:
         for name in ("labels", *encoders):
             table.add_column(name, justify="right")
         figures = {(result.protocol, result.encoder): str(result) for result in self.results}
-        for column in self.columns:
-            row = (figures.get((column.protocol, encoder), NO_FIGURE) for encoder in encoders)
-            table.add_row(column.protocol, self._labels(column)[0], *row)
+        for row in self.rows:
+            cells = (figures.get((row.protocol, encoder), NO_FIGURE) for encoder in encoders)
+            table.add_row(row.protocol, self._labels(row)[0], *cells)
         return table
 
-    def describe(self, column: Column) -> str:
+    def describe(self, row: Row) -> str:
         """What a protocol is, and what its figures come from."""
-        labels, draws = self._labels(column)
+        labels, draws = self._labels(row)
         return (
-            f"{column.protocol}: {column.what}; {column.metric}, {labels} labels, {draws}, {self.split} split, "
-            f"seed {self.seed}"
+            f"{row.protocol}: {row.what}; {row.metric}, {labels} labels, {draws}, {self.split} split, seed {self.seed}"
         )
 
-    def _labels(self, column: Column) -> tuple[str, str]:
+    def _labels(self, row: Row) -> tuple[str, str]:
         for result in self.results:
-            if result.protocol == column.protocol:
+            if result.protocol == row.protocol:
                 draws = len(result.accuracies)
                 return str(result.labels), f"{draws} draw{'s' if draws > 1 else ''}"
         return NO_FIGURE, "no draw"
 
     def write_json(self, path: Path) -> None:
         """Write every figure, with all that it takes to get it again."""
-        columns = {column.protocol: column for column in self.columns}
+        rows = {row.protocol: row for row in self.rows}
         content = {
             "unit": "percent",
             "versions": package_versions(),
             "notes": self.notes,
-            "figures": [self._figure(result, columns[result.protocol]) for result in self.results],
+            "figures": [self._figure(result, rows[result.protocol]) for result in self.results],
         }
         write_json(path, content)
 
-    def _figure(self, result: Result, column: Column) -> dict[str, Any]:
+    def _figure(self, result: Result, row: Row) -> dict[str, Any]:
         return {
             "encoder": result.encoder,
             "protocol": result.protocol,
@@ -174,15 +173,15 @@ class Evaluation:
             "standard_deviation": result.standard_deviation,
             "accuracies": result.accuracies,
             "also": result.also,
-            "metric": column.metric,
-            "what": column.what,
+            "metric": row.metric,
+            "what": row.what,
             "labels": result.labels,
             "draws": len(result.accuracies),
             "seed": self.seed,
-            "settings": column.settings,
+            "settings": row.settings,
             "train_split": "train",
             "test_split": self.split,
             "test_pictures": self.pictures,
             "checkpoint": self.checkpoints.get(result.encoder),
-            "command": column.command,
+            "command": row.command,
         }

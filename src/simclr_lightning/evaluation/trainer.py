@@ -25,7 +25,7 @@ from simclr_lightning.evaluation.lineup import Lineup, Subject
 from simclr_lightning.evaluation.nested import Tell, told_within
 from simclr_lightning.evaluation.picture import plot_features
 from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, Protocol, Settings, parse_protocols
-from simclr_lightning.evaluation.report import Column, Evaluation, Result
+from simclr_lightning.evaluation.report import Evaluation, Result, Row
 
 
 class SimCLRTrainer(Trainer):
@@ -64,7 +64,7 @@ class SimCLRTrainer(Trainer):
                 on validation pictures). finetune@F%: the whole network learns from F percent of the labels, up to 100.
             draws: class-balanced label subsets that linear@F% is averaged over, the same ones for every encoder.
             seed: seed of the first draw of labels, and of whatever else is random.
-            others: checkpoints of further encoders by the names of their rows, such as {supervised: PATH}.
+            others: checkpoints of further encoders by name, such as {supervised: PATH}.
             raw_pixels: whether pixels are judged, too; classifiers on thousands of numbers a picture take long.
             finetune: how networks are fine-tuned.
             picture: whether to draw features.png, a t-SNE of the features.
@@ -94,8 +94,8 @@ class SimCLRTrainer(Trainer):
             shown[subject.name] = subject.test
             fitting = [protocol for protocol in asked if protocol.fits(subject)]
             results += [_judge(protocol, subject, targets, settings, console) for protocol in fitting]
-        columns = [
-            Column(
+        rows = [
+            Row(
                 protocol.name,
                 protocol.what,
                 protocol.metric(lineup.datamodule),
@@ -107,7 +107,7 @@ class SimCLRTrainer(Trainer):
             for protocol in asked
         ]
         pictures = len(next(iter(shown.values())).targets)
-        evaluation = Evaluation(columns, results, lineup.split, pictures, seed, lineup.checkpoints, lineup.notes)
+        evaluation = Evaluation(rows, results, lineup.split, pictures, seed, lineup.checkpoints, lineup.notes)
         self._log(evaluation.metrics())
         folder.mkdir(parents=True, exist_ok=True)
         evaluation.write_json(folder / "evaluation.json")
@@ -151,7 +151,7 @@ class SimCLRTrainer(Trainer):
             draws: draws of labels at every count, for the mean and its 95 % t-interval.
             seed: of the first draw, and of whatever else is random.
             classifier: linear (logistic regression on frozen features), or finetune (the whole network).
-            others: checkpoints of further encoders by the names of their curves, such as {supervised: PATH}.
+            others: checkpoints of further encoders by name, such as {supervised: PATH}.
             raw_pixels: whether pixels are judged, too; classifiers on thousands of numbers a picture take long.
             finetune: how networks are fine-tuned, but for the number of draws.
             output: folder for the three files. By default the run that the checkpoint is from, if it lies in a folder
