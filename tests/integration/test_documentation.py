@@ -76,6 +76,9 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
     added = SCALED_DOWN[subcommand].split()
     if subcommand == "evaluate" and "--protocols" not in words:
         added += ["--protocols", "linear,knn"]  # sixteen photos have no 1 %
+    elif subcommand == "evaluate" and "cifar10" in words:
+        typed = words[words.index("--protocols") + 1]
+        added += ["--protocols", re.sub(r"@[\d.]+%", "@50%", typed)]  # sixteen pictures, too
     if any(word.endswith(("quickstart.yaml", "quickstart_supervised.yaml")) for word in words):
         added += ["--model.width", "0.125"]
     return added
