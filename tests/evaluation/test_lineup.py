@@ -55,6 +55,7 @@ def test_other_encoders_are_compared_by_name(tmp_path: Path, trainer: Make, digi
     assert torch.allclose(subjects["another"], expected, atol=1e-5)
     assert not torch.allclose(subjects["random encoder"], expected, atol=1e-2)
     assert lineup.checkpoints == {"another": str(path)}
+    assert "Labels that another may have been trained with" in lineup.notes[0]
     without = Lineup.prepare(trainer(), small(), digits, None, None, raw_pixels=False)
     assert [subject.name for subject in without] == ["random encoder"]
 

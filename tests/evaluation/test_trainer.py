@@ -158,6 +158,21 @@ def test_pictures_without_labels_are_an_error(trainer: Make, columns: Make, pict
         trainer().evaluate(columns(), pictures(labelled=False))
 
 
+@pytest.mark.parametrize("command", ["evaluate", "label_curve"])
+def test_an_interruption_is_told(
+    command: str, trainer: Make, columns: Make, pictures: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(type(columns())):  # type: ignore[misc]
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:
+            raise KeyboardInterrupt
+
+    own = trainer()
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        getattr(own, command)(Interrupted(), pictures({"train": 300, "test": 30}), output=tmp_path / "figures")
+    assert "Interrupted: figures that were finished are printed above" in capsys.readouterr().out
+    assert not (tmp_path / "figures").exists()
+
+
 def test_the_data_are_prepared_and_set_up_once(trainer: Make, columns: Make, pictures: Make) -> None:
     called: list[str] = []
 

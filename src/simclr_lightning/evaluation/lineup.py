@@ -133,7 +133,9 @@ class Lineup:
             name: encoder_of(path, type(model) if isinstance(model, SimCLR) else SimCLR) for name, path in paths.items()
         }
         own = {} if ckpt_path is None else {PRETRAINED: str(ckpt_path)}
-        notes: list[str] = []
+        notes = []
+        if paths:
+            notes.append(f"Labels that {', '.join(paths)} may have been trained with come on top of those listed here.")
         split = _set_up(datamodule, notes)
         for name, encoder in encoders.items():
             _check_channels(name, encoder, datamodule)

@@ -128,7 +128,10 @@ class Protocol(ABC):
             raise ValueError(
                 f"{self.name} takes pictures of one class; these may show any of {targets.shape[1]}: use transfer."
             )
-        self.subsets(targets, draws=1, seed=settings.seed)  # complains of classes without a picture
+        try:
+            self.subsets(targets, draws=1, seed=settings.seed)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: choose a larger percentage. {error}") from error
 
     def subsets(self, targets: Tensor, *, draws: int, seed: int) -> list[Tensor]:
         """Positions of the labels that each draw learns from, the same ones for every subject and protocol.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -90,10 +92,11 @@ class SimCLRTrainer(Trainer):
         console, folder = Console(), self._output_folder(ckpt_path, output)
         results: list[Result] = []
         shown: dict[str, Features] = {}
-        for subject in lineup:
-            shown[subject.name] = subject.test
-            fitting = [protocol for protocol in asked if protocol.fits(subject)]
-            results += [_judge(protocol, subject, targets, settings, console) for protocol in fitting]
+        with _told_of_interruption():
+            for subject in lineup:
+                shown[subject.name] = subject.test
+                fitting = [protocol for protocol in asked if protocol.fits(subject)]
+                results += [_judge(protocol, subject, targets, settings, console) for protocol in fitting]
         rows = [
             Row(
                 protocol.name,
@@ -176,12 +179,13 @@ class SimCLRTrainer(Trainer):
         console, folder = Console(), self._output_folder(ckpt_path, output)
         points: list[Point] = []
         pictures = 0
-        for subject in filter(protocol.fits, lineup):
-            pictures = len(subject.test.targets)
-            accuracy = partial(_accuracy, protocol, settings, len(targets))
-            with console.status(subject.name) as status:
-                tell = partial(told_within, status.update, subject.name)
-                points += measure(subject, targets, accuracy, counts=counts, draws=draws, seed=seed, tell=tell)
+        accuracy = partial(_accuracy, protocol, settings, len(targets))
+        with _told_of_interruption():
+            for subject in filter(protocol.fits, lineup):
+                pictures = len(subject.test.targets)
+                with console.status(subject.name) as status:
+                    tell = partial(told_within, status.update, subject.name)
+                    points += measure(subject, targets, accuracy, counts=counts, draws=draws, seed=seed, tell=tell)
         curve = LabelCurve(
             points,
             _name_of(lineup.datamodule),
@@ -231,6 +235,16 @@ def _judge(protocol: Protocol, subject: Subject, targets: Tensor, settings: Sett
     result = Result(subject.name, protocol.name, outcome.labels, accuracies, [found.also for found in outcome.found])
     console.print(f"{title}: {result} ({time.perf_counter() - start:.0f} s)", highlight=False, soft_wrap=True)
     return result
+
+
+@contextmanager
+def _told_of_interruption() -> Iterator[None]:
+    """Lightning turns Ctrl-C, and a signal to end, into a silent exit."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        print("Interrupted: figures that were finished are printed above, and not written.", flush=True)
+        raise
 
 
 def _accuracy(
