@@ -3,8 +3,10 @@
 from simclr_lightning.evaluation.classifier import Classifier
 from simclr_lightning.evaluation.encoders import encoder_of
 from simclr_lightning.evaluation.features import Features
+from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
 from simclr_lightning.evaluation.finetune import FineTune
 from simclr_lightning.evaluation.knn import knn_accuracy, knn_predict
+from simclr_lightning.evaluation.label_curve import LabelCurve
 from simclr_lightning.evaluation.linear import LinearEvaluation
 from simclr_lightning.evaluation.logistic import linear_accuracy
 from simclr_lightning.evaluation.report import Evaluation
@@ -17,6 +19,8 @@ __all__ = [
     "Evaluation",
     "Features",
     "FineTune",
+    "FineTuneRecipe",
+    "LabelCurve",
     "LinearEvaluation",
     "SimCLRTrainer",
     "Supervised",
