@@ -71,7 +71,7 @@ def ablate(
         val_fraction: share of the labelled training pictures that is held out to judge by. By default the folder val of
             the data serves; where there is none, a fifth is held out. Test pictures are left alone.
         on_bad_picture: stop at a picture that cannot be read (raise), or warn and go on without it (skip).
-        accelerator: cpu, gpu, mps or auto.
+        accelerator: auto, cpu, gpu, or another one of Lightning's.
         seed: of the first run of every cell, and of the pictures that are held out.
         output: folder of the results.
 
