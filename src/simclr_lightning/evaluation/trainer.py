@@ -239,12 +239,12 @@ def _judge(protocol: Protocol, subject: Subject, targets: Tensor, settings: Sett
 
 @contextmanager
 def _told_of_interruption() -> Iterator[None]:
-    """Lightning turns Ctrl-C, and a signal to end, into a silent exit."""
+    """Lightning turns Ctrl-C, and a signal to end, into a silent exit, the latter even into a successful one."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as error:
         print("Interrupted: figures that were finished are printed above, and not written.", flush=True)
-        raise
+        raise SystemExit(1) from error
 
 
 def _accuracy(
