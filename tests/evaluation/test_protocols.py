@@ -15,15 +15,13 @@ from simclr_lightning.evaluation import knn_accuracy
 from simclr_lightning.evaluation.extract import RawPixels
 from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
 from simclr_lightning.evaluation.lineup import Subject
+from simclr_lightning.evaluation.protocol import Found, Protocol, Settings
 from simclr_lightning.evaluation.protocols import (
     KNN,
     PROTOCOLS,
     FineTuned,
-    Found,
     LinearSGD,
     Logistic,
-    Protocol,
-    Settings,
     Transfer,
     parse_protocols,
 )

@@ -26,7 +26,8 @@ from simclr_lightning.evaluation.label_curve_picture import plot_label_curve
 from simclr_lightning.evaluation.lineup import Lineup, Subject
 from simclr_lightning.evaluation.nested import Tell, told_within
 from simclr_lightning.evaluation.picture import plot_features
-from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, Protocol, Settings, parse_protocols
+from simclr_lightning.evaluation.protocol import Protocol, Settings
+from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, parse_protocols
 from simclr_lightning.evaluation.report import Evaluation, Result, Row
 
 
