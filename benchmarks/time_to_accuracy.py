@@ -164,8 +164,8 @@ def contest(name: str, arguments: argparse.Namespace) -> None:
     torch.save(module.encoder.state_dict(), path.with_suffix(".pt"))
 
 
-def start(name: str, arguments: argparse.Namespace) -> None:
-    """Run one contestant in a process of its own; says so if it fails."""
+def start(name: str, arguments: argparse.Namespace) -> bool:
+    """Run one contestant in a process of its own; says, and returns, whether it finished."""
     command = [sys.executable, __file__, "--contestant", name, "--root", arguments.root, "--out", str(arguments.out)]
     command += ["--minutes", str(arguments.minutes), "--seed", str(arguments.seed)]
     (arguments.out / f"{name}.json").unlink(missing_ok=True)
@@ -175,10 +175,11 @@ def start(name: str, arguments: argparse.Namespace) -> None:
             command, stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
         ).returncode
     print(f"{name}: done" if code == 0 else f"{name}: FAILED with code {code}, see {log}", flush=True)
+    return code == 0
 
 
 def summarise(arguments: argparse.Namespace) -> None:
-    """Write time_to_accuracy.json, .md and .png: to the committed results if the budget is that of the full form."""
+    """Write time_to_accuracy.json, .md and .png: to the committed results unless it was a short run."""
     folder = arguments.out if arguments.short else RESULTS
     files = [arguments.out / f"{name}.json" for name in [*CONTESTANTS, RANDOM]]
     records = [json.loads(file.read_text()) for file in files if file.exists()]
@@ -236,7 +237,9 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         names = [RANDOM, *CONTESTANTS]
         with ThreadPoolExecutor(arguments.together) as processes:
-            list(processes.map(lambda name: start(name, arguments), names))
+            finished = list(processes.map(lambda name: start(name, arguments), names))
+        if not all(finished):
+            raise SystemExit(1)
     summarise(arguments)
 
 
