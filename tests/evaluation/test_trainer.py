@@ -159,19 +159,42 @@ def test_pictures_without_labels_are_an_error(trainer: Make, columns: Make, pict
         trainer().evaluate(columns(), pictures(labelled=False))
 
 
-@pytest.mark.parametrize("command", ["evaluate", "label_curve"])
-def test_an_interruption_is_told(
-    command: str, trainer: Make, columns: Make, pictures: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("cause", "end"), [(SIGTERMException, SystemExit), (MemoryError, MemoryError)])
+@pytest.mark.parametrize(("command", "name"), [("evaluate", "evaluation"), ("label_curve", "label_curve")])
+def test_an_interruption_keeps_what_was_finished_and_what_was_there(
+    command: str,
+    name: str,
+    cause: type[BaseException],
+    end: type[BaseException],
+    trainer: Make,
+    columns: Make,
+    pictures: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Interrupted(type(columns())):  # type: ignore[misc]
         def predict_step(self, batch: Any, batch_idx: int) -> Any:
-            raise SIGTERMException
+            raise cause
 
-    own = trainer()
-    with pytest.raises(SystemExit, match="1"):
-        getattr(own, command)(Interrupted(), pictures({"train": 300, "test": 30}), output=tmp_path / "figures")
-    assert "Interrupted: figures that were finished are printed above" in capsys.readouterr().out
-    assert not (tmp_path / "figures").exists()
+    def interrupt(*, raw_pixels: bool) -> str:
+        data = pictures({"train": 300, "test": 30})
+        with pytest.raises(end):
+            getattr(trainer(), command)(Interrupted(), data, raw_pixels=raw_pixels, output=tmp_path / "figures")
+        return capsys.readouterr().out.replace("\n", "")
+
+    unfinished = tmp_path / "figures" / f"{name}_unfinished.json"
+    assert "nothing is written" in interrupt(raw_pixels=False)
+    assert not unfinished.parent.exists()
+
+    unfinished.parent.mkdir()
+    complete = unfinished.with_name(f"{name}.json")
+    complete.write_text("of another run")
+    assert f"the figures that were finished are in {unfinished}" in interrupt(raw_pixels=True)
+    content = json.loads(unfinished.read_text())
+    figures = content["figures" if command == "evaluate" else "points"]
+    assert {figure["encoder"] for figure in figures} == {"raw pixels"}
+    assert all(figure["accuracies"] for figure in figures)
+    assert complete.read_text() == "of another run"
 
 
 def test_the_data_are_prepared_and_set_up_once(trainer: Make, columns: Make, pictures: Make) -> None:

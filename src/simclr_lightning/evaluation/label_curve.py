@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -114,8 +114,8 @@ def measure(
     draws: int,
     seed: int,
     tell: Tell,
-) -> list[Point]:
-    """The curve of one subject. Draw d of every count is ``balanced_draw(targets, count, seed + d)``.
+) -> Iterator[Point]:
+    """The curve of one subject, point by point. Draw d of every count is ``balanced_draw(targets, count, seed + d)``.
 
     Args:
         subject: what is judged.
@@ -126,7 +126,6 @@ def measure(
         seed: of the first draw.
         tell: takes a line about how far this is.
     """
-    points = []
     for count in [*counts, None]:
         subsets = [torch.arange(len(targets))]
         if count is not None:
@@ -137,8 +136,7 @@ def measure(
             tell(progress)
             tell_more = partial(told_within, tell, progress)
             accuracies.append(100 * accuracy(subject, subset, seed + draw, tell_more))
-        points.append(Point(subject.name, count, len(subsets[0]), accuracies))
-    return points
+        yield Point(subject.name, count, len(subsets[0]), accuracies)
 
 
 @dataclass(frozen=True)

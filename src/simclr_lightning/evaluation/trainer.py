@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from simclr_lightning.evaluation.command import typed_command
 from simclr_lightning.evaluation.extract import labels_to_learn_from
 from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.fine_tuned import PAPER, FineTuneRecipe
+from simclr_lightning.evaluation.interruption import kept_if_interrupted
 from simclr_lightning.evaluation.label_curve import LabelCurve, Point, balanced_draw, default_counts, measure
 from simclr_lightning.evaluation.label_curve_picture import plot_label_curve
 from simclr_lightning.evaluation.lineup import Lineup, Subject
@@ -91,13 +90,6 @@ class SimCLRTrainer(Trainer):
             lineup.notes += [note for note in protocol.notes(targets, settings) if note not in lineup.notes]
 
         console, folder = Console(), self._output_folder(ckpt_path, output)
-        results: list[Result] = []
-        shown: dict[str, Features] = {}
-        with _told_of_interruption():
-            for subject in lineup:
-                shown[subject.name] = subject.test
-                fitting = [protocol for protocol in asked if protocol.fits(subject)]
-                results += [_judge(protocol, subject, targets, settings, console) for protocol in fitting]
         rows = [
             Row(
                 protocol.name,
@@ -110,8 +102,21 @@ class SimCLRTrainer(Trainer):
             )
             for protocol in asked
         ]
-        pictures = len(next(iter(shown.values())).targets)
-        evaluation = Evaluation(rows, results, lineup.split, pictures, seed, lineup.checkpoints, lineup.notes)
+        results: list[Result] = []
+        shown: dict[str, Features] = {}
+
+        def finished() -> Evaluation:
+            pictures = len(next(iter(shown.values())).targets)
+            return Evaluation(rows, results, lineup.split, pictures, seed, lineup.checkpoints, lineup.notes)
+
+        with kept_if_interrupted(
+            results, lambda path: finished().write_json(path), folder / "evaluation_unfinished.json"
+        ):
+            for subject in lineup:
+                shown[subject.name] = subject.test
+                fitting = [protocol for protocol in asked if protocol.fits(subject)]
+                results.extend(_judge(protocol, subject, targets, settings, console) for protocol in fitting)
+        evaluation = finished()
         self._log(evaluation.metrics())
         folder.mkdir(parents=True, exist_ok=True)
         evaluation.write_json(folder / "evaluation.json")
@@ -181,25 +186,31 @@ class SimCLRTrainer(Trainer):
         points: list[Point] = []
         pictures = 0
         accuracy = partial(_accuracy, protocol, settings, len(targets))
-        with _told_of_interruption():
+
+        def finished() -> LabelCurve:
+            return LabelCurve(
+                points,
+                _name_of(lineup.datamodule),
+                lineup.split,
+                pictures,
+                len(torch.unique(targets)),
+                protocol.what,
+                asdict(settings.finetune) if classifier == "finetune" else protocol.details(settings),
+                seed,
+                lineup.checkpoints,
+                typed_command("label_curve"),
+                lineup.notes,
+            )
+
+        with kept_if_interrupted(
+            points, lambda path: finished().write_json(path), folder / "label_curve_unfinished.json"
+        ):
             for subject in filter(protocol.fits, lineup):
                 pictures = len(subject.test.targets)
                 with console.status(subject.name) as status:
                     tell = partial(told_within, status.update, subject.name)
-                    points += measure(subject, targets, accuracy, counts=counts, draws=draws, seed=seed, tell=tell)
-        curve = LabelCurve(
-            points,
-            _name_of(lineup.datamodule),
-            lineup.split,
-            pictures,
-            len(torch.unique(targets)),
-            protocol.what,
-            asdict(settings.finetune) if classifier == "finetune" else protocol.details(settings),
-            seed,
-            lineup.checkpoints,
-            typed_command("label_curve"),
-            lineup.notes,
-        )
+                    points.extend(measure(subject, targets, accuracy, counts=counts, draws=draws, seed=seed, tell=tell))
+        curve = finished()
         for count, metrics in curve.metrics().items():
             self._log(metrics, step=count)
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,16 +247,6 @@ def _judge(protocol: Protocol, subject: Subject, targets: Tensor, settings: Sett
     result = Result(subject.name, protocol.name, outcome.labels, accuracies, [found.also for found in outcome.found])
     console.print(f"{title}: {result} ({time.perf_counter() - start:.0f} s)", highlight=False, soft_wrap=True)
     return result
-
-
-@contextmanager
-def _told_of_interruption() -> Iterator[None]:
-    """Lightning turns Ctrl-C, and a signal to end, into a silent exit, the latter even into a successful one."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        print("Interrupted: figures that were finished are printed above, and not written.", flush=True)
-        raise SystemExit(1) from error
 
 
 def _accuracy(
