@@ -26,7 +26,14 @@ from simclr_lightning.embed.formats import FORMATS, write_npz
 from simclr_lightning.embed.parts import Part, Parts
 from simclr_lightning.views import ViewRecipe
 
-VIEWS: dict[str, Any] = {"size": 16, "eval_size": 40, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.2] * 3}
+VIEWS: dict[str, Any] = {
+    "size": 16,
+    "eval_size": 40,
+    "eval_crop": 0.75,
+    "interpolation": "bilinear",
+    "mean": [0.5] * 3,
+    "std": [0.2] * 3,
+}
 FOLDERS = ["train/cat", "train/eel", "val/dog", "val/eel"]
 NAMES = [f"{folder}/{number}.png" for folder in FOLDERS for number in range(6)]
 Embed = Callable[..., Path]
@@ -83,7 +90,7 @@ def write_photos(root: Path, folders: list[str]) -> Path:
     for folder in folders:
         (root / folder).mkdir(parents=True)
         for number in range(6):
-            # Of these sides, 0.875 leave the same margin on both sides.
+            # Of these sides, 0.75 leave the same margin on both sides.
             pixels = rng.integers(0, 256, (*rng.choice([32, 48, 64], 2), 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / folder / f"{number}.png")
     return root
@@ -93,7 +100,7 @@ def prepared(path: Path) -> Tensor:
     """One picture (1, 3, 40, 40) as VIEWS has it, by torchvision."""
     functional = torchvision.transforms.v2.functional
     picture = functional.pil_to_tensor(Image.open(path))
-    picture = functional.center_crop(picture, [round(0.875 * min(picture.shape[1:]))] * 2)
+    picture = functional.center_crop(picture, [round(VIEWS["eval_crop"] * min(picture.shape[1:]))] * 2)
     mode = torchvision.transforms.InterpolationMode(VIEWS["interpolation"])
     picture = functional.resize(picture, [VIEWS["eval_size"]] * 2, mode, antialias=True)
     return functional.normalize(functional.to_dtype(picture, scale=True), VIEWS["mean"], VIEWS["std"])[None]  # type: ignore[no-any-return]
@@ -437,7 +444,7 @@ def test_another_packages_encoder_is_named(embed: Embed, tmp_path: Path, photos:
         embed(ckpt_path=tmp_path / "resnet18.pth")
     with pytest.raises(ValueError, match="--eval_size 224"):
         embed(ckpt_path=tmp_path / "resnet18.pth", encoder="resnet18")
-    asked = {name: VIEWS[name] for name in ("eval_size", "interpolation", "mean", "std")}
+    asked = {name: VIEWS[name] for name in ("eval_size", "eval_crop", "interpolation", "mean", "std")}
     found = arrays(embed(ckpt_path=tmp_path / "resnet18.pth", encoder="resnet18", **asked))
     network.fc = nn.Identity()
     with torch.no_grad():

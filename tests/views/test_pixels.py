@@ -37,6 +37,14 @@ def test_clean_takes_the_central_square() -> None:
     torch.testing.assert_close(clean(images, recipe), clean(images[..., 5:25], recipe), atol=1e-6, rtol=0)
 
 
+def test_clean_pictures_keep_the_share_that_is_asked_for() -> None:
+    images = torch.rand(2, 3, 20, 30)
+    half = clean(images, ViewRecipe(size=16, eval_crop=0.5))
+    torch.testing.assert_close(half, clean(images[..., 5:15, 10:20], ViewRecipe(size=16)), atol=1e-6, rtol=0)
+    right = torch.rand(2, 3, 16, 16)  # as loader workers give them, who have cropped
+    assert torch.equal(clean(right, ViewRecipe(size=16, eval_crop=0.5)), right)
+
+
 def test_clean_pictures_are_normalised_if_asked() -> None:
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)

@@ -59,7 +59,11 @@ def test_presets_for_one_channel_use_no_colour(preset: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_fills_every_field(preset: str) -> None:
     recipe = ViewRecipe(preset)
-    assert [f.name for f in dataclasses.fields(recipe) if getattr(recipe, f.name) is None] == ["mean", "std"]
+    assert [f.name for f in dataclasses.fields(recipe) if getattr(recipe, f.name) is None] == [
+        "eval_crop",
+        "mean",
+        "std",
+    ]
 
 
 @pytest.mark.parametrize(("size", "kernel"), [(224, 23), (96, 9), (64, 7), (32, 3), (20, 3), (16, 1)])
@@ -100,6 +104,7 @@ def test_unknown_preset_names_the_nearest_and_all() -> None:
     [
         ("size", 0, "size is 0"),
         ("eval_size", -1, "eval_size is -1"),
+        ("eval_crop", 1.1, "eval_crop is 1.1: expected a share of the shorter side"),
         ("crop_area", (0.0, 1.0), "crop_area is 0.0"),
         ("crop_area", (0.2, 1.5), "crop_area is 1.5"),
         ("crop_area", (1.0, 0.2), r"lower end comes first, write \(0.2, 1.0\)"),

@@ -92,6 +92,15 @@ def test_centre_view_has_the_evaluation_size_and_its_rule() -> None:
     assert torch.equal(centre_view(source, ViewRecipe(size=64, eval_size=32)), centre_view(source, ViewRecipe(size=32)))
 
 
+@pytest.mark.parametrize(("eval_crop", "side"), [(1.0, 80), (0.5, 40)])
+def test_centre_view_keeps_the_share_that_is_asked_for(eval_crop: float, side: int) -> None:
+    source = picture(80, 100)
+    result = centre_view(source, ViewRecipe(size=64, eval_crop=eval_crop))
+    assert_same_up_to_rounding(
+        result, pillows_crop(source, [(80 - side) // 2, (100 - side) // 2, side, side], 64, "bicubic")
+    )
+
+
 def test_centre_view_keeps_224_of_256_pixels() -> None:
     source = picture(256, 256)
     assert torch.equal(centre_view(source, ViewRecipe()), source[:, 16:240, 16:240])

@@ -27,7 +27,7 @@ from simclr_lightning.views import ViewRecipe
 PART = 1024
 """Pictures of a part, about: what a run that is stopped may have to do again."""
 
-_CLEAN = ("eval_size", "interpolation", "mean", "std")
+_CLEAN = ("eval_size", "eval_crop", "interpolation", "mean", "std")
 """The fields of a recipe that clean pictures depend on."""
 
 
@@ -43,6 +43,7 @@ def embed_pictures(
     in_channels: int = 3,
     model: type[SimCLR] = SimCLR,
     eval_size: int | None = None,
+    eval_crop: float | None = None,
     interpolation: Literal["bicubic", "bilinear"] | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -83,6 +84,8 @@ def embed_pictures(
         in_channels: of that architecture.
         model: class of the model, where it is not SimCLR, as an import path: my_project.MySimCLR.
         eval_size: side of the clean pictures in pixels; by default the checkpoint's.
+        eval_crop: share of the shorter side that clean pictures keep; by default the checkpoint's, or that of
+            ``ViewRecipe``.
         interpolation: filter that resizes pictures, bicubic or bilinear; by default the checkpoint's, or bicubic.
         mean: per channel, subtracted from pixels in [0, 1]; by default the checkpoint's, or none.
         std: per channel, divides what is left; given together with ``mean``.
@@ -114,12 +117,13 @@ def embed_pictures(
     loaded = find(dataset)
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         raise ValueError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
+    asked = dict(zip(_CLEAN, (eval_size, eval_crop, interpolation, mean, std), strict=True))
     network: nn.Module
     if encoder is None:
         network = load_model(model, ckpt_path).eval()
-        recipe = _recipe(read_checkpoint(ckpt_path), eval_size, interpolation, mean, std)
+        recipe = _recipe(read_checkpoint(ckpt_path), asked)
     else:
-        recipe = _recipe({}, eval_size, interpolation, mean, std)
+        recipe = _recipe({}, asked)
         network = model.load_encoder(
             ckpt_path, encoder, width=width, stem=stem, image_size=recipe.eval_size, in_channels=in_channels
         )
@@ -184,18 +188,11 @@ def _check(
         raise FileNotFoundError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
 
 
-def _recipe(
-    checkpoint: dict[str, Any],
-    eval_size: int | None,
-    interpolation: Literal["bicubic", "bilinear"] | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-) -> ViewRecipe:
+def _recipe(checkpoint: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
     """What the checkpoint tells of its clean pictures, and what was asked for instead."""
     views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
     told = {name: views.get(name) for name in _CLEAN} if isinstance(views, dict) else {}
     told["eval_size"] = told.get("eval_size") or checkpoint.get("hyper_parameters", {}).get("image_size")
-    asked = {"eval_size": eval_size, "interpolation": interpolation, "mean": mean, "std": std}
     fields: dict[str, Any] = {name: told.get(name) if value is None else value for name, value in asked.items()}
     if fields["eval_size"] is None:
         raise ValueError("The checkpoint does not tell the size of its pictures: name it, as --eval_size 224.")
@@ -204,7 +201,8 @@ def _recipe(
 
 def _described(recipe: ViewRecipe) -> str:
     scale = "values in [0, 1]" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
-    return f"{recipe.eval_size} x {recipe.eval_size} pixels ({recipe.interpolation}, {scale})"
+    share = "" if recipe.eval_crop is None else f"the central {100 * recipe.eval_crop:g} % of the shorter side, "
+    return f"{recipe.eval_size} x {recipe.eval_size} pixels ({share}{recipe.interpolation}, {scale})"
 
 
 def _launched(accelerator: str, devices: int | str, precision: Any) -> Fabric:

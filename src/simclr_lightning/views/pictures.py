@@ -46,19 +46,21 @@ def crop_views(
 def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     """The evaluation-time picture (official code; Chen et al. 2020, appendix B.5).
 
-    Where ``eval_size`` is above 32 pixels, the central square of 0.875 of the shorter side is resized to it, which is
-    what a resize to 256 and a central crop of 224 amounts to; up to 32 pixels the whole central square is.
+    The central square of ``eval_crop`` of the shorter side is resized to ``eval_size``. Where the recipe does not tell,
+    that is 0.875 above 32 pixels, which is what a resize to 256 and a central crop of 224 amounts to; up to 32 pixels
+    it is the whole square.
 
     Args:
         picture: (C, H, W) uint8 of any size.
-        recipe: Gives ``eval_size`` and filter.
+        recipe: Gives ``eval_size``, ``eval_crop`` and filter.
 
     Returns:
         (C, eval_size, eval_size) uint8.
     """
     height, width = picture.shape[-2:]
     shorter = min(height, width)
-    side = max(1, round(_CENTRE * shorter)) if recipe.eval_size > 32 else shorter
+    share = recipe.eval_crop or (_CENTRE if recipe.eval_size > 32 else 1.0)
+    side = max(1, round(share * shorter))
     return _resized(
         picture, ((height - side) // 2, (width - side) // 2, side, side), recipe.eval_size, recipe.interpolation
     )

@@ -20,15 +20,15 @@ def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
 
     Args:
         images: (N, C, H, W) uint8, or float in [0, 1], on any device.
-        recipe: Gives ``eval_size``, filter and normalisation.
+        recipe: Gives ``eval_size``, ``eval_crop`` (all, if None), filter and normalisation.
 
     Returns:
         (N, C, eval_size, eval_size) float32, the central square; in [0, 1] unless the recipe normalises.
     """
     height, width = images.shape[-2:]
-    if height == width == recipe.eval_size:
+    if height == width == recipe.eval_size:  # so are those that loader workers have cropped
         return normalise_(unit_range(images), recipe)
-    side = min(height, width)
+    side = max(1, round((recipe.eval_crop or 1.0) * min(height, width)))
     box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side]).expand(1, len(images), 4)
     mirrored = torch.zeros(1, len(images), dtype=torch.bool, device=images.device)
     box = box.to(images.device, non_blocking=True)

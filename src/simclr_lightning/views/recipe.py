@@ -33,6 +33,10 @@ class ViewRecipe:
         size: Side of the square view in pixels. Sets the kernel of the blur too, see ``blur_kernel``.
         eval_size: Side of the clean pictures that features are judged on, in pixels; None: ``size``. Training on
             smaller views than these costs less.
+        eval_crop: Share of the shorter side that clean pictures keep around their centre. None: 0.875 above an
+            ``eval_size`` of 32 where pictures differ in size, as in the official code (a resize to 256, of which 224
+            are kept); otherwise all of it. For transfer the paper keeps all of it (appendix B.8.1). Batches of pictures
+            that have the ``eval_size`` are left as they are.
         crop_area: Range of the area of the random crop, as a fraction of the picture's.
         crop_ratio: Range of the aspect ratio (width / height) of the random crop; drawn log-uniformly.
         crop: Probability of the random crop; otherwise the largest central crop within ``crop_ratio`` is taken.
@@ -61,6 +65,7 @@ class ViewRecipe:
     preset: str = "imagenet"
     size: int = FROM_PRESET
     eval_size: int = FROM_PRESET
+    eval_crop: float | None = None
     crop_area: tuple[float, float] = FROM_PRESET
     crop_ratio: tuple[float, float] = FROM_PRESET
     crop: float = FROM_PRESET
@@ -124,11 +129,16 @@ class ViewRecipe:
             _number(name, getattr(self, name), 0.0, 1.0, "a probability from 0 to 1")
         for name in ("jitter_strength", "brightness", "contrast", "saturation", "hue", "noise"):
             _number(name, getattr(self, name), 0.0, math.inf, "a number of at least 0")
+        if self.eval_crop is not None:
+            _number("eval_crop", self.eval_crop, 1e-12, 1.0, "a share of the shorter side, above 0 and at most 1")
         _number("rotation", self.rotation, 0.0, 180.0, "an angle from 0 to 180 degrees")
         _number("hue * jitter_strength", self.hue * self.jitter_strength, 0.0, 0.5, "a hue shift of at most 0.5 turns")
         _range("crop_area", self.crop_area, 1.0, "fractions of the picture's area, above 0 and at most 1")
         _range("crop_ratio", self.crop_ratio, math.inf, "aspect ratios above 0")
         _range("blur_sigma", self.blur_sigma, math.inf, "standard deviations in pixels above 0")
+        self._check_normalisation()
+
+    def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
             raise ValueError(
                 f"mean is {self.mean} and std is {self.std}: give both, or neither to keep pixels in [0, 1]."
