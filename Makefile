@@ -19,7 +19,7 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 		--ckpt_path runs/quickstart/$(DEMO_RUN)/checkpoints/last.ckpt --draws 20
 
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 lint: .venv/installed-dev  ## Check style and formatting
 	$(BIN)/ruff check .
