@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -12,8 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 OURS = "simclr_lightning"
@@ -104,6 +107,31 @@ def test_shares_of_a_step(run: Run, tmp_path: Path) -> None:
     shares = [float(share) for share in re.findall(r"([\d.]+) %", (tmp_path / "step.md").read_text())]
     assert len(shares) == 6
     assert math.isclose(sum(shares), 100, abs_tol=0.3)
+
+
+@pytest.mark.parametrize(("short", "milestones"), [(True, 1), (False, 4)])
+def test_time_to_accuracy_of_ours(
+    short: bool, milestones: int, runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for folder, number in (("train", 500), ("test", 10)):
+        for label in ("cat", "dog"):
+            (tmp_path / folder / label).mkdir(parents=True)
+            for index in range(number):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / label / f"{index}.jpg")
+    script = import_module("time_to_accuracy")
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "results")
+    arguments = argparse.Namespace(root=str(tmp_path), out=tmp_path / "out", minutes=1e-4, seed=0, short=short)
+    arguments.out.mkdir()
+    for name in (script.RANDOM, OURS):
+        script.contest(name, arguments)
+    script.summarise(arguments)
+    reports = arguments.out if short else tmp_path / "results"
+    ours, random = json.loads((reports / "time_to_accuracy.json").read_text())["results"]
+    assert [len(ours["milestones"]), len(random["milestones"])] == [milestones, 1]
+    assert ours["milestones"][-1].keys() >= {"knn", "linear", "pictures", "loss"}
+    assert (reports / "time_to_accuracy.png").exists()
 
 
 def test_ratios_are_those_of_each_round_and_the_missing_are_named(
