@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -75,7 +75,7 @@ class Source:
         """Places of each batch; none holds pictures of two splits, whose sizes may differ."""
         return [
             range(first, min(first + size, stop))
-            for start, stop in zip(self.starts, self.starts[1:], strict=False)
+            for start, stop in pairwise(self.starts)
             for first in range(start, stop, size)
         ]
 
