@@ -7,9 +7,10 @@ from itertools import islice
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+
+from simclr_lightning.errors import InputError
 
 
 class LabelledStream:
@@ -36,7 +37,7 @@ class LabelledStream:
         """Next batch, as the loader gives it.
 
         Raises:
-            MisconfigurationException: if the loader is empty.
+            InputError: if the loader is empty.
         """
         with torch.random.fork_rng(devices=[]):
             if self._batches is None:
@@ -47,7 +48,7 @@ class LabelledStream:
                 self._batches = self._start()
                 batch = next(self._batches, None)
         if batch is None:
-            raise MisconfigurationException(
+            raise InputError(
                 "The loader of labelled pictures, `probe_dataloader()` of the data module, gives no batches: put more "
                 "pictures into the labelled set (--data.probe FOLDER), or remove OnlineLinearProbe."
             )
