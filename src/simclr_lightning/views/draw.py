@@ -50,8 +50,6 @@ class ViewParameters(NamedTuple):
         >>> parameters = draw_parameters(ViewRecipe(), torch.arange(2), torch.tensor([32, 32]), seed=0, epoch=0)
         >>> parameters.flip.tolist()
         [[False, True], [True, True]]
-        >>> parameters.flatten().flip.tolist()
-        [False, True, True, True]
     """
 
     boxes: Tensor
@@ -69,7 +67,13 @@ class ViewParameters(NamedTuple):
     noise_key: Tensor
 
     def flatten(self) -> ViewParameters:
-        """The same with the leading dimension (V N,): all first views, then all second views, and so on."""
+        """The same with the leading dimension (V N,): all first views, then all second views, and so on.
+
+        Example:
+            >>> parameters = draw_parameters(ViewRecipe(), torch.arange(2), torch.tensor([32, 32]), seed=0, epoch=0)
+            >>> parameters.flatten().flip.tolist()
+            [False, True, True, True]
+        """
         return ViewParameters(*(values.flatten(0, 1) for values in self))
 
     def __reduce__(self) -> tuple[Callable[..., ViewParameters], tuple[Any, ...]]:
