@@ -46,9 +46,9 @@ class ImageBatch(NamedTuple):
 
     Example:
         >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
-        >>> batch = ImageBatch(images, None, torch.full((4,), -1), torch.arange(4), epoch=7)
-        >>> batch.to("meta").images.device
-        device(type='meta')
+        >>> batch = ImageBatch(images, crops=None, targets=torch.full((4,), -1), indices=torch.arange(4), epoch=7)
+        >>> batch.epoch, batch.clean
+        (7, False)
     """
 
     images: Tensor | None
@@ -68,6 +68,12 @@ class ImageBatch(NamedTuple):
 
         Returns:
             The batch there. Copies from pinned memory may still be under way.
+
+        Example:
+            >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+            >>> sent = ImageBatch(images, None, torch.full((4,), -1), torch.arange(4)).to("meta")
+            >>> sent.images.device, sent.indices.device
+            (device(type='meta'), device(type='cpu'))
         """
         non_blocking = torch.device(device).type not in ("cpu", "mps")
 

@@ -30,29 +30,21 @@ _RED, _GREEN, _BLUE = (np.float32(weight) for weight in LUMA)
 _INVISIBLE = 1e-7  # a weight of the blur below it adds less than float32 can tell
 
 
-def compiled(function: _Function) -> _Function:
+def _compiled(function: _Function) -> _Function:
     """Compile a function of NumPy arrays and numbers for the types of each call.
 
     Pixels are taken to be finite, so sums may be reordered. Python's lock is not held: threads can share a batch.
     """
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract", "reassoc", "nsz", "nnan", "ninf"},
-    }
+    fastmath = {"contract", "reassoc", "nsz", "nnan", "ninf"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return cast("_Function", numba.njit(function, cache=True, **options))
     except RuntimeError:  # no folder to keep the result in: compiled anew in every process
         return cast("_Function", numba.njit(function, **options))
 
 
-def in_threads(work: Callable[[slice], None], number: int) -> None:
-    """Share the views of a batch between as many threads as torch uses.
-
-    Args:
-        work: Does some of them.
-        number: How many there are.
-    """
+def _in_threads(work: Callable[[slice], None], number: int) -> None:
+    """Share a number of views between as many threads as torch uses."""
     threads = torch.get_num_threads()
     share = max(1, -(-number // threads))
     parts = [slice(first, first + share) for first in range(0, number, share)]
@@ -64,14 +56,16 @@ def in_threads(work: Callable[[slice], None], number: int) -> None:
 
 
 def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures: Tensor) -> None:
-    """Fill views with their crops of pictures of equal size.
+    """Fill views with their crops as ``whole_batch.crop`` does; the views are contiguous, in the host's memory.
 
-    Args:
-        views: (V N, C, S, S) float32, contiguous, in the host's memory; all first views, then all second views, if
-            there are any.
-        recipe: What the views are.
-        parameters: What is done to each view, with the leading dimension (V N,).
-        pictures: (N, C, H, W) uint8, or float in [0, 1].
+    Example:
+        >>> from simclr_lightning.views.draw import draw_parameters
+        >>> recipe, pictures = ViewRecipe(size=24), torch.full((4, 3, 32, 32), 51, dtype=torch.uint8)
+        >>> parameters = draw_parameters(recipe, torch.arange(4), torch.tensor([32, 32]), seed=0, epoch=0)
+        >>> views = torch.empty(8, 3, 24, 24)
+        >>> crop(views, recipe, parameters.flatten(), pictures)
+        >>> views.mean()
+        tensor(0.2000)
     """
     pictures = pictures.contiguous() if pictures.dtype == torch.uint8 else pictures.float().contiguous()
     unit = 1 / 255 if pictures.dtype == torch.uint8 else 1.0
@@ -83,33 +77,34 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
     def work(part: slice) -> None:
         _crop(target[part], source, number[part], boxes[part], flip[part], cubic, unit)
 
-    in_threads(work, len(views))
+    _in_threads(work, len(views))
 
 
 def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> None:
-    """Jitter, grey and blur, in place.
+    """Jitter, grey and blur in place as ``whole_batch.recolour``; the views are contiguous, in the host's memory.
 
-    Args:
-        views: (M, C, S, S) float32 in [0, 1], contiguous, in the host's memory.
-        recipe: What the views are.
-        parameters: What is done to each view, with the leading dimension (M,).
+    Example:
+        >>> from simclr_lightning.views.draw import draw_parameters
+        >>> recipe, views = ViewRecipe(size=24, grey=1.0), torch.rand(8, 3, 24, 24)
+        >>> parameters = draw_parameters(recipe, torch.arange(4), torch.tensor([32, 32]), seed=0, epoch=0)
+        >>> recolour(views, recipe, parameters.flatten())
+        >>> torch.allclose(views[:, 0], views[:, 2], atol=1e-6)
+        True
     """
     hue = shifted_primaries(parameters.hue).float()
     factors = torch.stack([parameters.brightness, parameters.contrast, parameters.saturation], 1).float()
     columns = (parameters.jitter, parameters.order, factors, hue, parameters.grey, parameters.blur, parameters.sigma)
     arrays = [column.numpy() for column in columns]
-    happens = np.array(recipe.ranges()) > 0
-
-    pixels = views.numpy()
+    happens, pixels = np.array(recipe.ranges()) > 0, views.numpy()
 
     def work(part: slice) -> None:
-        own = (array[part] for array in arrays)
-        _recolour(pixels[part], happens, recipe.additive_brightness, recipe.blur_kernel, *own)
+        own = tuple(array[part] for array in arrays)
+        _recolour(pixels[part], happens, recipe.additive_brightness, recipe.blur_kernel, own)
 
-    in_threads(work, len(views))
+    _in_threads(work, len(views))
 
 
-@compiled
+@_compiled
 def _crop(views: Array, pictures: Array, number: Array, boxes: Array, flip: Array, cubic: bool, unit: float) -> None:
     size = views.shape[-1]
     for m in range(len(views)):
@@ -132,7 +127,7 @@ def _crop(views: Array, pictures: Array, number: Array, boxes: Array, flip: Arra
                     view[y, x] = min(max(line[y], _ZERO), _ONE)  # bicubic overshoots
 
 
-@compiled
+@_compiled
 def _weighted_sum(target: Array, lines: Array, taps: tuple[Array, Array], pixel: int) -> None:
     first, weights = taps
     target[:] = _ZERO
@@ -141,13 +136,13 @@ def _weighted_sum(target: Array, lines: Array, taps: tuple[Array, Array], pixel:
             _add(target, lines[first[pixel] + k], weights[pixel, k])
 
 
-@compiled
+@_compiled
 def _add(target: Array, source: Array, weight: np.float32) -> None:
     for x in range(target.size):
         target[x] += np.float32(source[x]) * weight
 
 
-@compiled
+@_compiled
 def _taps(length: int, size: int, cubic: bool, mirrored: bool, unit: float) -> tuple[Array, Array]:
     """For every pixel of the result the first pixel of the crop that counts, and the weights from there on.
 
@@ -170,7 +165,7 @@ def _taps(length: int, size: int, cubic: bool, mirrored: bool, unit: float) -> t
     return first, weights.astype(np.float32)
 
 
-@compiled
+@_compiled
 def _cubic(x: float) -> float:
     """Keys' cubic convolution kernel (1981) with a = -0.5."""
     if x < 1:
@@ -180,20 +175,9 @@ def _cubic(x: float) -> float:
     return 0.0
 
 
-@compiled
-def _recolour(
-    views: Array,
-    happens: Array,
-    additive: bool,
-    kernel: int,
-    jitter: Array,
-    order: Array,
-    factors: Array,
-    hue: Array,
-    grey: Array,
-    blur: Array,
-    sigma: Array,
-) -> None:
+@_compiled
+def _recolour(views: Array, happens: Array, additive: bool, kernel: int, own: tuple[Array, ...]) -> None:
+    jitter, order, factors, hue, grey, blur, sigma = own
     for m in range(len(views)):
         view = views[m].reshape(views.shape[1], -1)
         for position in range(4):
@@ -214,14 +198,14 @@ def _recolour(
             _blur(views[m], sigma[m], kernel)
 
 
-@compiled
+@_compiled
 def _brightness(view: Array, factor: np.float32, additive: bool) -> None:
     scale, shift = (_ONE, factor) if additive else (factor, _ZERO)
     for c in range(len(view)):  # "for channel in view" would forget that a channel's pixels lie side by side
         _scale_and_shift(view[c], scale, shift)
 
 
-@compiled
+@_compiled
 def _contrast(view: Array, factor: np.float32) -> None:
     mean = _mean(view[0])
     if len(view) == 3:
@@ -230,7 +214,7 @@ def _contrast(view: Array, factor: np.float32) -> None:
         _scale_and_shift(view[c], factor, mean * (_ONE - factor))
 
 
-@compiled
+@_compiled
 def _mean(pixels: Array) -> np.float32:
     total = _ZERO
     for i in range(pixels.size):
@@ -238,13 +222,13 @@ def _mean(pixels: Array) -> np.float32:
     return total / np.float32(pixels.size)
 
 
-@compiled
+@_compiled
 def _scale_and_shift(pixels: Array, scale: np.float32, shift: np.float32) -> None:
     for i in range(pixels.size):
         pixels[i] = min(max(pixels[i] * scale + shift, _ZERO), _ONE)
 
 
-@compiled
+@_compiled
 def _saturation(view: Array, factor: np.float32) -> None:
     red, green, blue = view[0], view[1], view[2]
     for i in range(red.size):
@@ -254,7 +238,7 @@ def _saturation(view: Array, factor: np.float32) -> None:
         blue[i] = min(max(blue[i] * factor + rest, _ZERO), _ONE)
 
 
-@compiled
+@_compiled
 def _hue(view: Array, primaries: Array) -> None:
     """See ``torch_ops.hue`` for the formula."""
     reds, greens, blues = view[0], view[1], view[2]
@@ -272,7 +256,7 @@ def _hue(view: Array, primaries: Array) -> None:
         blues[i] = min(max(abs(abs(hue - chroma * for_blue) - _THREE * chroma) + base, smallest), largest)
 
 
-@compiled
+@_compiled
 def _blur(view: Array, sigma: np.float32, kernel: int) -> None:
     """One direction after the other; borders are reflected. Only taps with a visible weight are computed."""
     side, half = view.shape[-1], kernel // 2
@@ -300,13 +284,13 @@ def _blur(view: Array, sigma: np.float32, kernel: int) -> None:
                 _add_pair(plane[y], line[reach - k : reach - k + side], line[reach + k : reach + k + side], weights[k])
 
 
-@compiled
+@_compiled
 def _scaled(target: Array, source: Array, weight: np.float32) -> None:
     for x in range(target.size):
         target[x] = source[x] * weight
 
 
-@compiled
+@_compiled
 def _add_pair(target: Array, one: Array, other: Array, weight: np.float32) -> None:
     for x in range(target.size):
         target[x] += (one[x] + other[x]) * weight

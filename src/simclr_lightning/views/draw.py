@@ -9,8 +9,8 @@ Everything here happens on the CPU, before any pixel is touched.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,6 +65,20 @@ class ViewParameters(NamedTuple):
     blur: Tensor
     sigma: Tensor
     noise_key: Tensor
+
+    def flatten(self) -> ViewParameters:
+        """The same with the leading dimension (V N,): all first views, then all second views, and so on.
+
+        Example:
+            >>> parameters = draw_parameters(ViewRecipe(), torch.arange(2), torch.tensor([32, 32]), seed=0, epoch=0)
+            >>> parameters.flatten().flip.tolist()
+            [False, True, True, True]
+        """
+        return ViewParameters(*(values.flatten(0, 1) for values in self))
+
+    def __reduce__(self) -> tuple[Callable[..., ViewParameters], tuple[Any, ...]]:
+        """Travel by value: in shared memory each of these small tensors would take a file handle of its own."""
+        return _from_arrays, tuple(values.numpy() for values in self)
 
 
 def draw_for_each(
@@ -248,6 +262,10 @@ def mix(key: Tensor, counter: Tensor) -> Tensor:
     z = (z ^ _shift_right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
     z = (z ^ _shift_right(z, 27)) * _signed(0x94D049BB133111EB)
     return z ^ _shift_right(z, 31)
+
+
+def _from_arrays(*arrays: Any) -> ViewParameters:
+    return ViewParameters(*(torch.from_numpy(values) for values in arrays))
 
 
 def _shift_right(bits: Tensor, by: int) -> Tensor:

@@ -66,16 +66,17 @@ class ViewEngine:
         """
         if batch.epoch is None:
             return ()
-        if batch.crops is None:
-            if batch.images is None:
-                raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
+        if batch.crops is not None:
+            cropped, wanted = [len(own.pixels) for own in batch.crops], [recipe.count for recipe in self.recipes]
+            if cropped != wanted:
+                raise ValueError(f"Crops were made for {cropped} views, a number for each recipe; they want {wanted}.")
+            sources = [(own.parameters, own.pixels) for own in batch.crops]
+        elif batch.images is not None:
             size = torch.tensor(batch.images.shape[-2:])
             drawn = draw_for_each(self.recipes, batch.indices, size, seed=self.seed, epoch=batch.epoch)
             sources = [(parameters, batch.images) for parameters in drawn]
         else:
-            sources = [(own.parameters, own.pixels) for own in batch.crops]
-        if len(sources) != len(self.recipes):
-            raise ValueError(f"The batch has crops for {len(sources)} recipes, but there are {len(self.recipes)}.")
+            raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
         return tuple(make_views(recipe, *source) for recipe, source in zip(self.recipes, sources, strict=True))
 
 
@@ -94,7 +95,7 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
 
     Raises:
         InputError: If the recipe does not fit the channels of the pictures.
-        ValueError: If crops do not have the recipe's size.
+        ValueError: If crops do not have the recipe's size, or there are not as many as parameters.
 
     Example:
         >>> from simclr_lightning.views import draw_parameters
@@ -109,10 +110,13 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
         raise ValueError(
             f"The crops have {height} x {width} pixels, the recipe's size is {recipe.size}: make them equal."
         )
+    if pixels.ndim == 5 and pixels.shape[:2] != parameters.flip.shape:
+        number, drawn = (" x ".join(map(str, shape[:2])) for shape in (pixels.shape, parameters.flip.shape))
+        raise ValueError(f"There are crops of {number} views, but parameters of {drawn}: hand over those of the crops.")
     with _full_precision(pixels.device):
         crop, recolour = _ways(pixels.device)
         views = _fresh((*parameters.flip.shape, channels, recipe.size, recipe.size), pixels.device)
-        flat, own = views.flatten(0, 1), ViewParameters(*(values.flatten(0, 1) for values in parameters))
+        flat, own = views.flatten(0, 1), parameters.flatten()
         if pixels.ndim == 4:
             crop(flat, recipe, own, pixels)
         else:

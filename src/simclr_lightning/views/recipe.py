@@ -113,7 +113,8 @@ class ViewRecipe:
         noise: Standard deviation of Gaussian noise added to every pixel, where white is 1. 0 switches it off.
         mean: Per-channel mean subtracted at the very end, or None (the paper: the network sees [0, 1]).
         std: Per-channel standard deviation divided by at the very end, or None. Given together with ``mean``.
-        count: Views of each picture, 2 in every preset. View k of a picture is the same whatever the count.
+        count: Views of each picture, 2 in every preset. View k of a picture is the same whatever the count; those of
+            several recipes are counted on from one to the next.
 
     Raises:
         InputError: If the preset is unknown or a value lies outside its range.
@@ -165,11 +166,21 @@ class ViewRecipe:
 
     @property
     def blur_kernel(self) -> int:
-        """Side of the blur's kernel in pixels: a tenth of ``size``, made odd as in the official code (224 gives 23)."""
+        """Side of the blur's kernel in pixels: a tenth of ``size``, made odd as in the official code.
+
+        Example:
+            >>> ViewRecipe(size=224).blur_kernel
+            23
+        """
         return 2 * (self.size // 10 // 2) + 1
 
     def ranges(self) -> tuple[float, float, float, float]:
-        """Half-widths of the brightness, contrast, saturation and hue ranges, after multiplication by the strength."""
+        """Half-widths of the brightness, contrast, saturation and hue ranges, after multiplication by the strength.
+
+        Example:
+            >>> ViewRecipe(jitter_strength=0.5).ranges()
+            (0.4, 0.4, 0.4, 0.1)
+        """
         strength = self.jitter_strength
         return self.brightness * strength, self.contrast * strength, self.saturation * strength, self.hue * strength
 

@@ -27,10 +27,19 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
     """Fill views with their crops.
 
     Args:
-        views: (V N, C, S, S) float32; all first views, then all second views, if there are any.
+        views: (V N, C, S, S) float32; all first views, then all second views, and so on.
         recipe: What the views are.
         parameters: What is done to each view, with the leading dimension (V N,), on the CPU.
         pictures: (N, C, H, W) uint8, or float in [0, 1].
+
+    Example:
+        >>> from simclr_lightning.views.draw import draw_parameters
+        >>> recipe, pictures = ViewRecipe(size=24), torch.full((4, 3, 32, 32), 51, dtype=torch.uint8)
+        >>> parameters = draw_parameters(recipe, torch.arange(4), torch.tensor([32, 32]), seed=0, epoch=0)
+        >>> views = torch.empty(8, 3, 24, 24)
+        >>> crop(views, recipe, parameters.flatten(), pictures)
+        >>> views.mean()
+        tensor(0.2000)
     """
     each = len(views) // max(1, len(pictures))
     targets, boxes, flip = (
@@ -50,6 +59,14 @@ def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> N
         views: (M, C, S, S) float32 in [0, 1].
         recipe: What the views are.
         parameters: What is done to each view, with the leading dimension (M,), on the CPU.
+
+    Example:
+        >>> from simclr_lightning.views.draw import draw_parameters
+        >>> recipe, views = ViewRecipe(size=24, grey=1.0), torch.rand(8, 3, 24, 24)
+        >>> parameters = draw_parameters(recipe, torch.arange(4), torch.tensor([32, 32]), seed=0, epoch=0)
+        >>> recolour(views, recipe, parameters.flatten())
+        >>> torch.allclose(views[:, 0], views[:, 2], atol=1e-6)
+        True
     """
     together = _at_a_time(views)
     for part, *own in zip(*(torch.split(values, together) for values in (views, *parameters)), strict=True):
@@ -71,6 +88,13 @@ def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpol
 
     Returns:
         (V, N, C, size, size) float32 in [0, 1].
+
+    Example:
+        >>> picture = torch.tensor([[0.0, 0.5], [0.5, 1.0]]).view(1, 1, 2, 2)
+        >>> boxes, flip = torch.tensor([[[0, 0, 2, 2]], [[0, 0, 1, 2]]]), torch.tensor([[False], [True]])
+        >>> crop_resize(picture, boxes, flip, 2, "bilinear").flatten(1)  # all of it, and the upper line mirrored
+        tensor([[0.0000, 0.5000, 0.5000, 1.0000],
+                [0.5000, 0.0000, 0.5000, 0.0000]])
     """
     views, number = boxes.shape[:2]
     channels, height, width = images.shape[1:]
@@ -105,6 +129,12 @@ def resampling_weights(
 
     Returns:
         (..., size, total) weights that sum to 1 over the last dimension and are 0 outside the crop.
+
+    Example:
+        >>> start, length = torch.tensor(1.0), torch.tensor(2.0)
+        >>> resampling_weights(start, length, torch.tensor(False), total=4, size=2, interpolation="bilinear")
+        tensor([[0., 1., 0., 0.],
+                [0., 0., 1., 0.]])
     """
     radius = 2 if interpolation == "bicubic" else 1
     taps = math.ceil(2 * radius * max(total / size, 1))
