@@ -171,7 +171,9 @@ class SimCLRCLI(CommandLine):
                 f"type --model {wrote}, or a --config that does."
             )
         arguments |= {
-            name: value for name, value in checkpoint.hyperparameters.items() if name not in ("image_size", "in_channels")
+            name: value
+            for name, value in checkpoint.hyperparameters.items()
+            if name not in ("image_size", "in_channels")
         }
         loss = arguments.get("loss")
         if loss is not None and isinstance(build_loss(loss), UnknownLoss):

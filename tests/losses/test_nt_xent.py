@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from simclr_lightning.losses import NTXentLoss, nt_xent
 from simclr_lightning.errors import InputError
+from simclr_lightning.losses import NTXentLoss, nt_xent
 
 
 def algorithm_1(first: Tensor, second: Tensor, temperature: float, *, normalize: bool = True) -> Tensor:

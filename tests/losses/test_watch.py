@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simclr_lightning.losses import chance_loss, contrastive_metrics, watch, floor_loss, nt_xent
+from simclr_lightning.losses import chance_loss, contrastive_metrics, floor_loss, nt_xent, watch
 
 
 def by_hand(first: Tensor, second: Tensor, temperature: float, *, normalize: bool) -> tuple[float, float, float]:
