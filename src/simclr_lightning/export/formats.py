@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from simclr_lightning.errors import InputError
 from simclr_lightning.models import RESNETS, ResNet
 from simclr_lightning.simclr import SimCLR
 
@@ -122,22 +123,22 @@ def encoder(images):
 
 
 def _name_in(library: str, model: SimCLR) -> str:
-    """What a library calls the encoder; a ValueError if it has no such network."""
+    """What a library calls the encoder; an InputError if it has no such network."""
     full = model.hparams["encoder"]
     owner, _, name = full.rpartition("/")
     if name in RESNETS and owner != "timm":
         if name in ("resnet8", "resnet10") or model.hparams["width"] != 1:
-            raise ValueError(
+            raise InputError(
                 f"{library} has no {name} of width {model.hparams['width']}: take torch_export or onnx, whose files "
                 "hold the architecture too."
             )
     elif (owner or "torchvision") != library:
-        raise ValueError(
+        raise InputError(
             f"The encoder {full} is not one of {library}: take {owner or 'torchvision'}, or torch_export or onnx, "
             "whose files hold the architecture too."
         )
     if name not in _known(library):  # another class than SimCLR need not have looked it up
-        raise ValueError(
+        raise InputError(
             f"{library} has no model {name!r}: take torch_export or onnx, whose files hold the architecture too."
         )
     return str(name)

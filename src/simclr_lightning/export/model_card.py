@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,8 @@ def model_card(
 ) -> str:
     """Write the model card, in Markdown.
 
+    What comes from the checkpoint is shown as text: it cannot become markup, nor a control sequence of a terminal.
+
     Args:
         file: name of the exported file.
         exporter: its format.
@@ -48,6 +51,8 @@ def model_card(
         difference: that was found by the check.
     """
     channels, height, width = input_shape
+    settings = yaml.safe_dump(_hyperparameters(checkpoint), sort_keys=False, allow_unicode=True).strip()
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", settings)), default=0))  # longer than any within
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     packages = ["simclr-lightning", "torch", "torchvision", *exporter.packages]
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
@@ -71,15 +76,15 @@ features = encoder(torch.rand(1, {channels}, {height}, {width}))  # (1, {feature
 
 ## Pre-training
 
-{checkpoint["global_step"]} optimizer steps, with these settings:
+{_plain(checkpoint["global_step"])} optimizer steps, with these settings:
 
-```yaml
-{yaml.safe_dump(_hyperparameters(checkpoint), sort_keys=False, allow_unicode=True).strip()}
-```
+{fence}yaml
+{settings}
+{fence}
 
 ## Versions
 
-Exported with {versions}; trained with Lightning {checkpoint["pytorch-lightning_version"]}.
+Exported with {versions}; trained with Lightning {_plain(checkpoint["pytorch-lightning_version"])}.
 
 ## Licence
 
@@ -101,7 +106,13 @@ def _range(checkpoint: dict[str, Any]) -> str:
         return "The checkpoint does not tell their range; [0, 1] is usual."
     if views["mean"] is None:
         return "Values in [0, 1], neither centred nor scaled."
-    return f"Values in [0, 1], less the mean {views['mean']}, divided by the standard deviation {views['std']}."
+    mean, std = _plain(views["mean"]), _plain(views.get("std"))
+    return f"Values in [0, 1], less the mean {mean}, divided by the standard deviation {std}."
+
+
+def _plain(value: Any) -> str:
+    """A number, numbers or a version in words, without what Markdown, HTML or a terminal would not take as text."""
+    return re.sub(r"[^\w\[\](),.+ -]", "", str(value))
 
 
 def _hyperparameters(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
