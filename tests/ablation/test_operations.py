@@ -20,7 +20,8 @@ from simclr_lightning.ablation.operations import (
     parse_operations,
     sobel,
 )
-from simclr_lightning.views import ViewRecipe, draw_parameters, reference_view
+from simclr_lightning.views import ViewRecipe, draw_parameters
+from tests.views.reference import reference_view
 
 NUMBER, SIZE = 12, 24
 RECIPE = ViewRecipe(size=SIZE)
