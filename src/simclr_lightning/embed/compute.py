@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from simclr_lightning.data import BadPictureError
+from simclr_lightning.data.sources import find
 from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
 from simclr_lightning.errors import InputError
@@ -28,6 +29,11 @@ class Batch(NamedTuple):
         images: (n, C, H, W) uint8, the pictures that can be read; None where none can.
         places: their places among the pictures.
         skipped: what is wrong with the others, by name.
+
+    Example:
+        >>> batch = Batch(None, [], ["Cannot read the picture cat/1.png: truncated"])
+        >>> batch.places
+        []
     """
 
     images: Tensor | None
@@ -43,6 +49,12 @@ class PictureBatches(Dataset[Batch]):
         batches: places of each batch.
         recipe: of the clean pictures.
         on_bad_picture: raise an error that names the picture, or skip it.
+
+    Example:
+        >>> pictures = ConcatPictures(find("digits").load("", False), "test", "")
+        >>> batches = PictureBatches(pictures, pictures.batches(100), ViewRecipe("digits"), "raise")
+        >>> len(batches), batches[3].images.shape
+        (4, torch.Size([60, 1, 8, 8]))
     """
 
     def __init__(
@@ -110,6 +122,21 @@ def compute_parts(
     Raises:
         BadPictureError: if a picture cannot be read and is not to be skipped.
         InputError: if a feature is not finite.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from simclr_lightning.models import build_encoder
+        >>> pictures = ConcatPictures(find("digits").load("", False), "test", "")
+        >>> options = {"normalize": False, "on_bad_picture": "raise", "num_workers": 0}
+        >>> network, fabric = build_encoder("resnet8", width=0.125, in_channels=1), Fabric(accelerator="cpu", devices=1)
+        >>> with TemporaryDirectory() as folder:
+        ...     parts = Parts(Path(folder, "parts"), {}, count=1)
+        ...     plan = [pictures.batches(180)]
+        ...     compute_parts(fabric, network, pictures, ViewRecipe("digits"), parts, plan, **options)
+        ...     [part.features.shape for part in parts]  # doctest: +ELLIPSIS
+        Embedding ...
+        [(360, 64)]
     """
     missing = []
     if fabric.is_global_zero:

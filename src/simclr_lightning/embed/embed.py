@@ -65,11 +65,6 @@ def embed_pictures(
     The file holds the same features in the same order for any number of processes, which ``devices`` starts, or
     ``torchrun``; all nodes need the folder of the output.
 
-    Example:
-        >>> archive = numpy.load("features.npz")
-        >>> features, files, targets = archive["features"], archive["files"], archive["targets"]
-        >>> table = pandas.read_parquet("features.parquet")  # a row for each picture
-
     Args:
         ckpt_path: checkpoint of a pre-trained model; of another package, where ``encoder`` says what it holds.
         output: the file, with the suffix .npz or .parquet (which needs pyarrow).
@@ -110,6 +105,21 @@ def embed_pictures(
         MissingPackageError: if the format needs a package that is missing.
         InputError: if an argument is out of range, the checkpoint or the pictures do not fit, an unfinished run with
             other settings is in the way, or a feature is not finite.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy, torch
+        >>> trained = SimCLR(encoder="resnet8", width=0.125, image_size=16, in_channels=1)
+        >>> content = {"state_dict": trained.state_dict(), "hyper_parameters": dict(trained.hparams)}
+        >>> with TemporaryDirectory() as folder:  # a run would have left the checkpoint
+        ...     torch.save({**content, "pytorch-lightning_version": "2.6.0"}, f"{folder}/last.ckpt")
+        ...     options = {"dataset": "digits", "split": "test", "accelerator": "cpu", "devices": 1}
+        ...     file = embed_pictures(f"{folder}/last.ckpt", f"{folder}/features.npz", **options)  # doctest: +ELLIPSIS
+        ...     archive = numpy.load(file)
+        ...     archive["features"].shape, archive["files"][0], archive["targets"].dtype
+        360 pictures, 16 x 16 pixels (bicubic, values in [0, 1]), on 1 x cpu, 32-true
+        ...
+        ((360, 64), 'test/0', dtype('int64'))
     """
     output = Path(output)
     _check(output, root, dataset, batch_size, on_bad_picture)

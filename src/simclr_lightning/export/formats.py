@@ -29,6 +29,11 @@ class Exporter(NamedTuple):
         write: writes an encoder in evaluation mode; the pictures (2, C, H, W) are an example of its input.
         loading: Python that loads the file of this name as ``encoder``, a function from pictures to features. It is
             what the model card shows, and what the file is checked with; values in it are literals, see ``_literal``.
+
+    Example:
+        >>> model = SimCLR(encoder="resnet8", width=0.125, image_size=16)
+        >>> FORMATS["torchscript"].loading(model, "encoder.pt").splitlines()[-1]
+        'encoder = torch.jit.load("encoder.pt")'
     """
 
     meaning: str

@@ -49,6 +49,15 @@ def model_card(
         input_shape: (C, H, W) of the pictures that the file was checked with.
         feature_dim: length F of the features.
         difference: that was found by the check.
+
+    Example:
+        >>> from simclr_lightning.export.formats import FORMATS
+        >>> model = SimCLR(encoder="resnet8", width=0.125, image_size=16)
+        >>> checkpoint = {"global_step": 500, "pytorch-lightning_version": "2.6.0"}
+        >>> checked = {"input_shape": (3, 16, 16), "feature_dim": 64, "difference": 0.0}
+        >>> card = model_card("a.pt2", FORMATS["torch_export"], "...", checkpoint=checkpoint, model=model, **checked)
+        >>> card.splitlines()[0], "500 optimizer steps" in card
+        ('# a.pt2', True)
     """
     channels, height, width = input_shape
     settings = yaml.safe_dump(_hyperparameters(checkpoint), sort_keys=False, allow_unicode=True).strip()
