@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from simclr_lightning.views.resample import Filter, crop_resize, resampling_weights
+from simclr_lightning.views.whole_batch import Filter, crop_resize, resampling_weights
 
 BOXES = [
     (0, 0, 40, 56),  # all of it

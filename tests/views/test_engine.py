@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from tests.views.reference import reference_view
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simclr_lightning.views import batched, pixels
-from simclr_lightning.views.batch import ImageBatch
-from simclr_lightning.views.batched import BatchedViews, check_channels, make_views
-from simclr_lightning.views.parameters import draw_parameters
-from simclr_lightning.views.pixels import clean
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import engine as engine_module
+from simclr_lightning.views import whole_batch
+from simclr_lightning.views.batch import Crops, ImageBatch
+from simclr_lightning.views.draw import draw_parameters
+from simclr_lightning.views.engine import ViewEngine, check_channels, clean, make_views
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.reference import reference_view
 
 # No operation at all: what each test switches on is all that happens.
 PLAIN = ViewRecipe(size=24, crop=0.0, flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
@@ -48,12 +49,23 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr(batched, "find_spec", lambda name: None)
+        monkeypatch.setattr(engine_module, "find_spec", lambda name: None)
 
 
 def batch(channels: int = 3, height: int = 36, width: int = 44, number: int = NUMBER) -> ImageBatch:
     images = torch.randint(0, 256, (number, channels, height, width), dtype=torch.uint8)
     return ImageBatch(images, None, torch.full((number,), -1), torch.arange(100, 100 + number))
+
+
+def drawn(recipe: ViewRecipe, pictures: ImageBatch, *, seed: int = 0, epoch: int = 0) -> torch.Tensor:
+    (views,) = ViewEngine(recipe, seed)(pictures._replace(epoch=epoch))
+    return views
+
+
+def crops_of(recipe: ViewRecipe, pixels: torch.Tensor) -> Crops:
+    """Crops as a worker hands them over."""
+    size = torch.tensor(pixels.shape[-2:])
+    return Crops(pixels, draw_parameters(recipe, torch.arange(pixels.shape[1]), size, seed=0, epoch=0))
 
 
 def reference(pictures: ImageBatch, recipe: ViewRecipe, seed: int, epoch: int) -> torch.Tensor:
@@ -69,7 +81,7 @@ def reference(pictures: ImageBatch, recipe: ViewRecipe, seed: int, epoch: int) -
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_views_equal_torchvisions_picture_by_picture(name: str) -> None:
     recipe, pictures = OPERATIONS[name], batch()
-    views = BatchedViews(recipe, seed=7)(pictures, epoch=3)
+    views = drawn(recipe, pictures, seed=7, epoch=3)
     assert views.shape == (2, NUMBER, 3, recipe.size, recipe.size)
     assert views.dtype == torch.float32
     torch.testing.assert_close(views, reference(pictures, recipe, 7, 3), atol=3e-5, rtol=0)
@@ -79,16 +91,14 @@ def test_views_equal_torchvisions_picture_by_picture(name: str) -> None:
 def test_every_operation_changes_the_views(name: str) -> None:
     recipe, pictures = OPERATIONS[name], batch()
     plain = dataclasses.replace(PLAIN, size=recipe.size)
-    assert not torch.allclose(
-        BatchedViews(recipe)(pictures, epoch=0), BatchedViews(plain)(pictures, epoch=0), atol=0.01
-    )
+    assert not torch.allclose(drawn(recipe, pictures), drawn(plain, pictures), atol=0.01)
 
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("preset", ["grayscale", "digits"])
 def test_one_channel_views_equal_torchvisions(preset: str) -> None:
     recipe, pictures = ViewRecipe(preset), batch(1, 28, 28)
-    views = BatchedViews(recipe)(pictures, epoch=1)
+    views = drawn(recipe, pictures, epoch=1)
     torch.testing.assert_close(views, reference(pictures, recipe, 0, 1), atol=3e-5, rtol=0)
 
 
@@ -97,9 +107,11 @@ def test_ready_crops_get_everything_but_crop_and_mirror() -> None:
     recipe = ViewRecipe(size=24, rotation=10.0, noise=0.1)
     crops = torch.randint(0, 256, (2, NUMBER, 3, 24, 24), dtype=torch.uint8)
     indices = torch.arange(NUMBER)
-    views = BatchedViews(recipe, seed=1)(ImageBatch(None, crops, indices, indices), epoch=2)
+    size = torch.tensor([24, 24])
+    parameters = draw_parameters(recipe, indices, size, seed=1, epoch=2)
+    (views,) = ViewEngine(recipe)(ImageBatch(None, (Crops(crops, parameters),), indices, indices))
     uncropped = dataclasses.replace(recipe, crop=0.0, flip=0.0)
-    parameters = draw_parameters(uncropped, indices, torch.tensor([24, 24]), seed=1, epoch=2)
+    parameters = draw_parameters(uncropped, indices, size, seed=1, epoch=2)
     for view in range(2):
         for n in range(NUMBER):
             expected = reference_view(crops[view, n] / 255, uncropped, parameters, view, n)
@@ -109,9 +121,9 @@ def test_ready_crops_get_everything_but_crop_and_mirror() -> None:
 def test_crops_are_preferred_to_the_evaluation_pictures_beside_them() -> None:
     pictures = batch(3, 24, 24)
     assert pictures.images is not None
-    crops = pictures.images.flip(0).expand(2, -1, -1, -1, -1)
-    both = BatchedViews(PLAIN)(pictures._replace(crops=crops), epoch=0)
-    torch.testing.assert_close(both, crops / 255)
+    crops = crops_of(PLAIN, pictures.images.flip(0).expand(2, -1, -1, -1, -1))
+    both = drawn(PLAIN, pictures._replace(crops=(crops,)))
+    torch.testing.assert_close(both, crops.pixels / 255)
 
 
 @pytest.mark.usefixtures("engine")
@@ -119,7 +131,7 @@ def test_crops_are_preferred_to_the_evaluation_pictures_beside_them() -> None:
     "recipe", [ViewRecipe("cifar10"), ViewRecipe(size=40), ViewRecipe(size=20, noise=0.1, rotation=5.0)]
 )
 def test_pixels_stay_in_the_unit_range(recipe: ViewRecipe) -> None:
-    views = BatchedViews(recipe)(batch(), epoch=0)
+    views = drawn(recipe, batch())
     assert views.min() >= -1e-6
     assert views.max() <= 1 + 1e-6
 
@@ -128,7 +140,7 @@ def test_views_differ_between_pictures_views_epochs_and_seeds() -> None:
     recipe, pictures = ViewRecipe(size=24), batch()
     assert pictures.images is not None
     same = pictures._replace(images=pictures.images[:1].expand(NUMBER, -1, -1, -1))  # one picture, many indices
-    views = [BatchedViews(recipe, seed)(same, epoch=epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    views = [drawn(recipe, same, seed=seed, epoch=epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     flat = torch.cat(views).flatten(0, 1).flatten(1)
     distances = torch.cdist(flat, flat) + 1e9 * torch.eye(len(flat))
     assert distances.min() > 0.1
@@ -138,44 +150,34 @@ def test_views_differ_between_pictures_views_epochs_and_seeds() -> None:
 def test_views_are_the_same_after_a_resume_and_for_any_split_and_order_of_the_batch() -> None:
     recipe, pictures = ViewRecipe(size=40, rotation=10.0, noise=0.1), batch()
     assert pictures.images is not None
-    whole = BatchedViews(recipe, seed=4)(pictures, epoch=6)
-    again = BatchedViews(recipe, seed=4)(pictures, epoch=6)
+    whole = drawn(recipe, pictures, seed=4, epoch=6)
+    again = drawn(recipe, pictures, seed=4, epoch=6)
     assert torch.equal(whole, again)
     order = torch.randperm(NUMBER)
     for rows in (order[:5], order[5:6], order[6:]):
         part = ImageBatch(pictures.images[rows], None, pictures.targets[rows], pictures.indices[rows])
-        torch.testing.assert_close(BatchedViews(recipe, seed=4)(part, epoch=6), whole[:, rows], atol=1e-6, rtol=0)
-
-
-@pytest.mark.usefixtures("engine")
-@pytest.mark.usefixtures("engine")
-def test_a_single_view_is_the_first_one() -> None:
-    pictures, views = batch(), BatchedViews(OPERATIONS["all of them"], seed=3)
-    single = views(pictures, epoch=2, views=1)
-    assert single.shape == (1, NUMBER, 3, 40, 40)
-    assert torch.equal(single, views(pictures, epoch=2)[:1])
-    assert BatchedViews(ViewRecipe("cifar10"))(batch(number=0), epoch=0, views=1).shape == (1, 0, 3, 32, 32)
+        torch.testing.assert_close(drawn(recipe, part, seed=4, epoch=6), whole[:, rows], atol=1e-6, rtol=0)
 
 
 def test_working_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, pictures = ViewRecipe(size=24), batch()
-    whole = BatchedViews(recipe)(pictures, epoch=0)
-    monkeypatch.setattr(pixels, "_CACHED", 5 * 2 * 3 * 24 * 24 // torch.get_num_threads())
-    torch.testing.assert_close(BatchedViews(recipe)(pictures, epoch=0), whole, atol=1e-6, rtol=0)
+    whole = drawn(recipe, pictures)
+    monkeypatch.setattr(whole_batch, "_CACHED", 5 * 2 * 3 * 24 * 24 // torch.get_num_threads())
+    torch.testing.assert_close(drawn(recipe, pictures), whole, atol=1e-6, rtol=0)
 
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_no_bit(dtype: torch.dtype) -> None:
     recipe, pictures = ViewRecipe(size=40, rotation=5.0), batch()
-    expected = BatchedViews(recipe)(pictures, epoch=0)
+    expected = drawn(recipe, pictures)
     with torch.autocast("cpu", dtype=dtype):
-        assert torch.equal(BatchedViews(recipe)(pictures, epoch=0), expected)
+        assert torch.equal(drawn(recipe, pictures), expected)
 
 
 def test_no_gradient_is_recorded() -> None:
     images = torch.rand(3, 3, 16, 16, requires_grad=True)
-    views = BatchedViews(ViewRecipe(size=24))(ImageBatch(images, None, torch.zeros(3), torch.arange(3)), epoch=0)
+    views = drawn(ViewRecipe(size=24), ImageBatch(images, None, torch.zeros(3), torch.arange(3)))
     assert not views.requires_grad
 
 
@@ -183,29 +185,29 @@ def test_float_pictures_and_the_callers_tensors_are_left_alone() -> None:
     images = torch.rand(NUMBER, 3, 24, 24)
     before = images.clone()
     indices = torch.arange(NUMBER)
-    views = BatchedViews(ViewRecipe(size=24))(ImageBatch(images, None, indices, indices), epoch=0)
-    crops = images.expand(2, -1, -1, -1, -1).contiguous()
-    BatchedViews(ViewRecipe(size=24, flip=0.0))(ImageBatch(None, crops, indices, indices), epoch=0)
+    views = drawn(ViewRecipe(size=24), ImageBatch(images, None, indices, indices))
+    crops = crops_of(ViewRecipe(size=24), images.expand(2, -1, -1, -1, -1).contiguous())
+    drawn(ViewRecipe(size=24, flip=0.0), ImageBatch(None, (crops,), indices, indices))
     assert torch.equal(images, before)
-    assert torch.equal(crops[1], before)
-    in_bytes = BatchedViews(ViewRecipe(size=24))(ImageBatch((images * 255).byte(), None, indices, indices), epoch=0)
+    assert torch.equal(crops.pixels[1], before)
+    in_bytes = drawn(ViewRecipe(size=24), ImageBatch((images * 255).byte(), None, indices, indices))
     assert (views - in_bytes).abs().mean() < 0.01
 
 
 @pytest.mark.usefixtures("engine")
 def test_one_picture_is_a_batch() -> None:
-    assert BatchedViews(ViewRecipe("cifar10"))(batch(number=1), epoch=0).shape == (2, 1, 3, 32, 32)
+    assert drawn(ViewRecipe("cifar10"), batch(number=1)).shape == (2, 1, 3, 32, 32)
 
 
 @pytest.mark.usefixtures("engine")
 def test_no_picture_is_a_batch_too() -> None:
-    assert BatchedViews(ViewRecipe("cifar10"))(batch(number=0), epoch=0).shape == (2, 0, 3, 32, 32)
+    assert drawn(ViewRecipe("cifar10"), batch(number=0)).shape == (2, 0, 3, 32, 32)
 
 
 @pytest.mark.usefixtures("engine")
 def test_more_channels_work_without_colour() -> None:
     recipe = ViewRecipe(size=24, jitter=0.0, grey=0.0, rotation=5.0)
-    assert BatchedViews(recipe)(batch(5), epoch=0).shape == (2, NUMBER, 5, 24, 24)
+    assert drawn(recipe, batch(5)).shape == (2, NUMBER, 5, 24, 24)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +220,8 @@ def test_more_channels_work_without_colour() -> None:
     ],
 )
 def test_colour_on_other_channels_names_the_fields_to_change(recipe: ViewRecipe, channels: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        BatchedViews(recipe)(batch(channels), epoch=0)
+    with pytest.raises(InputError, match=message):
+        drawn(recipe, batch(channels))
 
 
 @pytest.mark.parametrize("recipe", [ViewRecipe(jitter=0.0, grey=0.0), ViewRecipe(jitter_strength=0.0, grey=0.0)])
@@ -229,14 +231,14 @@ def test_without_jitter_any_number_of_channels_is_right(recipe: ViewRecipe) -> N
 
 
 def test_crops_of_another_size_are_an_error() -> None:
-    crops = torch.zeros(2, 3, 3, 20, 24, dtype=torch.uint8)
+    crops = crops_of(PLAIN, torch.zeros(2, 3, 3, 20, 24, dtype=torch.uint8))
     with pytest.raises(ValueError, match="The crops have 20 x 24 pixels, the recipe's size is 24"):
-        BatchedViews(PLAIN)(ImageBatch(None, crops, torch.zeros(3), torch.arange(3)), epoch=0)
+        drawn(PLAIN, ImageBatch(None, (crops,), torch.zeros(3), torch.arange(3)))
 
 
 def test_a_batch_without_pictures_is_an_error() -> None:
     with pytest.raises(ValueError, match="neither crops nor images"):
-        BatchedViews(PLAIN)(ImageBatch(None, None, torch.zeros(3), torch.arange(3)), epoch=0)
+        drawn(PLAIN, ImageBatch(None, None, torch.zeros(3), torch.arange(3)))
 
 
 class NoDoubles(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -8,39 +8,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.views.parameters import draw_parameters
+from simclr_lightning.views.batch import Crops
+from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.recipe import ViewRecipe
 
 _CENTRE = 0.875  # share of the shorter side that evaluation keeps, as the official code
 
 
 def crop_views(
-    pictures: Sequence[Tensor], recipe: ViewRecipe, indices: Tensor, *, seed: int, epoch: int, views: int = 2
-) -> Tensor:
-    """Both random crops of every picture, mirrored or not; ``BatchedViews`` does the rest on the device.
+    pictures: Sequence[Tensor], recipes: Sequence[ViewRecipe], indices: Tensor, *, seed: int, epoch: int
+) -> tuple[Crops, ...]:
+    """The random crops of every picture, mirrored or not; ``ViewEngine`` does the rest on the device.
 
     Args:
         pictures: N pictures (C, H, W) uint8 of any sizes; fastest where the channels of a pixel are neighbours.
-        recipe: What the views are.
+        recipes: What the views are; they are counted on from one recipe to the next.
         indices: (N,) int64 positions in the data set.
         seed: Seed of the run.
         epoch: Epoch.
-        views: 2, or 1 for the first view alone.
 
     Returns:
-        (``views``, N, C, size, size) uint8: boxes and mirrors are those of ``draw_parameters``. The channels of a pixel
-        are neighbours in memory.
+        For each recipe the crops, (V, N, C, S, S) uint8 with V its count and S its size, and all parameters that were
+        drawn for them. The channels of a pixel are neighbours in memory.
+
+    Example:
+        >>> pictures = [torch.zeros(3, 40, 60, dtype=torch.uint8), torch.zeros(3, 50, 30, dtype=torch.uint8)]
+        >>> recipes = [ViewRecipe(size=32), ViewRecipe(size=16, count=4)]
+        >>> large, small = crop_views(pictures, recipes, torch.arange(2), seed=0, epoch=0)
+        >>> large.pixels.shape, small.pixels.shape
+        (torch.Size([2, 2, 3, 32, 32]), torch.Size([4, 2, 3, 16, 16]))
     """
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    parameters = draw_parameters(recipe, indices, sizes, seed=seed, epoch=epoch, views=views)
-    channels = len(pictures[0])
-    crops = torch.empty(views, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
-    crops = crops.permute(0, 1, 4, 2, 3)
-    for targets, boxes, flips in zip(crops, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
-        for target, picture, box, flip in zip(targets, pictures, boxes, flips, strict=True):
-            crop = _resized(picture, box, recipe.size, recipe.interpolation)
-            target.copy_(crop.flip(-1) if flip else crop)
-    return crops
+    drawn = draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch)
+    return tuple(_crops(pictures, recipe, parameters) for recipe, parameters in zip(recipes, drawn, strict=True))
 
 
 def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
@@ -56,6 +56,10 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
 
     Returns:
         (C, eval_size, eval_size) uint8.
+
+    Example:
+        >>> centre_view(torch.zeros(3, 40, 60, dtype=torch.uint8), ViewRecipe("cifar10")).shape
+        torch.Size([3, 32, 32])
     """
     height, width = picture.shape[-2:]
     shorter = min(height, width)
@@ -64,6 +68,17 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     return _resized(
         picture, ((height - side) // 2, (width - side) // 2, side, side), recipe.eval_size, recipe.interpolation
     )
+
+
+def _crops(pictures: Sequence[Tensor], recipe: ViewRecipe, parameters: ViewParameters) -> Crops:
+    channels = len(pictures[0])
+    pixels = torch.empty(recipe.count, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
+    pixels = pixels.permute(0, 1, 4, 2, 3)
+    for targets, boxes, flips in zip(pixels, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
+        for target, picture, box, flip in zip(targets, pictures, boxes, flips, strict=True):
+            crop = _resized(picture, box, recipe.size, recipe.interpolation)
+            target.copy_(crop.flip(-1) if flip else crop)
+    return Crops(pixels, parameters)
 
 
 def _resized(picture: Tensor, box: Sequence[int], size: int, interpolation: str) -> Tensor:

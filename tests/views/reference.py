@@ -1,4 +1,4 @@
-"""The truth that the batched engine is tested against: torchvision's float operations, one picture at a time, slow."""
+"""The truth that the engine is tested against: torchvision's float operations, one picture at a time, slow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from simclr_lightning.views.parameters import ViewParameters
-from simclr_lightning.views.randomness import pixel_noise
+from simclr_lightning.views.draw import ViewParameters
 from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.torch_ops import pixel_noise
 
 
 def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParameters, view: int, n: int) -> Tensor:
@@ -18,7 +18,7 @@ def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParamete
         picture: (C, H, W) float in [0, 1].
         recipe: What the views are.
         parameters: What is done to each view of the batch.
-        view: Which view, 0 or 1.
+        view: Which view.
         n: Which picture of the batch.
 
     Returns:

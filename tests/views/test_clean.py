@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from simclr_lightning.views.pixels import clean, normalise_, unit_range
+from simclr_lightning.views.engine import clean
 from simclr_lightning.views.recipe import ViewRecipe
 
 
@@ -57,17 +57,3 @@ def test_clean_is_exact_under_autocast() -> None:
     expected = clean(images, ViewRecipe(size=32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(clean(images, ViewRecipe(size=32)), expected)
-
-
-def test_unit_range_copies_floats() -> None:
-    floats = torch.rand(3, 4)
-    result = unit_range(floats)
-    assert torch.equal(result, floats)
-    assert result.data_ptr() != floats.data_ptr()
-    assert unit_range(floats.double()).dtype == torch.float32
-
-
-def test_normalising_another_number_of_channels_is_an_error() -> None:
-    recipe = ViewRecipe(mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
-    with pytest.raises(ValueError, match="mean and std have 3 numbers, the pictures 1 channels"):
-        normalise_(torch.rand(2, 1, 4, 4), recipe)

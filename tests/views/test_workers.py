@@ -1,5 +1,3 @@
-"""Tests of ``views/pictures.py``; the data room has pictures of its own."""
-
 from __future__ import annotations
 
 import pytest
@@ -8,14 +6,19 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from simclr_lightning.views.parameters import draw_parameters
-from simclr_lightning.views.pictures import centre_view, crop_views
+from simclr_lightning.views.draw import draw_parameters
 from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.workers import centre_view, crop_views
 
 
 def picture(height: int, width: int, channels: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(height * width)
     return torch.randint(0, 256, (height, width, channels), generator=generator, dtype=torch.uint8).permute(2, 0, 1)
+
+
+def cropped(pictures: list[Tensor], recipe: ViewRecipe, indices: list[int], seed: int = 0, epoch: int = 0) -> Tensor:
+    (crops,) = crop_views(pictures, [recipe], torch.tensor(indices), seed=seed, epoch=epoch)
+    return crops.pixels
 
 
 def pillows_crop(source: Tensor, box: list[int], size: int, interpolation: str) -> Tensor:
@@ -39,10 +42,11 @@ def test_crops_are_pillows_with_the_drawn_boxes_and_mirrors(size: int, interpola
     recipe = ViewRecipe(size=size, interpolation=interpolation)  # type: ignore[arg-type]
     pictures = [picture(75, 101, channels), picture(20, 33, channels), picture(200, 150, channels)]
     indices = torch.tensor([77, 3, 5])
-    crops = crop_views(pictures, recipe, indices, seed=3, epoch=5)
+    ((crops, parameters),) = crop_views(pictures, [recipe], indices, seed=3, epoch=5)
     assert crops.shape == (2, 3, channels, size, size)
     sizes = torch.tensor([source.shape[1:] for source in pictures])
-    parameters = draw_parameters(recipe, indices, sizes, seed=3, epoch=5)
+    drawn = draw_parameters(recipe, indices, sizes, seed=3, epoch=5)
+    assert all(torch.equal(ours, expected) for ours, expected in zip(parameters, drawn, strict=True))
     assert 0 < parameters.flip.sum() < 6
     for view in (0, 1):
         for n, source in enumerate(pictures):
@@ -52,29 +56,39 @@ def test_crops_are_pillows_with_the_drawn_boxes_and_mirrors(size: int, interpola
 
 def test_crops_change_with_seed_epoch_index_and_view_and_not_otherwise() -> None:
     source, recipe = [picture(90, 120)], ViewRecipe(size=24)
-    base = crop_views(source, recipe, torch.tensor([0]), seed=0, epoch=0)
-    assert torch.equal(base, crop_views(source, recipe, torch.tensor([0]), seed=0, epoch=0))
+    base = cropped(source, recipe, [0])
+    assert torch.equal(base, cropped(source, recipe, [0]))
     assert not torch.equal(base[0], base[1])
     for index, seed, epoch in ((0, 1, 0), (0, 0, 1), (1, 0, 0)):
-        assert not torch.equal(base, crop_views(source, recipe, torch.tensor([index]), seed=seed, epoch=epoch))
+        assert not torch.equal(base, cropped(source, recipe, [index], seed, epoch))
 
 
 def test_a_picture_has_the_same_crops_in_any_company() -> None:
     sources, recipe = [picture(90, 120), picture(50, 40), picture(33, 70)], ViewRecipe(size=24)
-    together = crop_views(sources, recipe, torch.tensor([4, 9, 2]), seed=0, epoch=0)
-    assert torch.equal(together[:, 1:2], crop_views(sources[1:2], recipe, torch.tensor([9]), seed=0, epoch=0))
+    together = cropped(sources, recipe, [4, 9, 2])
+    assert torch.equal(together[:, 1:2], cropped(sources[1:2], recipe, [9]))
 
 
-def test_a_single_crop_is_the_first_one() -> None:
-    pictures = [picture(30, 40), picture(50, 20)]
-    both = crop_views(pictures, ViewRecipe(size=16), torch.arange(2), seed=1, epoch=2)
-    assert torch.equal(crop_views(pictures, ViewRecipe(size=16), torch.arange(2), seed=1, epoch=2, views=1), both[:1])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_crop_is_the_same_however_many_are_drawn(count: int) -> None:
+    sources = [picture(30, 40), picture(50, 20)]
+    six = cropped(sources, ViewRecipe(size=16, count=6), [0, 1], 1, 2)
+    assert torch.equal(cropped(sources, ViewRecipe(size=16, count=count), [0, 1], 1, 2), six[:count])
+
+
+def test_crops_of_several_recipes_are_counted_on() -> None:
+    sources, indices = [picture(30, 40), picture(50, 20)], torch.tensor([8, 5])
+    six = cropped(sources, ViewRecipe(size=16, count=6), [8, 5])
+    recipes = [ViewRecipe(size=16, count=2), ViewRecipe(size=24, count=1), ViewRecipe(size=16, count=3)]
+    first, second, third = crop_views(sources, recipes, indices, seed=0, epoch=0)
+    assert torch.equal(first.pixels, six[:2])
+    assert second.pixels.shape == (1, 2, 3, 24, 24)
+    assert torch.equal(third.pixels, six[3:])
 
 
 def test_the_memory_order_of_a_picture_does_not_matter() -> None:
-    source, recipe, index = picture(90, 120), ViewRecipe(size=24), torch.tensor([0])
-    by_channel = crop_views([source.contiguous()], recipe, index, seed=0, epoch=0)
-    assert torch.equal(by_channel, crop_views([source], recipe, index, seed=0, epoch=0))
+    source, recipe = picture(90, 120), ViewRecipe(size=24)
+    assert torch.equal(cropped([source.contiguous()], recipe, [0]), cropped([source], recipe, [0]))
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(256, 256, 224), (300, 500, 262), (480, 320, 280), (40, 40, 35)])
@@ -117,5 +131,5 @@ def test_centre_view_up_to_32_pixels_keeps_the_whole_square() -> None:
 
 def test_a_picture_of_one_pixel_works() -> None:
     source = picture(1, 1)
-    assert (crop_views([source], ViewRecipe(size=48), torch.tensor([0]), seed=0, epoch=0) == source[:, :1, :1]).all()
+    assert (cropped([source], ViewRecipe(size=48), [0]) == source[:, :1, :1]).all()
     assert (centre_view(source, ViewRecipe(size=48)) == source).all()

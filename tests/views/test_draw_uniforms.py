@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats  # type: ignore[import-untyped]
 
-from simclr_lightning.views.randomness import mix, pixel_noise, uniforms, view_keys
+from simclr_lightning.views.draw import mix, uniforms, view_keys
 
 MASK = 2**64 - 1
 
@@ -29,10 +29,12 @@ def test_mix_is_splitmix64() -> None:
 @pytest.mark.parametrize("seed", [0, 1, -1, 2**31, 2**63, 2**64 - 1])
 def test_uniforms_equal_a_loop_over_pythons_integers(seed: int) -> None:
     indices = torch.tensor([0, 3, 2**40])
-    numbers = uniforms(seed, 7, indices, 4)
-    assert numbers.shape == (2, 3, 4)
+    numbers = uniforms(seed, 7, indices, 4, views=range(6))
+    assert numbers.shape == (6, 3, 4)
     assert numbers.dtype == torch.float64
-    for view in range(2):
+    assert torch.equal(numbers[:2], uniforms(seed, 7, indices, 4))
+    assert torch.equal(numbers[[4, 1]], uniforms(seed, 7, indices, 4, views=[4, 1]))
+    for view in range(6):
         for row, index in enumerate(indices.tolist()):
             key = 0
             for counter in (seed & MASK, 7, index, view):
@@ -102,13 +104,5 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
 def test_keys_of_many_views_are_all_different() -> None:
     keys = torch.cat([view_keys(0, epoch, torch.arange(5000)) for epoch in range(10)])
     assert len(set(keys.flatten().tolist())) == 100000
-
-
-def test_pixel_noise_is_standard_normal_and_differs_between_pictures() -> None:
-    noise = pixel_noise(view_keys(0, 0, torch.arange(8)).flatten(), (3, 32, 32))
-    assert noise.shape == (16, 3, 32, 32)
-    assert noise.dtype == torch.float32
-    assert noise.isfinite().all()
-    assert stats.kstest(noise.flatten().double().numpy(), "norm").pvalue > 0.01
-    correlation = np.corrcoef(noise.flatten(1).numpy()) - np.eye(16)
-    assert np.abs(correlation).max() < 5 / (3 * 32 * 32) ** 0.5
+    keys = view_keys(0, 0, torch.arange(5000), views=range(20))
+    assert len(set(keys.flatten().tolist())) == 100000
