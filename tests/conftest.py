@@ -1,7 +1,12 @@
 """What every test relies on."""
 
+import os
+
 import pytest
 import torch
+
+for name in [name for name in os.environ if name.startswith("SLURM_")]:
+    del os.environ[name]  # inside a job of SLURM, Lightning would take this process for a rank of a training
 
 
 @pytest.fixture(autouse=True)
