@@ -6,34 +6,38 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
+from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import SimCLRDataModule
 from simclr_lightning.data.datasets import Metric
+from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.checkpoint import fitting_weights
 from simclr_lightning.evaluation.encoders import encoder_of
-from simclr_lightning.evaluation.extract import EncoderFeatures, RawPixels, clean_features
+from simclr_lightning.evaluation.extract import EncoderFeatures, RawPixels, clean_features, labels_to_learn_from
 from simclr_lightning.evaluation.features import Features
+from simclr_lightning.evaluation.quiet_trainer import device_settings, quiet_trainer
 from simclr_lightning.simclr import SimCLR
 
 RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED = "raw pixels", "random encoder", "model as it is", "pre-trained encoder"
 
 TestSplit = Literal["test", "val"]
+"""Which pictures are classified: val where there are no test pictures."""
 
 
 @dataclass
-class Subject:
+class Candidate:
     """An encoder, or the pixels themselves, with the pictures that it is judged on.
 
     Attributes:
         name: its column in the table.
         model: its ``predict_step`` gives the features.
         encoder: the network; None for raw pixels, and for a model without an attribute ``encoder``.
-        trainer: computes the features; a network that is trained has its accelerator and precision.
+        trainer: its accelerator and precision are used.
         datamodule: is set up.
         split: which pictures are classified.
     """
@@ -57,31 +61,35 @@ class Subject:
 
     def features(self, split: str) -> Features:
         """Features of the labelled, clean pictures of a split, computed anew at each call."""
-        return clean_features(self.trainer, self.model, self.datamodule, split)
+        shown = self.trainer.progress_bar_callback is not None
+        try:
+            with quiet_trainer(**device_settings(self.trainer), progress_bar=shown) as inner:
+                return clean_features(inner, self.model, self.datamodule, split)
+        finally:
+            self.model.trainer = self.datamodule.trainer = self.trainer  # as after any command of its own
 
 
 @dataclass
-class Lineup:
+class Comparison:
     """Raw pixels, the model as it was built, with the weights of its checkpoint, and other encoders.
-
-    Iterating gives one subject after the other. Each must have been used when the next one is asked for, which changes
-    the model.
 
     Attributes:
         trainer: of one device.
         datamodule: is set up.
-        split: which pictures are classified: test, or val where there are no test pictures.
-        model: holds the checkpoint's weights afterwards.
+        split: which pictures are classified.
+        targets: (N,) int64 of the labelled training pictures; (N, C) where a picture may show several classes.
+        model: holds the checkpoint's weights after the candidates.
         weights: of the checkpoint, None without one.
         others: encoders by name.
         checkpoints: paths by name.
         raw_pixels: whether the pixels themselves are compared, too.
-        notes: what a reader of the figures must know. Iterating adds to them.
+        notes: what a reader of the figures must know. The candidates add to them.
     """
 
     trainer: Trainer
     datamodule: LightningDataModule
     split: TestSplit
+    targets: Tensor
     model: LightningModule
     weights: dict[str, Tensor] | None
     others: dict[str, nn.Module]
@@ -99,11 +107,11 @@ class Lineup:
         others: Mapping[str, str | Path] | None,
         *,
         raw_pixels: bool = True,
-    ) -> Lineup:
+    ) -> Comparison:
         """Load every checkpoint, completely, then set up the data.
 
         Args:
-            trainer: computes the features.
+            trainer: its accelerator and precision are used.
             model: as it was built.
             datamodule: has labelled pictures, by ``clean_dataloader(split)``.
             ckpt_path: checkpoint of the model.
@@ -111,23 +119,23 @@ class Lineup:
             raw_pixels: whether the pixels themselves are compared, too.
 
         Raises:
-            FileNotFoundError: if there is no such checkpoint.
-            ValueError: if a checkpoint does not fit, a name is taken, there are several devices, or no suitable data.
+            MissingFileError: if there is no such checkpoint.
+            InputError: if a checkpoint does not fit, a name is taken, there are several devices, or no suitable data.
         """
         if trainer.world_size > 1:
-            raise ValueError(f"Encoders are compared on one device, not on {trainer.world_size}: --trainer.devices 1.")
+            raise InputError(f"Encoders are compared on one device, not on {trainer.world_size}: --trainer.devices 1.")
         limit = trainer.limit_predict_batches
         if limit != 1.0 or isinstance(limit, int):  # the integer 1 is one batch
-            raise ValueError(
+            raise InputError(
                 f"trainer.limit_predict_batches is {limit}: figures of some of the pictures would pass for those of "
                 "all. Leave it out (and fast_dev_run, which sets it)."
             )
         if datamodule is None:
-            raise ValueError("Features are judged on labelled pictures: pass a datamodule (--data SimCLRDataModule).")
+            raise InputError("Features are judged on labelled pictures: pass a datamodule (--data SimCLRDataModule).")
         paths = {name: str(path) for name, path in (others or {}).items()}
         taken = paths.keys() & {RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED}
         if taken:
-            raise ValueError(f"There is an encoder {min(taken)!r} already: choose another name (--others.NAME PATH).")
+            raise InputError(f"There is an encoder {min(taken)!r} already: choose another name (--others.NAME PATH).")
         weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
         encoders = {
             name: encoder_of(path, type(model) if isinstance(model, SimCLR) else SimCLR) for name, path in paths.items()
@@ -139,12 +147,14 @@ class Lineup:
         split = _set_up(datamodule, notes)
         for name, encoder in encoders.items():
             _check_channels(name, encoder, datamodule)
-        return cls(trainer, datamodule, split, model, weights, encoders, own | paths, raw_pixels, notes)
+        with quiet_trainer(**device_settings(trainer)) as inner:
+            targets = labels_to_learn_from(inner, datamodule)
+        return cls(trainer, datamodule, split, targets, model, weights, encoders, own | paths, raw_pixels, notes)
 
-    def __iter__(self) -> Iterator[Subject]:
-        """Subject by subject."""
+    def candidates(self) -> Iterator[Candidate]:
+        """One after the other. Each must have been used when the next one is asked for, which changes the model."""
         if self.raw_pixels:
-            pixels = self._subject(RAW_PIXELS, RawPixels(), None)
+            pixels = self._candidate(RAW_PIXELS, RawPixels(), None)
             if pixels.test.features.shape[1]:
                 yield pixels
             else:
@@ -156,17 +166,27 @@ class Lineup:
             self.notes.append(
                 "The random encoder's residual branches start at zero (zero_init_residual), so it is a weak baseline."
             )
-        yield self._subject(AS_IT_IS if seen else RANDOM, self.model, encoder)
+        yield self._candidate(AS_IT_IS if seen else RANDOM, self.model, encoder)
         if self.weights is not None:
             self.model.load_state_dict(self.weights, strict=True)
-            yield self._subject(PRETRAINED, self.model, encoder)
+            yield self._candidate(PRETRAINED, self.model, encoder)
         elif not seen:
             self.notes.append("No pre-trained encoder: name its checkpoint with --ckpt_path (a .ckpt file of its run).")
         for name, other in self.others.items():
-            yield self._subject(name, EncoderFeatures(other), other)
+            yield self._candidate(name, EncoderFeatures(other), other)
 
-    def _subject(self, name: str, model: LightningModule, encoder: nn.Module | None) -> Subject:
-        return Subject(name, model, encoder, self.trainer, self.datamodule, self.split)
+    def asked(self, command: str) -> dict[str, Any]:
+        """What tells this comparison from others, besides the settings of the protocols."""
+        return {
+            "command": typed_command(command),
+            "dataset": dataset_name(self.datamodule),
+            "split": self.split,
+            "checkpoints": self.checkpoints,
+            "raw_pixels": self.raw_pixels,
+        }
+
+    def _candidate(self, name: str, model: LightningModule, encoder: nn.Module | None) -> Candidate:
+        return Candidate(name, model, encoder, self.trainer, self.datamodule, self.split)
 
 
 def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> bool:
@@ -193,6 +213,12 @@ def metric_of(datamodule: LightningDataModule) -> Metric:
     return getattr(datamodule, "metric", "top1")
 
 
+def dataset_name(datamodule: LightningDataModule) -> str:
+    """What the pictures are called: the folder's name, the data set's, or at least the class's."""
+    name = datamodule.hparams.get("dataset", type(datamodule).__name__)
+    return Path(datamodule.hparams["root"]).name if name == "folder" else str(name).rpartition(".")[2]
+
+
 def _set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:
     """Set up the data and find the split to test on."""
     datamodule.prepare_data()
@@ -200,7 +226,7 @@ def _set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:
         datamodule.setup(stage)
     clean_dataloader = getattr(datamodule, "clean_dataloader", None)
     if clean_dataloader is None:
-        raise ValueError(
+        raise InputError(
             f"{type(datamodule).__name__} has no method clean_dataloader(split) that gives the clean, labelled "
             "pictures of train and test: use SimCLRDataModule, or add it."
         )
@@ -215,4 +241,4 @@ def _set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:
 def _check_channels(name: str, encoder: nn.Module, datamodule: LightningDataModule) -> None:
     expected, given = (getattr(owner, "in_channels", None) for owner in (encoder, datamodule))
     if None not in (expected, given) and expected != given:
-        raise ValueError(f"The encoder {name!r} takes {expected} channel(s), but the pictures have {given}.")
+        raise InputError(f"The encoder {name!r} takes {expected} channel(s), but the pictures have {given}.")

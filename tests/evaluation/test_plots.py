@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from simclr_lightning.evaluation import Features, picture
-from simclr_lightning.evaluation.picture import plot_features
+from simclr_lightning.evaluation import Features, plots
+from simclr_lightning.evaluation.plots import plot_features, plot_label_curve
+from simclr_lightning.evaluation.report import Result
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_classes_that_are_apart_are_drawn_apart(drawn: list[Figure], tmp_path: P
 
 
 def test_a_large_split_is_thinned_evenly(drawn: list[Figure], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(picture, "_MOST_PICTURES", 20)
+    monkeypatch.setattr(plots, "_MOST_PICTURES", 20)
     targets = torch.arange(200) // 100  # sorted by class, as folders are
     features = Features(torch.randn(200, 4), targets)
     plot_features({"features": features}, tmp_path / "features.png", split="test")
@@ -85,3 +86,52 @@ def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
     for name in ("first.png", "second.png"):
         plot_features({"features": features}, tmp_path / name, split="test", seed=3)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def plot(points: list[Result], path: Path) -> None:
+    curves: dict[str, list[Result]] = {}
+    for point in points:
+        curves.setdefault(point.encoder, []).append(point)
+    plot_label_curve(
+        curves, path, classes=10, dataset="digits", split="test", what="360 test pictures, 10 classes; a classifier"
+    )
+
+
+def test_the_label_curve_has_what_a_reader_needs(points: list[Result], drawn: list[Figure], tmp_path: Path) -> None:
+    plot(points, tmp_path / "curve.png")
+    (axes,) = drawn[0].axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "100", "all\n(144)"]
+    assert axes.get_xlabel() == "labels per class"
+    assert axes.get_ylabel() == "test accuracy (%)"
+    assert "digits" in axes.get_title(loc="left")
+    texts = "\n".join(text.get_text() for text in axes.texts)
+    for part in (
+        "360 test pictures, 10 classes",
+        "Mean of 2 class-balanced draws",
+        "95 % t-interval",
+        "chance, 10 %",
+        "pre-trained encoder 97.8",
+    ):
+        assert part in texts
+    lines = [line for line in axes.get_lines() if len(np.asarray(line.get_xdata())) == 3]
+    assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[45.0, 91.0, 96.4], [82.0, 97.0, 97.8]]
+    assert len({line.get_color() for line in lines}) == 2
+    band = np.asarray(axes.collections[0].get_paths()[0].vertices)
+    interval = points[0].interval
+    assert interval is not None
+    assert np.allclose(sorted(set(band[band[:, 0] == 1][:, 1])), interval)
+
+
+def test_names_at_the_curves_do_not_overlap(drawn: list[Figure], tmp_path: Path) -> None:
+    ends = {"raw pixels": 97.0, "random encoder": 97.1, "pre-trained encoder": 97.2, "supervised": 60.0}
+    plot(
+        [Result(name, "linear", 10, [end], per_class=count) for name, end in ends.items() for count in (1, None)],
+        tmp_path / "curve.png",
+    )
+    (axes,) = drawn[0].axes
+    heights = {text.get_text().rpartition(" ")[0]: text.get_position()[1] for text in axes.texts}
+    three = sorted(heights[name] for name in list(ends)[:3])
+    assert np.diff(three).min() > 3
+    assert heights["raw pixels"] < heights["random encoder"] < heights["pre-trained encoder"]
+    assert heights["supervised"] == 60.0

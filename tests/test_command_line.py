@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from simclr_lightning.evaluation.command import typed_command
+from simclr_lightning.command_line import typed_command
 
 
 @pytest.mark.parametrize("program", ["simclr", "/usr/bin/simclr", "simclr.exe", "/x/simclr_lightning/__main__.py"])

@@ -13,8 +13,8 @@ from lightning.pytorch import LightningDataModule
 from PIL import Image
 
 from simclr_lightning import SimCLR, SimCLRDataModule
+from simclr_lightning.evaluation.candidates import Comparison, has_own_validation, metric_of
 from simclr_lightning.evaluation.extract import labels_to_learn_from
-from simclr_lightning.evaluation.lineup import Lineup, has_own_validation, metric_of
 
 Make = Callable[..., Any]
 
@@ -46,18 +46,18 @@ def saved(model: SimCLR, path: Path, trainer: Make, change: Callable[[dict[str, 
 def test_other_encoders_are_compared_by_name(tmp_path: Path, trainer: Make, digits: SimCLRDataModule) -> None:
     other = small(seed=1)
     path = saved(other, tmp_path / "other.ckpt", trainer)
-    lineup = Lineup.prepare(trainer(), small(), digits, None, {"another": path})
-    subjects = {subject.name: subject.test.features for subject in lineup}
-    assert list(subjects) == ["raw pixels", "random encoder", "another"]
+    comparison = Comparison.prepare(trainer(), small(), digits, None, {"another": path})
+    features = {candidate.name: candidate.test.features for candidate in comparison.candidates()}
+    assert list(features) == ["raw pixels", "random encoder", "another"]
     images = torch.cat([digits.on_after_batch_transfer(batch, 0).images for batch in digits.clean_dataloader("test")])
     with torch.no_grad():
         expected = other.encoder.eval()(images)
-    assert torch.allclose(subjects["another"], expected, atol=1e-5)
-    assert not torch.allclose(subjects["random encoder"], expected, atol=1e-2)
-    assert lineup.checkpoints == {"another": str(path)}
-    assert "Labels that another may have been trained with" in lineup.notes[0]
-    without = Lineup.prepare(trainer(), small(), digits, None, None, raw_pixels=False)
-    assert [subject.name for subject in without] == ["random encoder"]
+    assert torch.allclose(features["another"], expected, atol=1e-5)
+    assert not torch.allclose(features["random encoder"], expected, atol=1e-2)
+    assert comparison.checkpoints == {"another": str(path)}
+    assert "Labels that another may have been trained with" in comparison.notes[0]
+    without = Comparison.prepare(trainer(), small(), digits, None, None, raw_pixels=False)
+    assert [candidate.name for candidate in without.candidates()] == ["random encoder"]
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,24 @@ def test_an_other_checkpoint_is_loaded_completely_or_refused(
 ) -> None:
     path = saved(small(), tmp_path / "other.ckpt", trainer, change)
     with pytest.raises(ValueError, match=message):
-        Lineup.prepare(trainer(), small(), digits, None, {"another": path})
+        Comparison.prepare(trainer(), small(), digits, None, {"another": path})
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, trainer: Make, digits: SimCLRDataModule) -> None:
     with pytest.raises(ValueError, match="There is an encoder 'raw pixels' already"):
-        Lineup.prepare(trainer(), small(), digits, None, {"raw pixels": tmp_path / "other.ckpt"})
+        Comparison.prepare(trainer(), small(), digits, None, {"raw pixels": tmp_path / "other.ckpt"})
 
 
 def test_an_encoder_of_other_channels_is_refused(tmp_path: Path, trainer: Make, digits: SimCLRDataModule) -> None:
     colour = SimCLR(encoder="resnet8", width=0.125, stem="pooled")
     path = saved(colour, tmp_path / "colour.ckpt", trainer)
     with pytest.raises(ValueError, match=r"'colour' takes 3 channel\(s\), but the pictures have 1"):
-        Lineup.prepare(trainer(), small(), digits, None, {"colour": path})
+        Comparison.prepare(trainer(), small(), digits, None, {"colour": path})
 
 
 def test_figures_of_a_part_of_the_pictures_are_refused(trainer: Make, digits: SimCLRDataModule) -> None:
     with pytest.raises(ValueError, match="limit_predict_batches is 1"):
-        Lineup.prepare(trainer(limit_predict_batches=1), small(), digits, None, None)
+        Comparison.prepare(trainer(limit_predict_batches=1), small(), digits, None, None)
 
 
 def test_labels_are_known_before_pictures_are_read(trainer: Make, digits: SimCLRDataModule, pictures: Make) -> None:

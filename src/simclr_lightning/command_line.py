@@ -1,4 +1,4 @@
-"""The command line that a figure is got again with."""
+"""The command that a figure is got again with."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def typed_command(subcommand: str, changes: Mapping[str, str] | None = None) -> 
 
     Returns:
         None where the process is not ``simclr SUBCOMMAND``, but somebody's Python program.
+
+    Example:
+        >>> import sys
+        >>> from unittest.mock import patch
+        >>> with patch.object(sys, "argv", ["/usr/bin/simclr", "evaluate", "--protocols", "linear,knn"]):
+        ...     typed_command("evaluate", {"protocols": "knn"})
+        'simclr evaluate --protocols knn'
     """
     program, *words = sys.argv
     started = Path(program)

@@ -1,4 +1,4 @@
-"""``SimCLRTrainer.evaluate``: from a checkpoint to figures."""
+"""``evaluate``: from a checkpoint to figures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from simclr_lightning import SimCLR, SimCLRDataModule
-from simclr_lightning.evaluation import SimCLRTrainer, knn_accuracy
+from simclr_lightning.evaluation import SimCLRTrainer, evaluate, knn_accuracy, label_curve
 from simclr_lightning.evaluation.extract import clean_features
+from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
 
 Make = Callable[..., Any]
 
@@ -196,6 +198,14 @@ def test_an_interruption_keeps_what_was_finished_and_what_was_there(
     assert all(figure["accuracies"] for figure in figures)
     assert complete.read_text() == "of another run"
 
+    first = unfinished.read_text()
+    second = unfinished.with_stem(f"{unfinished.stem}-2")
+    assert f"the figures that were finished are in {second}" in interrupt(raw_pixels=True)
+    assert unfinished.read_text() == first
+    getattr(trainer(), command)(columns(), pictures({"train": 300, "test": 30}), output=tmp_path / "figures")
+    assert not unfinished.exists()  # the complete run asked for the same
+    assert not second.exists()
+
 
 def test_the_data_are_prepared_and_set_up_once(trainer: Make, columns: Make, pictures: Make) -> None:
     called: list[str] = []
@@ -214,6 +224,79 @@ def test_the_data_are_prepared_and_set_up_once(trainer: Make, columns: Make, pic
 def test_no_draw_is_an_error(trainer: Make, columns: Make, pictures: Make) -> None:
     with pytest.raises(ValueError, match="draws is 0"):
         trainer().evaluate(columns(), pictures(), draws=0)
+
+
+class Recorder(DummyLogger):
+    """Takes metrics and pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        self.names |= metrics.keys()
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None) -> None:
+        self.names.add(key)
+
+
+class Untouched(Callback):
+    """Belongs to a training, with which judging has nothing to do."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        raise AssertionError("A callback of the training was called.")
+
+
+@pytest.mark.parametrize("judge", [evaluate, label_curve])
+def test_anybodys_trainer_will_do_and_is_left_as_it_was(
+    judge: Callable[..., Any], columns: Make, pictures: Make, checkpoint: Path, tmp_path: Path
+) -> None:
+    recorder, callbacks = Recorder(), [Untouched()]
+    kept = CSVLogger(tmp_path, "run", "")  # which the checkpoint is from
+    rows = tmp_path / "run" / "metrics.csv"
+    rows.write_text("step,loss\n1,5.5\n")
+    trainer = Trainer(
+        accelerator="cpu", logger=[kept, recorder], callbacks=callbacks, max_epochs=3, enable_progress_bar=False,
+        enable_checkpointing=False, enable_model_summary=False,
+    )  # fmt: skip
+    before = {name: value for name, value in vars(trainer).items() if not name.startswith("_")}
+    callbacks = list(trainer.callbacks)
+    model, data = columns(), pictures()
+    if judge is evaluate:
+        judge(trainer, model, data, checkpoint, protocols="linear,linear_sgd,linear@10%", draws=2)
+        expected = {"evaluate/raw pixels/linear", "evaluate/pre-trained encoder/linear_sgd", "features"}
+    else:
+        judge(trainer, model, data, checkpoint, counts=[2], draws=2)
+        expected = {"label_curve/raw pixels", "label_curve/pre-trained encoder", "label_curve"}
+    assert expected <= recorder.names
+    assert rows.read_text() == "step,loss\n1,5.5\n"
+    assert {name: value for name, value in vars(trainer).items() if not name.startswith("_")} == before
+    assert trainer.callbacks == callbacks
+    assert (trainer.loggers, trainer.state.fn, trainer.max_epochs) == ([kept, recorder], None, 3)
+
+
+def test_a_trainer_goes_on_after_its_model_was_judged(trainer: Make, pictures: Make, tmp_path: Path) -> None:
+    own = trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=0)
+    model = SimCLR(encoder="resnet8", width=0.125, stem="pooled", in_channels=1, optimizer="sgd")
+    datamodule = SimCLRDataModule("digits", batch_size=64)
+    own.fit(model, datamodule)
+    optimizers, step = own.optimizers, own.global_step
+    own.evaluate(model, datamodule, protocols="knn,finetune@10%", finetune=FineTuneRecipe(epochs=1), output=tmp_path)
+    assert (own.optimizers, own.global_step) == (optimizers, step)
+    assert model.trainer is own
+    own.fit_loop.max_epochs = 2
+    own.fit(model, datamodule)
+    assert own.global_step == 2 * step
+
+
+def test_the_commands_are_the_functions() -> None:
+    assert (SimCLRTrainer.evaluate, SimCLRTrainer.label_curve) == (evaluate, label_curve)
+    for command in (evaluate, label_curve):
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_method_arguments(SimCLRTrainer, command.__name__, skip={"model", "datamodule"})
+        text = " ".join(parser.format_help().split())
+        for explained in ("checkpoints of further encoders by name", "whether pixels are judged, too"):
+            assert explained in text
 
 
 @pytest.mark.parametrize("typed", ["linear,knn", "[linear, knn]", '["linear", "knn"]'])
