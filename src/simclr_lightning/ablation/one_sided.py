@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simclr_lightning.ablation.operations import Draw, only, operate
 from simclr_lightning.data import Pictures, SimCLRDataModule
-from simclr_lightning.data.cache import cached
+from simclr_lightning.data.cache import reduced
 from simclr_lightning.data.sources import PictureSets
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe
@@ -82,15 +82,16 @@ class AblationDataModule(SimCLRDataModule):
         (1149, None, 1)
     """
 
-    def _assign(self, sets: PictureSets) -> Splits:
-        splits = super()._assign(sets)
+    def arrange(self, sets: PictureSets) -> Splits:
+        """Decide which pictures are for what, and read all but the test pictures."""
+        splits = super().arrange(sets)
         side = shorter_side(self.recipe)
         read: dict[int, Pictures] = {}  # one set may serve to train and to validate
 
         def in_memory(split: Split) -> Split:
             pictures, positions = split
             if id(pictures) not in read:
-                read[id(pictures)] = cached(pictures, self.on_bad_picture, shorter_side=side)
+                read[id(pictures)] = reduced(pictures, side, self.on_bad_picture)
             pictures = read[id(pictures)]
             return Split(pictures, positions[~pictures.bad[positions]])
 
@@ -111,7 +112,7 @@ class AblationDataModule(SimCLRDataModule):
         other = copy.copy(self)
         other.trainer = None
         other.seed = seed
-        other._views = OneSidedViews(self.recipe, operations, seed)
+        other.engine = OneSidedViews(self.recipe, operations, seed)
         return other
 
 
