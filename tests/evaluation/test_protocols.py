@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from simclr_lightning import SimCLRDataModule
-from simclr_lightning.evaluation import knn_accuracy
-from simclr_lightning.evaluation.extract import RawPixels
+from simclr_lightning.evaluation import knn_accuracy, transfer_accuracy
 from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
 from simclr_lightning.evaluation.lineup import Subject
 from simclr_lightning.evaluation.protocol import Found, Protocol, Settings
@@ -25,7 +24,7 @@ from simclr_lightning.evaluation.protocols import (
     Transfer,
     parse_protocols,
 )
-from simclr_lightning.evaluation.transfer import transfer_accuracy
+from simclr_lightning.features import RawPixels
 
 Make = Callable[..., Any]
 

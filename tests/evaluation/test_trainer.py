@@ -17,7 +17,7 @@ from torch import nn
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.evaluation import SimCLRTrainer, knn_accuracy
-from simclr_lightning.evaluation.extract import clean_features
+from simclr_lightning.features import clean_features
 
 Make = Callable[..., Any]
 

@@ -11,8 +11,8 @@ from torch import nn
 from simclr_lightning.data import FeatureBatch, GlobalBatchSampler
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import PictureLoader, make_loader
-from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.nested import Network, Tell, train_and_test
+from simclr_lightning.features import Features
 
 EPOCHS = 90
 LEARNING_RATE = 0.1
@@ -41,7 +41,7 @@ def sgd_accuracy(train: Features, test: Features, outer: Trainer, *, seed: int, 
 
 
 def _loader(features: Features, batch_size: int, seed: int, *, training: bool) -> PictureLoader:
-    data = FeatureDataset(FeatureBatch(*features, torch.arange(len(features.targets))))
+    data = FeatureDataset(FeatureBatch(features.features, features.targets, torch.arange(len(features.targets))))
     sampler = GlobalBatchSampler(
         data, batch_size, num_replicas=1, rank=0, shuffle=training, drop_last=training, seed=seed
     )

@@ -13,11 +13,11 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
 from simclr_lightning.data import SimCLRDataModule
-from simclr_lightning.data.datasets import Metric
+from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.checkpoint import fitting_weights
 from simclr_lightning.evaluation.encoders import encoder_of
-from simclr_lightning.evaluation.extract import EncoderFeatures, RawPixels, clean_features
-from simclr_lightning.evaluation.features import Features
+from simclr_lightning.features import Features, RawPixels, clean_features
+from simclr_lightning.metrics import Metric
 from simclr_lightning.simclr import SimCLR
 
 RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED = "raw pixels", "random encoder", "model as it is", "pre-trained encoder"
@@ -31,7 +31,7 @@ class Subject:
 
     Attributes:
         name: its column in the table.
-        model: its ``predict_step`` gives the features.
+        model: gives the features, see ``clean_features``.
         encoder: the network; None for raw pixels, and for a model without an attribute ``encoder``.
         trainer: computes the features; a network that is trained has its accelerator and precision.
         datamodule: is set up.
@@ -39,7 +39,7 @@ class Subject:
     """
 
     name: str
-    model: LightningModule
+    model: nn.Module
     encoder: nn.Module | None
     trainer: Trainer
     datamodule: LightningDataModule
@@ -163,9 +163,9 @@ class Lineup:
         elif not seen:
             self.notes.append("No pre-trained encoder: name its checkpoint with --ckpt_path (a .ckpt file of its run).")
         for name, other in self.others.items():
-            yield self._subject(name, EncoderFeatures(other), other)
+            yield self._subject(name, other, other)
 
-    def _subject(self, name: str, model: LightningModule, encoder: nn.Module | None) -> Subject:
+    def _subject(self, name: str, model: nn.Module, encoder: nn.Module | None) -> Subject:
         return Subject(name, model, encoder, self.trainer, self.datamodule, self.split)
 
 
@@ -216,3 +216,30 @@ def _check_channels(name: str, encoder: nn.Module, datamodule: LightningDataModu
     expected, given = (getattr(owner, "in_channels", None) for owner in (encoder, datamodule))
     if None not in (expected, given) and expected != given:
         raise ValueError(f"The encoder {name!r} takes {expected} channel(s), but the pictures have {given}.")
+
+
+def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> Tensor:
+    """Targets of the pictures that ``clean_features(..., "train")`` is going to hold, in the same order.
+
+    ``SimCLRDataModule`` knows them; the pictures of another data module are read for it.
+
+    Args:
+        trainer: of one device.
+        datamodule: is set up.
+
+    Returns:
+        (N,) int64, all labelled; (N, C) where a picture may show several classes.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if not isinstance(datamodule, SimCLRDataModule):
+        return clean_features(trainer, RawPixels(), datamodule, "train").targets
+    labelled = datamodule.splits.labelled
+    if labelled is None:
+        raise InputError(
+            "No training picture has a label, without which features cannot be judged: give class folders, or a "
+            "separate labelled folder (--data.probe)."
+        )
+    pictures = labelled.pictures
+    return (pictures.targets if pictures.multi_targets is None else pictures.multi_targets)[labelled.positions]

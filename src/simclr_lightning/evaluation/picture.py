@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from simclr_lightning.evaluation.features import Features
+from simclr_lightning.features import Features
 
 _MOST_PICTURES = 2000
 _MOST_NAMES = 20  # as many colours as one can tell apart

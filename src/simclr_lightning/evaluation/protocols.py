@@ -11,14 +11,22 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from simclr_lightning.data.subsets import stratified_split
-from simclr_lightning.evaluation import linear_sgd, transfer
+from simclr_lightning.evaluation import linear_sgd
 from simclr_lightning.evaluation.fine_tuned import check_fine_tuning, fine_tuned
-from simclr_lightning.evaluation.knn import Weights, knn_accuracy
+from simclr_lightning.evaluation.frozen import (
+    FEW_LABELS,
+    FIXED_STRENGTH,
+    HELD_OUT,
+    STRENGTHS,
+    TRANSFER_STRENGTHS,
+    knn_accuracy,
+    linear_accuracy,
+    transfer_accuracy,
+)
 from simclr_lightning.evaluation.lineup import Lineup, Subject, has_own_validation, metric_of
-from simclr_lightning.evaluation.logistic import FEW_LABELS, FIXED_STRENGTH, STRENGTHS, linear_accuracy
 from simclr_lightning.evaluation.nested import Tell
 from simclr_lightning.evaluation.protocol import Found, Protocol, Settings
-from simclr_lightning.evaluation.transfer import transfer_accuracy
+from simclr_lightning.metrics import Weights
 
 
 class Logistic(Protocol):
@@ -26,7 +34,8 @@ class Logistic(Protocol):
 
     def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
         """See :func:`linear_accuracy`."""
-        return Found(linear_accuracy(subject.train.take(positions), subject.test))
+        train, device = subject.train.take(positions), subject.trainer.strategy.root_device
+        return Found(linear_accuracy(train, subject.test, device=device))
 
     def details(self, settings: Settings) -> dict[str, Any]:
         """How strongly it is regularised."""
@@ -78,19 +87,21 @@ class Transfer(Protocol):
         train = subject.train.take(positions)
         val = subject.features("val") if has_own_validation(subject.datamodule, subject.split) else None
         metric = metric_of(subject.datamodule)
-        result = transfer_accuracy(train, val, subject.test, metric=metric, seed=seed)
+        result = transfer_accuracy(
+            train, val, subject.test, metric=metric, seed=seed, device=subject.trainer.strategy.root_device
+        )
         also = {"strength": result.strength, "validation_accuracy": result.validation[result.strength]}
         return Found(result.accuracy, also)
 
     def details(self, settings: Settings) -> dict[str, Any]:
         """What the strength is chosen among."""
-        strengths = transfer.STRENGTHS
-        return {"strengths": len(strengths), "strongest": max(strengths), "weakest": min(strengths)}
+        strongest, *_, weakest = TRANSFER_STRENGTHS
+        return {"strengths": len(TRANSFER_STRENGTHS), "strongest": strongest, "weakest": weakest}
 
     def check(self, targets: Tensor, lineup: Lineup, settings: Settings) -> None:
         """Some labels are held out where there are no validation pictures."""
         if targets.ndim == 1 and not has_own_validation(lineup.datamodule, lineup.split):
-            stratified_split(targets, transfer.HELD_OUT, settings.seed)
+            stratified_split(targets, HELD_OUT, settings.seed)
 
     def metric(self, datamodule: LightningDataModule) -> str:
         """That of the data set."""

@@ -16,18 +16,17 @@ from torch import Tensor
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.checkpoints import run_of
 from simclr_lightning.evaluation.command import typed_command
-from simclr_lightning.evaluation.extract import labels_to_learn_from
-from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.fine_tuned import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.interruption import kept_if_interrupted
 from simclr_lightning.evaluation.label_curve import LabelCurve, Point, balanced_draw, default_counts, measure
 from simclr_lightning.evaluation.label_curve_picture import plot_label_curve
-from simclr_lightning.evaluation.lineup import Lineup, Subject
+from simclr_lightning.evaluation.lineup import Lineup, Subject, labels_to_learn_from
 from simclr_lightning.evaluation.nested import Tell, told_within
 from simclr_lightning.evaluation.picture import plot_features
 from simclr_lightning.evaluation.protocol import Protocol, Settings
 from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, parse_protocols
 from simclr_lightning.evaluation.report import Evaluation, Result, Row
+from simclr_lightning.features import Features
 
 
 class SimCLRTrainer(Trainer):
