@@ -13,8 +13,7 @@ from lightning.pytorch import LightningDataModule
 from PIL import Image
 
 from simclr_lightning import SimCLR, SimCLRDataModule
-from simclr_lightning.evaluation.candidates import Comparison, has_own_validation, metric_of
-from simclr_lightning.evaluation.extract import labels_to_learn_from
+from simclr_lightning.evaluation.candidates import Comparison, has_own_validation, labels_to_learn_from, metric_of
 
 Make = Callable[..., Any]
 

@@ -18,8 +18,8 @@ from torch import nn
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.evaluation import SimCLRTrainer, evaluate, knn_accuracy, label_curve
-from simclr_lightning.evaluation.extract import clean_features
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
+from simclr_lightning.features import clean_features
 
 Make = Callable[..., Any]
 

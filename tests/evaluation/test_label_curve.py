@@ -13,10 +13,10 @@ from PIL import Image
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.evaluation import linear_accuracy
-from simclr_lightning.evaluation.extract import RawPixels, clean_features
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
 from simclr_lightning.evaluation.label_curve import LabelCurve, balanced_draw, default_counts
 from simclr_lightning.evaluation.report import Result
+from simclr_lightning.features import RawPixels, clean_features
 
 Make = Callable[..., Any]
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from simclr_lightning import SimCLRDataModule
-from simclr_lightning.evaluation import knn_accuracy
+from simclr_lightning.evaluation import knn_accuracy, transfer_accuracy
 from simclr_lightning.evaluation.candidates import Candidate
-from simclr_lightning.evaluation.extract import RawPixels
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
 from simclr_lightning.evaluation.protocols import (
     KNN,
@@ -28,7 +27,7 @@ from simclr_lightning.evaluation.protocols import (
     parse_protocols,
 )
 from simclr_lightning.evaluation.report import Result
-from simclr_lightning.evaluation.transfer import transfer_accuracy
+from simclr_lightning.features import RawPixels
 
 Make = Callable[..., Any]
 

@@ -39,8 +39,8 @@ def test_it_leaves_levels_as_they_were() -> None:
 def test_it_has_the_device_the_precision_and_the_callbacks_that_it_is_given() -> None:
     outer = Trainer(accelerator="cpu", precision="bf16-mixed", logger=False)
     timer = Timer()
-    with quiet_trainer(**device_settings(outer), callbacks=[timer], progress_bar=True) as trainer:
+    with quiet_trainer(**device_settings(outer), callbacks=[timer]) as trainer:
         assert trainer.strategy.root_device == outer.strategy.root_device
         assert trainer.precision == "bf16-mixed"
-        assert timer in trainer.callbacks
-        assert trainer.progress_bar_callback is not None
+        assert trainer.callbacks == [timer]
+    

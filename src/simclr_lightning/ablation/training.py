@@ -11,10 +11,9 @@ from simclr_lightning.ablation.matrix import UNTRAINED, Cell, Scores
 from simclr_lightning.ablation.one_sided import AblationDataModule
 from simclr_lightning.callbacks import LARSWarmup
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation.extract import clean_features
-from simclr_lightning.evaluation.knn import knn_accuracy
-from simclr_lightning.evaluation.logistic import linear_accuracy
+from simclr_lightning.evaluation.frozen import knn_accuracy, linear_accuracy
 from simclr_lightning.evaluation.quiet_trainer import quiet_trainer
+from simclr_lightning.features import clean_features
 from simclr_lightning.simclr import SimCLR
 
 NEIGHBOURS = 200

@@ -14,13 +14,11 @@ from torch import Tensor, nn
 
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import SimCLRDataModule
-from simclr_lightning.data.datasets import Metric
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.checkpoint import fitting_weights
 from simclr_lightning.evaluation.encoders import encoder_of
-from simclr_lightning.evaluation.extract import EncoderFeatures, RawPixels, clean_features, labels_to_learn_from
-from simclr_lightning.evaluation.features import Features
-from simclr_lightning.evaluation.quiet_trainer import device_settings, quiet_trainer
+from simclr_lightning.features import Features, RawPixels, clean_features
+from simclr_lightning.metrics import Metric
 from simclr_lightning.simclr import SimCLR
 
 RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED = "raw pixels", "random encoder", "model as it is", "pre-trained encoder"
@@ -35,7 +33,7 @@ class Candidate:
 
     Attributes:
         name: its column in the table.
-        model: its ``predict_step`` gives the features.
+        model: gives the features, see ``clean_features``.
         encoder: the network; None for raw pixels, and for a model without an attribute ``encoder``.
         trainer: its accelerator and precision are used.
         datamodule: is set up.
@@ -43,11 +41,16 @@ class Candidate:
     """
 
     name: str
-    model: LightningModule
+    model: nn.Module
     encoder: nn.Module | None
     trainer: Trainer
     datamodule: LightningDataModule
     split: TestSplit
+
+    @property
+    def device(self) -> torch.device:
+        """On which classifiers of its features learn."""
+        return self.trainer.strategy.root_device
 
     @cached_property
     def train(self) -> Features:
@@ -61,12 +64,7 @@ class Candidate:
 
     def features(self, split: str) -> Features:
         """Features of the labelled, clean pictures of a split, computed anew at each call."""
-        shown = self.trainer.progress_bar_callback is not None
-        try:
-            with quiet_trainer(**device_settings(self.trainer), progress_bar=shown) as inner:
-                return clean_features(inner, self.model, self.datamodule, split)
-        finally:
-            self.model.trainer = self.datamodule.trainer = self.trainer  # as after any command of its own
+        return clean_features(self.trainer, self.model, self.datamodule, split)
 
 
 @dataclass
@@ -147,8 +145,7 @@ class Comparison:
         split = _set_up(datamodule, notes)
         for name, encoder in encoders.items():
             _check_channels(name, encoder, datamodule)
-        with quiet_trainer(**device_settings(trainer)) as inner:
-            targets = labels_to_learn_from(inner, datamodule)
+        targets = labels_to_learn_from(trainer, datamodule)
         return cls(trainer, datamodule, split, targets, model, weights, encoders, own | paths, raw_pixels, notes)
 
     def candidates(self) -> Iterator[Candidate]:
@@ -173,7 +170,7 @@ class Comparison:
         elif not seen:
             self.notes.append("No pre-trained encoder: name its checkpoint with --ckpt_path (a .ckpt file of its run).")
         for name, other in self.others.items():
-            yield self._candidate(name, EncoderFeatures(other), other)
+            yield self._candidate(name, other, other)
 
     def asked(self, command: str) -> dict[str, Any]:
         """What tells this comparison from others, besides the settings of the protocols."""
@@ -185,8 +182,35 @@ class Comparison:
             "raw_pixels": self.raw_pixels,
         }
 
-    def _candidate(self, name: str, model: LightningModule, encoder: nn.Module | None) -> Candidate:
+    def _candidate(self, name: str, model: nn.Module, encoder: nn.Module | None) -> Candidate:
         return Candidate(name, model, encoder, self.trainer, self.datamodule, self.split)
+
+
+def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> Tensor:
+    """Targets of the pictures that ``clean_features(..., "train")`` is going to hold, in the same order.
+
+    ``SimCLRDataModule`` knows them; the pictures of another data module are read for it.
+
+    Args:
+        trainer: of one device.
+        datamodule: is set up.
+
+    Returns:
+        (N,) int64, all labelled; (N, C) where a picture may show several classes.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if not isinstance(datamodule, SimCLRDataModule):
+        return clean_features(trainer, RawPixels(), datamodule, "train").targets
+    labelled = datamodule.splits.labelled
+    if labelled is None:
+        raise InputError(
+            "No training picture has a label, without which features cannot be judged: give class folders, or a "
+            "separate labelled folder (--data.probe)."
+        )
+    pictures = labelled.pictures
+    return (pictures.targets if pictures.multi_targets is None else pictures.multi_targets)[labelled.positions]
 
 
 def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> bool:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.evaluation.candidates import Candidate, Comparison
-from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.plots import plot_features
 from simclr_lightning.evaluation.protocols import Protocol, Settings, parse_protocols
@@ -24,6 +23,7 @@ from simclr_lightning.evaluation.records import (
     remove_unfinished,
 )
 from simclr_lightning.evaluation.report import Evaluation, Result, Row
+from simclr_lightning.features import Features
 
 
 def evaluate(

@@ -20,8 +20,8 @@ from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.candidates import TestSplit
 from simclr_lightning.evaluation.classifier import Classifier
-from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer
+from simclr_lightning.features import Features
 
 LINEAR_EPOCHS = 90
 LINEAR_RATE = 0.1
@@ -197,7 +197,7 @@ def linear_by_sgd(train: Features, test: Features, outer: Trainer, *, seed: int,
 
 
 def _loader(features: Features, batch_size: int, seed: int, *, training: bool) -> PictureLoader:
-    data = FeatureDataset(FeatureBatch(*features, torch.arange(len(features.targets))))
+    data = FeatureDataset(FeatureBatch(features.features, features.targets, torch.arange(len(features.targets))))
     sampler = GlobalBatchSampler(
         data, batch_size, num_replicas=1, rank=0, shuffle=training, drop_last=training, seed=seed
     )

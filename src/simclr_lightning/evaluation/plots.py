@@ -20,8 +20,8 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from simclr_lightning.evaluation.candidates import AS_IT_IS, PRETRAINED, RANDOM, RAW_PIXELS
-from simclr_lightning.evaluation.features import Features
 from simclr_lightning.evaluation.report import Result
+from simclr_lightning.features import Features
 
 _MOST_PICTURES = 2000
 _MOST_NAMES = 20  # as many colours as one can tell apart

@@ -14,14 +14,22 @@ from torch import Tensor, nn
 
 from simclr_lightning.data.subsets import balanced_subset, stratified_split
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation import inner_fits, transfer
+from simclr_lightning.evaluation import inner_fits
 from simclr_lightning.evaluation.candidates import Candidate, Comparison, has_own_validation, metric_of
+from simclr_lightning.evaluation.frozen import (
+    FEW_LABELS,
+    FIXED_STRENGTH,
+    HELD_OUT,
+    STRENGTHS,
+    TRANSFER_STRENGTHS,
+    knn_accuracy,
+    linear_accuracy,
+    transfer_accuracy,
+)
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
-from simclr_lightning.evaluation.knn import Weights, knn_accuracy
-from simclr_lightning.evaluation.logistic import FEW_LABELS, FIXED_STRENGTH, STRENGTHS, linear_accuracy
 from simclr_lightning.evaluation.quiet_trainer import Progress, within
 from simclr_lightning.evaluation.report import Result
-from simclr_lightning.evaluation.transfer import transfer_accuracy
+from simclr_lightning.metrics import Weights
 
 
 class Score(NamedTuple):
@@ -150,7 +158,8 @@ class Logistic(Protocol):
         self, candidate: Candidate, positions: Tensor, seed: int, settings: Settings, progress: Progress
     ) -> Score:
         """See :func:`linear_accuracy`."""
-        return Score(linear_accuracy(candidate.train.take(positions), candidate.test))
+        train = candidate.train.take(positions)
+        return Score(linear_accuracy(train, candidate.test, device=candidate.device))
 
     def details(self, settings: Settings) -> dict[str, Any]:
         """How strongly it is regularised."""
@@ -207,20 +216,22 @@ class Transfer(Protocol):
         """See :func:`transfer_accuracy`; the chosen strength and its validation accuracy are kept as well."""
         train = candidate.train.take(positions)
         val = candidate.features("val") if has_own_validation(candidate.datamodule, candidate.split) else None
-        result = transfer_accuracy(train, val, candidate.test, metric=metric_of(candidate.datamodule), seed=seed)
+        result = transfer_accuracy(
+            train, val, candidate.test, metric=metric_of(candidate.datamodule), seed=seed, device=candidate.device
+        )
         also = {"strength": result.strength, "validation_accuracy": result.validation[result.strength]}
         return Score(result.accuracy, also)
 
     def details(self, settings: Settings) -> dict[str, Any]:
         """What the strength is chosen among."""
-        strengths = transfer.STRENGTHS
-        return {"strengths": len(strengths), "strongest": max(strengths), "weakest": min(strengths)}
+        strongest, *_, weakest = TRANSFER_STRENGTHS
+        return {"strengths": len(TRANSFER_STRENGTHS), "strongest": strongest, "weakest": weakest}
 
     def check(self, comparison: Comparison, settings: Settings) -> None:
         """Some labels are held out where there are no validation pictures."""
         targets = comparison.targets
         if targets.ndim == 1 and not has_own_validation(comparison.datamodule, comparison.split):
-            stratified_split(targets, transfer.HELD_OUT, settings.seed)
+            stratified_split(targets, HELD_OUT, settings.seed)
 
     def metric(self, datamodule: LightningDataModule) -> str:
         """That of the data set."""

@@ -45,9 +45,8 @@ def quiet_trainer(
     max_epochs: int = -1,
     max_steps: int = -1,
     callbacks: Sequence[Callback] = (),
-    progress_bar: bool = False,
 ) -> Iterator[Trainer]:
-    """A Trainer that logs, saves and announces nothing, for what another command computes on the way.
+    """A Trainer that logs, saves, announces and shows nothing, for what another command computes on the way.
 
     It does not validate. Within the block Lightning neither introduces it, nor advises on workers and validation.
 
@@ -58,7 +57,6 @@ def quiet_trainer(
         max_epochs: of a fit.
         max_steps: of a fit.
         callbacks: the only ones.
-        progress_bar: whether to show one.
 
     Example:
         >>> with quiet_trainer(accelerator="cpu", max_epochs=2) as trainer:
@@ -83,7 +81,7 @@ def quiet_trainer(
                 limit_val_batches=0,
                 logger=False,
                 enable_checkpointing=False,
-                enable_progress_bar=progress_bar,
+                enable_progress_bar=False,
                 enable_model_summary=False,
             )
     finally:

@@ -1,21 +1,19 @@
-"""Logistic regression of the transfer protocol against the minimum of its objective, and the choice of its strength."""
+"""Accuracies on frozen features: kNN, linear classification, and the paper's transfer protocol."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from simclr_lightning.data.datasets import Metric
-from simclr_lightning.evaluation import Features, transfer
-from simclr_lightning.evaluation.metrics import mean_average_precision_11, mean_per_class
-from simclr_lightning.evaluation.transfer import STRENGTHS, LogisticClassifier, transfer_accuracy
+from simclr_lightning.evaluation import Features, frozen, knn_accuracy, linear_accuracy, transfer_accuracy
+from simclr_lightning.evaluation.frozen import TRANSFER_STRENGTHS
+from simclr_lightning.metrics import LogisticRegression, Metric, mean_average_precision_11, mean_per_class
 
 
 def overlapping(seed: int, count: int, classes: int = 4, features: int = 6) -> Features:
@@ -69,40 +67,156 @@ def minimised(train: Features, strength: float) -> tuple[Tensor, Tensor]:
     return weights.detach(), biases.detach()
 
 
+def spread_out(seed: int, count: int, classes: int = 4, features: int = 6) -> Features:
+    """Classes that no classifier separates, in features of very different scale."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, features, generator=torch.Generator().manual_seed(0))
+    targets = torch.randint(classes, (count,), generator=generator)
+    noise = torch.randn(count, features, generator=generator)
+    return Features((centres[targets] + noise) * torch.logspace(-1, 1, features) + 3, targets)
+
+
+def minimum_of_means(train: Features, strength: float) -> tuple[Tensor, Tensor]:
+    """Weights (F, C) and biases (C,) of the objective in the docstring, found by torch in float64."""
+    inputs = train.features.double()
+    inputs = inputs - inputs.mean(0)
+    inputs = inputs / inputs.var(0, correction=0).mean().sqrt()
+    inputs = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=torch.float64)], dim=1)
+    classes = int(train.targets.max()) + 1
+
+    weights = torch.zeros(inputs.shape[1], classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weights], max_iter=2000, tolerance_grad=1e-9, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        penalty = strength * train.features.shape[1] / 2 * weights[:-1].square().sum()
+        loss = F.cross_entropy(inputs @ weights, train.targets) + penalty
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    assert weights.grad is not None
+    assert weights.grad.abs().max() < 1e-7
+    return weights[:-1].detach(), weights[-1].detach()
+
+
+def test_accuracy_counts_right_answers() -> None:
+    bank = Features(torch.eye(3), torch.tensor([0, 1, 2]))
+    test = Features(torch.eye(3)[[0, 0, 1, 2]] + 0.1, torch.tensor([0, 1, 1, 2]))
+    assert knn_accuracy(bank, test, k=1) == 0.75
+    assert knn_accuracy(bank, test, k=1, weights="uniform", sharded=True) == 0.75  # one process shares with nobody
+
+
+def test_a_class_that_only_the_test_pictures_have_is_never_predicted() -> None:
+    bank = Features(torch.eye(2), torch.tensor([0, 1]))
+    test = Features(torch.eye(2), torch.tensor([0, 4]))
+    assert knn_accuracy(bank, test, k=1) == 0.5
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1e-4])
+def test_accuracy_is_that_of_the_minimum_of_the_objective(strength: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = spread_out(1, 300), spread_out(2, 2000)
+    weights, biases = minimum_of_means(train, strength)
+    mean = train.features.double().mean(0)
+    scale = train.features.double().var(0, correction=0).mean().sqrt()
+    logits = (test.features.double() - mean) / scale @ weights + biases
+    expected = (logits.argmax(1) == test.targets).double().mean().item()
+    monkeypatch.setattr(frozen, "FIXED_STRENGTH", strength)
+    assert linear_accuracy(train, test) == pytest.approx(expected, abs=2e-3)  # four pictures of 2,000
+    assert 0.4 < expected < 0.9
+
+
+def test_a_separable_problem_is_solved_exactly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(1200) % 3
+    features = F.one_hot(targets, 3).float() + 0.2 * torch.rand(1200, 3, generator=generator)
+    assert linear_accuracy(Features(features[:30], targets[:30]), Features(features[30:], targets[30:])) == 1.0
+    assert linear_accuracy(Features(features[:1100], targets[:1100]), Features(features[1100:], targets[1100:])) == 1.0
+
+
+def test_scale_offset_and_repetition_of_the_features_do_not_matter() -> None:
+    train, test = spread_out(1, 50), spread_out(2, 500)
+    accuracy = linear_accuracy(train, test)
+
+    def changed(features: Features) -> Features:
+        return Features((100 * features.features - 7).repeat(1, 3), features.targets)
+
+    assert linear_accuracy(changed(train), changed(test)) == pytest.approx(accuracy, abs=4e-3)
+
+
+def test_linear_accuracy_leaves_the_features_as_they_were() -> None:
+    train, test = spread_out(1, 50), spread_out(2, 50)
+    before = train.features.clone(), test.features.clone()
+    linear_accuracy(train, test)
+    assert torch.equal(train.features, before[0])
+    assert torch.equal(test.features, before[1])
+
+
+def test_the_strength_is_chosen_where_there_are_labels_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = spread_out(1, frozen.FEW_LABELS), spread_out(2, 1000)
+    monkeypatch.setattr(frozen, "FIXED_STRENGTH", 1e9)  # this one leaves weights of zero
+    monkeypatch.setattr(frozen, "STRENGTHS", (1e9, 1e-4))
+    assert linear_accuracy(train, test) > 0.4
+    few = train.take(torch.arange(frozen.FEW_LABELS - 1))
+    assert linear_accuracy(few, test) < 0.35
+
+
+def test_a_weaker_strength_is_not_taken_where_it_overfits(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(2, (3000,), generator=generator)
+    features = torch.randn(3000, 600, generator=generator)
+    features[:, 0] += 2 * targets
+    train, test = Features(features[:1000], targets[:1000]), Features(features[1000:], targets[1000:])
+    chosen = linear_accuracy(train, test)
+    monkeypatch.setattr(frozen, "STRENGTHS", (1e-9,))
+    assert chosen > linear_accuracy(train, test) + 0.05
+
+
+def test_ill_conditioned_features_give_no_warning() -> None:
+    train, test = spread_out(1, 1500, features=12), spread_out(2, 500, features=12)
+    spread = torch.logspace(-4, 2, 12)
+    accuracy = linear_accuracy(
+        Features(train.features * spread, train.targets), Features(test.features * spread, test.targets)
+    )
+    assert accuracy > 0.3
+
+
+def test_a_linear_classifier_that_has_not_converged_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "_MOST_ITERATIONS", 2)
+    with pytest.warns(UserWarning, match="stopped after 2 iterations of L-BFGS, before it converged"):
+        linear_accuracy(spread_out(1, 50), spread_out(2, 50))
+
+
+def test_linear_accuracy_answers_constant_features_with_the_commonest_class() -> None:
+    targets = torch.tensor([0, 1, 1, 1, 2])
+    assert linear_accuracy(Features(torch.ones(5, 3), targets), Features(torch.ones(5, 3), targets)) == 0.6
+
+
+def test_one_class_cannot_be_learned() -> None:
+    alone = Features(torch.rand(5, 2), torch.ones(5, dtype=torch.int64))
+    with pytest.raises(ValueError, match="two classes at least"):
+        linear_accuracy(alone, alone)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    train = spread_out(1, 20)
+    train.features[3, 2] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        linear_accuracy(train, spread_out(2, 20))
+
+
 def test_strengths_are_those_of_the_paper() -> None:
-    assert len(STRENGTHS) == 45
-    assert STRENGTHS[0] == pytest.approx(1e5)
-    assert STRENGTHS[-1] == pytest.approx(1e-6)
-    ratios = [math.log10(strong / weak) for strong, weak in pairwise(STRENGTHS)]
+    assert len(TRANSFER_STRENGTHS) == 45
+    assert TRANSFER_STRENGTHS[0] == pytest.approx(1e5)
+    assert TRANSFER_STRENGTHS[-1] == pytest.approx(1e-6)
+    ratios = [math.log10(strong / weak) for strong, weak in pairwise(TRANSFER_STRENGTHS)]
     assert ratios == pytest.approx([0.25] * 44)
 
 
-@pytest.mark.parametrize("problem", [overlapping, several_labels])
-def test_solutions_are_the_minimum_of_the_objective(
-    problem: Callable[[int, int], Features], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "_TOLERANCE", 1e-9)
-    train = problem(1, 300)
-    classifier = LogisticClassifier(train)
-    for strength in (100.0, 1.0, 1e-2, 1e-4):  # each from the solution before it
-        assert classifier.fit(strength)
-        weights, biases = classifier.weights()
-        expected = minimised(train, strength)
-        lowest = objective(train, *expected, strength)
-        torch.testing.assert_close(objective(train, weights, biases, strength), lowest, rtol=1e-9, atol=0)
-        torch.testing.assert_close(weights, expected[0], rtol=2e-3, atol=2e-3)
-        assert objective(train, 1.01 * weights, biases, strength) > lowest * (1 + 1e-8)  # the comparison can fail
-
-
-def test_solution_is_scikit_learns_without_centring_and_warm_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_TOLERANCE", 1e-9)
-    train = overlapping(2, 200)
-    classifier = LogisticClassifier(train)
-    for strength in (10.0, 1e-1, 1e-3):
-        classifier.fit(strength)
-        reference = LogisticRegression(C=1 / (2 * strength), tol=1e-9, max_iter=10_000)
-        reference.fit(train.features.double().numpy(), train.targets.numpy())
-        torch.testing.assert_close(classifier.weights()[0], torch.from_numpy(reference.coef_), rtol=1e-3, atol=1e-4)
+def joined(first: Features, second: Features) -> Features:
+    return Features(torch.cat([first.features, second.features]), torch.cat([first.targets, second.targets]))
 
 
 def by_hand(train: Features, val: Features, test: Features) -> tuple[dict[float, float], float, float]:
@@ -112,15 +226,14 @@ def by_hand(train: Features, val: Features, test: Features) -> tuple[dict[float,
         logits = F.linear(judged.features.double(), *minimised(learned, strength))
         return (logits.argmax(1) == judged.targets).double().mean().item()
 
-    validation = {strength: accuracy(train, val, strength) for strength in transfer.STRENGTHS}
+    validation = {strength: accuracy(train, val, strength) for strength in frozen.TRANSFER_STRENGTHS}
     chosen = max(validation, key=lambda strength: (validation[strength], strength))
-    together = Features(*(torch.cat(parts) for parts in zip(train, val, strict=True)))
+    together = joined(train, val)
     return validation, chosen, accuracy(together, test, chosen)
 
 
 def test_protocol_is_that_of_a_search_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "STRENGTHS", (1e4, 30.0, 3.0, 0.3, 1e-3))
-    monkeypatch.setattr(transfer, "_TOLERANCE", 1e-9)
+    monkeypatch.setattr(frozen, "TRANSFER_STRENGTHS", (1e4, 30.0, 3.0, 0.3, 1e-3))
     train, val, test = (overlapping(seed, count, features=20) for seed, count in ((1, 60), (2, 50), (3, 400)))
     validation, chosen, accuracy = by_hand(train, val, test)
     result = transfer_accuracy(train, val, test)
@@ -137,7 +250,7 @@ def test_the_strongest_of_equally_good_strengths_is_chosen() -> None:
     result = transfer_accuracy(features, features, features)
     assert result.accuracy == 1
     assert set(result.validation.values()) == {1.0}
-    assert result.strength == STRENGTHS[0]
+    assert result.strength == TRANSFER_STRENGTHS[0]
 
 
 def test_test_pictures_have_no_part_in_the_choice() -> None:
@@ -149,18 +262,18 @@ def test_test_pictures_have_no_part_in_the_choice() -> None:
 
 
 def test_a_fifth_of_every_class_validates_where_no_pictures_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "STRENGTHS", (10.0, 1.0))
+    monkeypatch.setattr(frozen, "TRANSFER_STRENGTHS", (10.0, 1.0))
     train, test = overlapping(1, 200), overlapping(2, 100)
     learned: list[Tensor] = []
-    classifier = transfer.LogisticClassifier
+    fit = LogisticRegression.fit
 
-    def watched(features: Features) -> LogisticClassifier:
-        learned.append(features.targets)
-        return classifier(features)
+    def watched(self: LogisticRegression, targets: Tensor, *arguments: Any, **settings: Any) -> Any:
+        learned.append(targets[targets >= 0])
+        return fit(self, targets, *arguments, **settings)
 
-    monkeypatch.setattr(transfer, "LogisticClassifier", watched)
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
     result = transfer_accuracy(train, None, test, seed=1)
-    assert [len(targets) for targets in learned] == [160, 200]
+    assert [len(targets) for targets in learned] == [160, 160, 200]
     for found, all_of_them in zip(torch.bincount(learned[0]), torch.bincount(train.targets), strict=True):
         assert abs(found - 0.8 * all_of_them) < 1
     assert result == transfer_accuracy(train, None, test, seed=1)
@@ -168,9 +281,9 @@ def test_a_fifth_of_every_class_validates_where_no_pictures_are_given(monkeypatc
 
 
 def test_mean_per_class_weighs_rare_classes_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "STRENGTHS", (1.0,))
+    monkeypatch.setattr(frozen, "TRANSFER_STRENGTHS", (1.0,))
     train, val, test = overlapping(1, 150), overlapping(2, 50), overlapping(3, 500)
-    together = Features(*(torch.cat(parts) for parts in zip(train, val, strict=True)))
+    together = joined(train, val)
     logits = F.linear(test.features.double(), *minimised(together, 1.0))
     expected = mean_per_class(logits.argmax(1), test.targets)
     assert transfer_accuracy(train, val, test, metric="mean_per_class").accuracy == pytest.approx(expected, abs=4e-3)
@@ -179,9 +292,9 @@ def test_mean_per_class_weighs_rare_classes_as_much(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("given", [True, False])
 def test_map11_learns_one_classifier_a_class(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "STRENGTHS", (1.0, 0.1))
+    monkeypatch.setattr(frozen, "TRANSFER_STRENGTHS", (1.0, 0.1))
     train, val, test = several_labels(1, 150), several_labels(2, 50), several_labels(3, 500)
-    together = Features(*(torch.cat(parts) for parts in zip(train, val, strict=True)))
+    together = joined(train, val)
     if given:
         result = transfer_accuracy(train, val, test, metric="map11")
     else:
@@ -197,7 +310,7 @@ def test_two_classes() -> None:
     assert transfer_accuracy(train, val, test).accuracy > 0.8
 
 
-def test_features_are_left_as_they_were() -> None:
+def test_transfer_accuracy_leaves_the_features_as_they_were() -> None:
     train, test = overlapping(1, 50), overlapping(2, 50)
     before = train.features.clone(), test.features.clone()
     transfer_accuracy(train, test, test)
@@ -205,14 +318,14 @@ def test_features_are_left_as_they_were() -> None:
     assert torch.equal(test.features, before[1])
 
 
-def test_constant_features_are_answered_with_the_commonest_class() -> None:
+def test_transfer_accuracy_answers_constant_features_with_the_commonest_class() -> None:
     targets = torch.tensor([0, 1, 1, 1, 2] * 4)
     features = Features(torch.ones(20, 3), targets)
     assert transfer_accuracy(features, features, features).accuracy == 0.6
 
 
-def test_a_classifier_that_has_not_converged_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_MOST_ITERATIONS", 2)
+def test_a_transferred_classifier_that_has_not_converged_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "_MOST_ITERATIONS", 2)
     with pytest.warns(UserWarning, match="stopped after 2 iterations of L-BFGS, before it converged"):
         transfer_accuracy(*(overlapping(seed, 50) for seed in (1, 2, 3)))
 

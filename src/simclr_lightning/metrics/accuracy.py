@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 import torch
 from sklearn.metrics import precision_recall_curve, recall_score
 from torch import Tensor
+
+from simclr_lightning.errors import InputError
+
+Metric = Literal["top1", "mean_per_class", "map11"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""By what classifiers of a data set are judged: share of right answers, its mean over the classes, or VOC2007's mAP."""
 
 _RECALLS = np.arange(11) / 10  # not linspace, whose 0.3 is a little more than 3 of 10
 
@@ -16,6 +24,10 @@ def top1(predicted: Tensor, targets: Tensor) -> float:
     Args:
         predicted: (N,) int64 classes.
         targets: (N,) int64 classes.
+
+    Example:
+        >>> top1(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 2]))
+        0.75
     """
     return (predicted == targets).double().mean().item()
 
@@ -26,6 +38,10 @@ def mean_per_class(predicted: Tensor, targets: Tensor) -> float:
     Args:
         predicted: (N,) int64 classes.
         targets: (N,) int64 classes; those that no picture has do not count.
+
+    Example:
+        >>> mean_per_class(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 2]))
+        0.5
     """
     classes = torch.unique(targets).numpy()
     return float(recall_score(targets.numpy(), predicted.numpy(), labels=classes, average="macro"))
@@ -43,7 +59,12 @@ def mean_average_precision_11(scores: Tensor, targets: Tensor) -> float:
             the class (VOC's difficult objects). Classes that no picture shows do not count.
 
     Raises:
-        ValueError: if no picture shows any class.
+        InputError: if no picture shows any class.
+
+    Example:
+        >>> scores, targets = torch.tensor([[0.9], [0.8], [0.7]]), torch.tensor([[1], [-1], [0]])
+        >>> mean_average_precision_11(scores, targets), mean_average_precision_11(-scores, targets)
+        (1.0, 0.5)
     """
     precisions = [
         _average_precision_11(scores[known, number], column[known])
@@ -51,7 +72,7 @@ def mean_average_precision_11(scores: Tensor, targets: Tensor) -> float:
         if (column == 1).any()
     ]
     if not precisions:
-        raise ValueError(f"None of the {len(targets)} pictures shows any of the {targets.shape[1]} classes.")
+        raise InputError(f"None of the {len(targets)} pictures shows any of the {targets.shape[1]} classes.")
     return float(np.mean(precisions))
 
 

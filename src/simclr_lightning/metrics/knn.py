@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simclr_lightning.distributed import gather_rows, rank, world_size
-from simclr_lightning.evaluation.features import Features
+from simclr_lightning.errors import InputError
 
 Weights = Literal["similarity", "uniform"]
 
@@ -52,23 +52,28 @@ def knn_predict(
         (Q,) int64 predicted classes.
 
     Raises:
-        ValueError: if shapes, targets, ``k``, ``temperature`` or ``weights`` make no sense.
+        InputError: if shapes, targets, ``k``, ``temperature`` or ``weights`` make no sense.
+
+    Example:
+        >>> bank, targets = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> knn_predict(torch.tensor([[1.0, 0.3], [0.1, 1.0]]), bank, targets, num_classes=2, k=3)
+        tensor([0, 1])
     """
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"kNN compares queries (Q, F) with a bank (M, F), got {tuple(queries.shape)} and {tuple(bank.shape)}."
         )
     if bank_targets.shape != bank.shape[:1] or not len(bank):
-        raise ValueError(f"The bank of {len(bank)} features needs as many targets, got {tuple(bank_targets.shape)}.")
+        raise InputError(f"The bank of {len(bank)} features needs as many targets, got {tuple(bank_targets.shape)}.")
     if bank_targets.min() < 0 or bank_targets.max() >= num_classes:
-        raise ValueError(
+        raise InputError(
             f"The classes of the bank must be 0 to {num_classes - 1}, got {int(bank_targets.min())} to "
             f"{int(bank_targets.max())}: leave unlabelled pictures out."
         )
     if k < 1 or not temperature > 0:
-        raise ValueError(f"kNN needs k of at least 1 and a positive temperature, got k={k}, temperature={temperature}.")
+        raise InputError(f"kNN needs k of at least 1 and a positive temperature, got k={k}, temperature={temperature}.")
     if weights not in ("similarity", "uniform"):
-        raise ValueError(f"weights is {weights!r}: choose similarity or uniform.")
+        raise InputError(f"weights is {weights!r}: choose similarity or uniform.")
     if k > len(bank):
         warnings.warn(f"k is {k} but the bank has {len(bank)} features: all of them vote.", stacklevel=2)
         k = len(bank)
@@ -85,42 +90,6 @@ def knn_predict(
             predicted.append(_plain_vote(nearest, num_classes))
     classes = torch.cat(predicted)
     return gather_rows(classes[:, None])[0][:, 0] if sharded else classes
-
-
-def knn_accuracy(
-    train: Features,
-    test: Features,
-    *,
-    num_classes: int | None = None,
-    k: int = 200,
-    temperature: float = 0.1,
-    weights: Weights = "similarity",
-    sharded: bool = False,
-) -> float:
-    """Share of the test pictures, in [0, 1], that :func:`knn_predict` classifies rightly.
-
-    Args:
-        train: the bank.
-        test: the queries.
-        num_classes: number of classes; as many as the targets of both have by default.
-        k: neighbours that vote.
-        temperature: of the votes.
-        weights: what a vote counts, similarity or uniform.
-        sharded: whether the processes share the queries, as in :func:`knn_predict`.
-    """
-    if num_classes is None:
-        num_classes = 1 + int(torch.maximum(train.targets.max(), test.targets.max()))
-    predicted = knn_predict(
-        test.features,
-        train.features,
-        train.targets,
-        num_classes=num_classes,
-        k=k,
-        temperature=temperature,
-        weights=weights,
-        sharded=sharded,
-    )
-    return (predicted == test.targets).double().mean().item()
 
 
 def _weighted_vote(similarities: Tensor, nearest: Tensor, num_classes: int, temperature: float) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from torch import Tensor
 
-from simclr_lightning.evaluation.metrics import mean_average_precision_11, mean_per_class, top1
+from simclr_lightning.metrics import mean_average_precision_11, mean_per_class, top1
 
 
 def test_accuracies_are_those_of_scikit_learn() -> None:
