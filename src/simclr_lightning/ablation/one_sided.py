@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.ablation.operations import Draw, only, operate
-from simclr_lightning.data import Pictures, SimCLRDataModule
+from simclr_lightning.data import Pictures, PictureSets, SimCLRDataModule
 from simclr_lightning.data.cache import reduced
-from simclr_lightning.data.sources import PictureSets
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe
 from simclr_lightning.views.torch_ops import normalise_, unit_range

@@ -14,7 +14,7 @@ from simclr_lightning.ablation.recommendation import advice
 from simclr_lightning.ablation.tables import markdown, plot_matrix
 from simclr_lightning.ablation.training import Training, build_model, run_cell
 from simclr_lightning.command_line import typed_command
-from simclr_lightning.data.datasets import find
+from simclr_lightning.data import find_source
 from simclr_lightning.data.folder import find_splits
 from simclr_lightning.errors import InputError, options_without
 from simclr_lightning.views import ViewRecipe
@@ -152,7 +152,7 @@ def resolved_recipe(views: ViewRecipe | str | None, dataset: str) -> ViewRecipe:
         (32, 96)
     """
     if views is None:
-        recipe = find(dataset).recipe
+        recipe = find_source(dataset).recipe
         size = min(recipe.size, _LARGEST_VIEW)
         return replace(recipe, size=size, eval_size=size)
     recipe = ViewRecipe(views) if isinstance(views, str) else views

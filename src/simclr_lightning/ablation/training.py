@@ -14,6 +14,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.frozen import knn_accuracy, linear_accuracy
 from simclr_lightning.evaluation.quiet_trainer import quiet_trainer
 from simclr_lightning.features import clean_features
+from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.simclr import SimCLR
 
 NEIGHBOURS = 200
@@ -54,7 +55,7 @@ def build_model(data: AblationDataModule, training: Training) -> SimCLR:
         width=training.width,
         image_size=data.recipe.size,
         in_channels=data.in_channels,
-        temperature=training.temperature,
+        loss=NTXentLoss(temperature=training.temperature),
         optimizer="sgd",
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,

@@ -6,17 +6,20 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.data import suggested_max_num_workers
 from rich.progress import Progress
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from simclr_lightning.data import BadPictureError
-from simclr_lightning.data.sources import find
+from simclr_lightning.data import BadPictureError, find_source
+from simclr_lightning.data.loaders import PictureLoader
+from simclr_lightning.data.serving import input_errors_returned
 from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
 from simclr_lightning.errors import InputError
+from simclr_lightning.features import encode
 from simclr_lightning.views import ViewRecipe, centre_view, clean
 
 _MOST_WORKERS = 8
@@ -51,7 +54,7 @@ class PictureBatches(Dataset[Batch]):
         on_bad_picture: raise an error that names the picture, or skip it.
 
     Example:
-        >>> pictures = ConcatPictures(find("digits").load("", False), "test", "")
+        >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
         >>> batches = PictureBatches(pictures, pictures.batches(100), ViewRecipe("digits"), "raise")
         >>> len(batches), batches[3].images.shape
         (4, torch.Size([60, 1, 8, 8]))
@@ -73,6 +76,7 @@ class PictureBatches(Dataset[Batch]):
         """Number of batches."""
         return len(self.batches)
 
+    @input_errors_returned
     def __getitem__(self, number: int) -> Batch:
         """One batch."""
         images, places, skipped = [], [], []
@@ -127,7 +131,7 @@ def compute_parts(
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from simclr_lightning.models import build_encoder
-        >>> pictures = ConcatPictures(find("digits").load("", False), "test", "")
+        >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
         >>> options = {"normalize": False, "on_bad_picture": "raise", "num_workers": 0}
         >>> network, fabric = build_encoder("resnet8", width=0.125, in_channels=1), Fabric(accelerator="cpu", devices=1)
         >>> with TemporaryDirectory() as folder:
@@ -167,13 +171,10 @@ def _encode(
 ) -> Part:
     features = torch.empty(0, network.feature_dim)
     if batch.images is not None:
-        with torch.inference_mode():
-            images = clean(batch.images.to(fabric.device, non_blocking=True), recipe)
-            with fabric.autocast():
-                features = network(images)
-            features = features.float()
-            if normalize:
-                features = torch.nn.functional.normalize(features)
+        images = clean(batch.images.to(fabric.device, non_blocking=True), recipe)
+        features = encode(network, images, precision=fabric.autocast()).float()
+        if normalize:
+            features = F.normalize(features)
     values = features.numpy(force=True)
     wrong = ~np.isfinite(values).all(1)
     if wrong.any():
@@ -189,9 +190,9 @@ def _encode(
     )
 
 
-def _loader(data: PictureBatches, num_workers: int | None, fabric: Fabric) -> DataLoader[Batch]:
+def _loader(data: PictureBatches, num_workers: int | None, fabric: Fabric) -> PictureLoader[Batch]:
     if num_workers is None:
         local = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
         num_workers = 0 if data.pictures.in_memory else min(suggested_max_num_workers(local), _MOST_WORKERS)
     pin_memory = fabric.device.type != "cpu"
-    return DataLoader(data, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)
+    return PictureLoader(data, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)

@@ -11,8 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from simclr_lightning.data import FilePictures, InMemoryPictures, Pictures
-from simclr_lightning.data.datasets import PictureSets
+from simclr_lightning.data import FilePictures, InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.errors import InputError
 
 SplitName = Literal["all", "train", "val", "test"]

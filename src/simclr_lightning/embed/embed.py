@@ -13,8 +13,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
-from simclr_lightning.checkpoints import load_model, read_checkpoint
-from simclr_lightning.data.datasets import find
+from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, read_checkpoint
+from simclr_lightning.data import PictureSets, find_source
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
@@ -25,9 +25,6 @@ from simclr_lightning.views import ViewRecipe
 
 PART = 1024
 """Pictures of a part, about: what a run that is stopped may have to do again."""
-
-_CLEAN = ("eval_size", "eval_crop", "interpolation", "mean", "std")
-"""The fields of a recipe that clean pictures depend on."""
 
 
 def embed_pictures(
@@ -123,23 +120,31 @@ def embed_pictures(
     """
     output = Path(output)
     _check(output, root, dataset, batch_size, on_bad_picture)
-    loaded = find(dataset)
+    data = find_source(dataset)
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
-    asked = dict(zip(_CLEAN, (eval_size, eval_crop, interpolation, mean, std), strict=True))
-    network: nn.Module
+    asked = dict(zip(CLEAN_FIELDS, (eval_size, eval_crop, interpolation, mean, std), strict=True))
+    checkpoint = read_checkpoint(ckpt_path)
     if encoder is None:
-        network = load_model(model, ckpt_path).eval()
-        recipe = _recipe(read_checkpoint(ckpt_path), asked)
+        network = load_encoder(checkpoint, model)
+        recipe = _recipe(checkpoint.clean_pictures, asked)
     else:
         recipe = _recipe({}, asked)
-        network = model.load_encoder(
-            ckpt_path, encoder, width=width, stem=stem, image_size=recipe.eval_size, in_channels=in_channels
+        network = load_encoder(
+            checkpoint,
+            model,
+            encoder=encoder,
+            width=width,
+            stem=stem,
+            image_size=recipe.eval_size,
+            in_channels=in_channels,
         )
     fabric = _launched(accelerator, devices, precision)
 
     with fabric.rank_zero_first(local=True):
-        sets = loaded.load(str(root), download and loaded.downloads and fabric.local_rank == 0)
+        sets = data.load(str(root), download and getattr(data, "downloads", True) and fabric.local_rank == 0)
+    if not isinstance(sets, PictureSets):
+        raise InputError(f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set.")
     pictures = ConcatPictures(sets, split, root)
     _check_channels(pictures, network, recipe)
     batches = pictures.batches(batch_size)
@@ -152,7 +157,7 @@ def embed_pictures(
         "dataset": dataset if isinstance(dataset, str) else _import_path(dataset),
         "split": split,
         "pictures": pictures.fingerprint(),
-        **{name: getattr(recipe, name) for name in _CLEAN},
+        **{name: getattr(recipe, name) for name in CLEAN_FIELDS},
         "normalize": normalize,
         "batch_size": batch_size,
         "precision": precision,
@@ -195,12 +200,9 @@ def _check(
         raise MissingFileError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
 
 
-def _recipe(checkpoint: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
+def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
     """What the checkpoint tells of its clean pictures, and what was asked for instead."""
-    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
-    told = {name: views.get(name) for name in _CLEAN} if isinstance(views, dict) else {}
-    told["eval_size"] = told.get("eval_size") or checkpoint.get("hyper_parameters", {}).get("image_size")
-    fields: dict[str, Any] = {name: told.get(name) if value is None else value for name, value in asked.items()}
+    fields = {name: told.get(name) if value is None else value for name, value in asked.items()}
     if fields["eval_size"] is None:
         raise InputError("The checkpoint does not tell the size of its pictures: name it, as --eval_size 224.")
     return ViewRecipe(**fields)
@@ -226,8 +228,7 @@ def _launched(accelerator: str, devices: int | str, precision: Any) -> Fabric:
 
 
 def _check_channels(pictures: ConcatPictures, network: nn.Module, recipe: ViewRecipe) -> None:
-    encoder = network.encoder if isinstance(network, SimCLR) else network
-    expected = getattr(encoder, "in_channels", None)
+    expected = getattr(network, "in_channels", None)
     for split, part in pictures.splits.items():
         if expected is not None and part.in_channels != expected:
             raise InputError(

@@ -76,10 +76,12 @@ def export_encoder(
         raise InputError(f"image_size is {image_size}: give the side of the pictures in pixels (--image_size 224).")
     path, card = _files(ckpt_path, output, exporter.file)
 
-    trained = load_model(model, ckpt_path)
     checkpoint = read_checkpoint(ckpt_path)
+    trained = load_model(model, checkpoint)
     encoder = trained.encoder.eval().to(memory_format=torch.contiguous_format)
-    side = image_size or _image_size(checkpoint)
+    side = image_size or checkpoint.clean_pictures.get("eval_size")
+    if side is None:
+        raise InputError("The checkpoint does not tell the size of its pictures: name it, as --image_size 224.")
     images = torch.rand(2, trained.hparams["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = encoder(images)
@@ -121,16 +123,6 @@ def _files(ckpt_path: str | Path, output: str | Path | None, default: str) -> tu
         if file.exists():
             raise ExistingFileError(f"{file} exists and is not overwritten: name another file (--output), or move it.")
     return path, card
-
-
-def _image_size(checkpoint: dict[str, Any]) -> int:
-    """Side of the clean pictures; of the views, where the data were not ours."""
-    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
-    clean = views.get("eval_size") if isinstance(views, dict) else None
-    side = clean or checkpoint["hyper_parameters"]["image_size"]
-    if side is None:
-        raise InputError("The checkpoint does not tell the size of its pictures: name it, as --image_size 224.")
-    return int(side)
 
 
 def _rounding(encoder: nn.Module, images: Tensor) -> float:
