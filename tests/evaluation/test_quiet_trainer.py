@@ -43,4 +43,3 @@ def test_it_has_the_device_the_precision_and_the_callbacks_that_it_is_given() ->
         assert trainer.strategy.root_device == outer.strategy.root_device
         assert trainer.precision == "bf16-mixed"
         assert trainer.callbacks == [timer]
-    

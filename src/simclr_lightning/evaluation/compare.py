@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -11,10 +13,11 @@ from rich.console import Console
 from torch import Tensor
 
 from simclr_lightning.command_line import typed_command
+from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.candidates import Candidate, Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.plots import plot_features
-from simclr_lightning.evaluation.protocols import Protocol, Settings, parse_protocols
+from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, Protocol, check_draws
 from simclr_lightning.evaluation.quiet_trainer import within
 from simclr_lightning.evaluation.records import (
     kept_if_interrupted,
@@ -72,16 +75,16 @@ def evaluate(
         InputError: if a protocol is unknown, a checkpoint does not fit, labels are missing or too few, or there are
             several devices.
     """
-    asked = parse_protocols(protocols)
-    settings = Settings(draws, seed, finetune)
+    asked = parse_protocols(protocols, finetune)
+    check_draws(draws)
     comparison = Comparison.prepare(trainer, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
     for protocol in asked:
-        protocol.check(comparison, settings)
-        notes = protocol.notes(comparison.targets, settings)
+        protocol.check(comparison, seed)
+        notes = protocol.notes(comparison.targets, seed)
         comparison.notes += [note for note in notes if note not in comparison.notes]
 
     console, folder = Console(), output_folder(trainer, ckpt_path, output)
-    rows = [_row(protocol, comparison, settings, folder) for protocol in asked]
+    rows = [_row(protocol, comparison, folder) for protocol in asked]
     results: list[Result] = []
     panels: dict[str, Features] = {}
     pictures = 0
@@ -90,17 +93,20 @@ def evaluate(
         return Evaluation(rows, results, comparison.split, pictures, seed, comparison.checkpoints, comparison.notes)
 
     unfinished = folder / "evaluation_unfinished.json"
-    this = comparison.asked("evaluate") | {"protocols": [protocol.name for protocol in asked], **asdict(settings)}
-    with kept_if_interrupted(results, lambda: finished().content(), unfinished, this):
+    settings = {"protocols": [protocol.name for protocol in asked], "draws": draws, "seed": seed}
+    same = comparison.asked("evaluate") | settings | {"finetune": asdict(finetune)}
+    with kept_if_interrupted(results, lambda: finished().content(), unfinished, same):
         for candidate in comparison.candidates():
             pictures = len(candidate.test.targets)
             if picture and candidate.name not in comparison.others:
                 panels[candidate.name] = candidate.test
             fitting = [protocol for protocol in asked if protocol.fits(candidate)]
-            results.extend(_judge(protocol, candidate, comparison.targets, settings, console) for protocol in fitting)
+            for protocol in fitting:
+                subsets = protocol.subsets(comparison.targets, draws=protocol.draws(draws), seed=seed)
+                results.append(_judge(protocol, candidate, subsets, seed, console))
     evaluation = finished()
     evaluation.write_json(folder / "evaluation.json")
-    remove_unfinished(unfinished, this)
+    remove_unfinished(unfinished, same)
     evaluation.print(console)
     print(f"Figures: {folder / 'evaluation.json'}")
     drawn = {}
@@ -116,21 +122,59 @@ def evaluate(
     return evaluation
 
 
-def _row(protocol: Protocol, comparison: Comparison, settings: Settings, folder: Path) -> Row:
+def _row(protocol: Protocol, comparison: Comparison, folder: Path) -> Row:
     changes = {"protocols": protocol.name, "picture": "false", "output": str(folder / protocol.name)}
     return Row(
         protocol.name,
         protocol.what,
         protocol.metric(comparison.datamodule),
-        protocol.details(settings),
+        protocol.details(),
         typed_command("evaluate", changes),
     )
 
 
-def _judge(protocol: Protocol, candidate: Candidate, targets: Tensor, settings: Settings, console: Console) -> Result:
+def _judge(protocol: Protocol, candidate: Candidate, subsets: Sequence[Tensor], seed: int, console: Console) -> Result:
     title, start = f"{candidate.name}, {protocol.name}", time.perf_counter()
-    subsets = protocol.subsets(targets, draws=protocol.draws(settings), seed=settings.seed)
     with console.status(title) as status:
-        result = protocol.judge(candidate, subsets, settings, within(status.update, title))
+        result = protocol.judge(candidate, subsets, seed, within(status.update, title))
     console.print(f"{title}: {result} ({time.perf_counter() - start:.0f} s)", highlight=False, soft_wrap=True)
     return result
+
+
+def parse_protocols(protocols: str | Sequence[str], finetune: FineTuneRecipe = PAPER) -> list[Protocol]:
+    """Look protocols up.
+
+    Args:
+        protocols: names, as a list or as one string with commas between them; a repeated name counts once.
+        finetune: how networks are fine-tuned.
+
+    Raises:
+        InputError: if a name is unknown, a percentage is out of range, or there is no name; the message lists what
+            there is.
+
+    Example:
+        >>> [(protocol.name, protocol.fraction) for protocol in parse_protocols("knn,linear@1%")]
+        [('knn', 1.0), ('linear@1%', 0.01)]
+    """
+    names = protocols.split(",") if isinstance(protocols, str) else protocols
+    found = {name: _parse(name) for name in (name.strip() for name in names)}
+    if not found:
+        raise InputError(f"No protocol is asked for. There are {_listed()}.")
+    return [replace(kind, recipe=finetune) if isinstance(kind, FineTuned) else kind for kind in found.values()]
+
+
+def _parse(name: str) -> Protocol:
+    percentage = re.search(r"@(\d+(?:\.\d+)?)%$", name)
+    kind = PROTOCOLS.get(name if percentage is None else f"{name[: percentage.start()]}@F%")
+    if kind is None or "F" in name:
+        raise InputError(f"Unknown protocol {name!r}. There are {_listed()}; F is a number (linear@1%).")
+    if percentage is None:
+        return kind
+    fraction = float(percentage[1]) / 100
+    if not 0 < fraction <= 1:
+        raise InputError(f"The protocol {name!r} needs a share of the labels above 0 and at most 100 % (linear@1%).")
+    return replace(kind, name=name, fraction=fraction, what=kind.what.replace("F %", f"{percentage[1]} %"))
+
+
+def _listed() -> str:
+    return "; ".join(f"{name} ({kind.what})" for name, kind in PROTOCOLS.items())

@@ -19,7 +19,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.candidates import Comparison, dataset_name
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.plots import plot_label_curve
-from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, Protocol, Settings
+from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, check_draws
 from simclr_lightning.evaluation.quiet_trainer import within
 from simclr_lightning.evaluation.records import (
     kept_if_interrupted,
@@ -30,11 +30,6 @@ from simclr_lightning.evaluation.records import (
     write_json,
 )
 from simclr_lightning.evaluation.report import ALL, INTERVAL, Result
-
-_CLASSIFIERS: dict[str, Protocol] = {
-    "linear": PROTOCOLS["linear"],
-    "finetune": FineTuned("finetune", "the whole network, fine-tuned with a new linear layer"),
-}
 
 
 @dataclass(frozen=True)
@@ -195,14 +190,17 @@ def label_curve(
         MissingFileError: if there is no such checkpoint.
         InputError: if a checkpoint does not fit, there are fewer labels than asked for, or several devices.
     """
-    settings = replace(Settings(draws, seed), finetune=replace(finetune, draws=draws))
+    check_draws(draws)
     comparison = Comparison.prepare(trainer, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
     targets = comparison.targets
     counts = default_counts(targets) if counts is None else sorted(set(counts))
     for count in counts:
         balanced_draw(targets, count, seed)
-    protocol = _CLASSIFIERS[classifier]
-    protocol.check(comparison, settings)
+    protocol = PROTOCOLS["linear"]
+    if classifier == "finetune":
+        what = "the whole network, fine-tuned with a new linear layer"
+        protocol = FineTuned("finetune", what, recipe=replace(finetune, draws=draws))
+    protocol.check(comparison, seed)
 
     console, folder = Console(), output_folder(trainer, ckpt_path, output)
     points: list[Result] = []
@@ -216,7 +214,7 @@ def label_curve(
             pictures,
             len(torch.unique(targets)),
             protocol.what,
-            asdict(settings.finetune) if classifier == "finetune" else protocol.details(settings),
+            asdict(protocol.recipe) if isinstance(protocol, FineTuned) else protocol.details(),
             seed,
             comparison.checkpoints,
             typed_command("label_curve"),
@@ -224,16 +222,17 @@ def label_curve(
         )
 
     unfinished = folder / "label_curve_unfinished.json"
-    asked = {**comparison.asked("label_curve"), "counts": counts, "classifier": classifier, **asdict(settings)}
+    settings = {"counts": counts, "draws": draws, "seed": seed, "classifier": classifier, "finetune": asdict(finetune)}
+    asked = comparison.asked("label_curve") | settings
     with kept_if_interrupted(points, lambda: finished().content(), unfinished, asked):
         for candidate in filter(protocol.fits, comparison.candidates()):
             pictures = len(candidate.test.targets)
             for count in [*counts, None]:
                 title = f"{candidate.name}, {ALL if count is None else count} labels per class"
-                subsets = _subsets(targets, count, settings)
+                subsets = _subsets(targets, count, draws, seed)
                 share = replace(protocol, fraction=len(subsets[0]) / len(targets))
                 with console.status(title) as status:
-                    point = share.judge(candidate, subsets, settings, within(status.update, title))
+                    point = share.judge(candidate, subsets, seed, within(status.update, title))
                 points.append(point._replace(per_class=count))
     curve = finished()
     write_json(folder / "label_curve.json", curve.content())
@@ -297,11 +296,11 @@ def default_counts(targets: Tensor) -> list[int]:
     return [count for count in series if count < smallest]
 
 
-def _subsets(targets: Tensor, count: int | None, settings: Settings) -> list[Tensor]:
+def _subsets(targets: Tensor, count: int | None, draws: int, seed: int) -> list[Tensor]:
     """Draw d of every count is ``balanced_draw(targets, count, seed + d)``; all labels are learned from once."""
     if count is None:
         return [torch.arange(len(targets))]
-    return [balanced_draw(targets, count, settings.seed + draw) for draw in range(settings.draws)]
+    return [balanced_draw(targets, count, seed + draw) for draw in range(draws)]
 
 
 def _count(point: Result) -> str:
