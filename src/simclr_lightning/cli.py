@@ -170,16 +170,14 @@ class SimCLRCLI(CommandLine):
                 f"The checkpoint {path} is of the class {wrote}, and nothing is imported because a file names it: "
                 f"type --model {wrote}, or a --config that does."
             )
-        arguments |= {
-            name: value
-            for name, value in checkpoint.hyperparameters.items()
-            if name not in ("image_size", "in_channels")
-        }
+        arguments |= checkpoint.hyperparameters
+        for linked in ("image_size", "in_channels"):
+            arguments.pop(linked, None)
         loss = arguments.get("loss")
         if loss is not None and isinstance(build_loss(loss), UnknownLoss):
             parser.error(
-                f"The loss of the checkpoint {path} is {loss['class_path']}, and nothing is imported because a file names "
-                f"it: type --model.loss {loss['class_path']}, or a --config that does."
+                f"The loss of the checkpoint {path} is {loss['class_path']}, and nothing is imported because a file "
+                f"names it: type --model.loss {loss['class_path']}, or a --config that does."
             )
         return {"class_path": wrote, "init_args": arguments}
 

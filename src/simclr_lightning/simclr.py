@@ -281,7 +281,7 @@ class SimCLR(LightningModule):
         return features.detach(), projections
 
     def _features(self, views: tuple[Tensor, ...]) -> Tensor:
-        """Features (V, N, F) of views (V_k, N, C, S_k, S_k): all of one size in one pass, for BatchNorm's statistics."""
+        """Features (V, N, F) of views (V_k, N, C, S_k, S_k), all of one size in one pass for BatchNorm."""
         sizes = dict.fromkeys(own.shape[2:] for own in views)
         if len(sizes) == 1:
             together = views[0] if len(views) == 1 else torch.cat(views)

@@ -47,7 +47,7 @@ def test_copies_remember_too(copied: object) -> None:
 def test_wrong_arguments_are_the_constructors_to_complain_of() -> None:
     with pytest.raises(TypeError, match="temprature"):
         NTXentLoss(temprature=0.1)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match="does not take the arguments .*'temprature'"):
+    with pytest.raises(InputError, match=r"does not take the arguments .*'temprature'"):
         build_loss({"class_path": "simclr_lightning.losses.nt_xent.NTXentLoss", "init_args": {"temprature": 1}})
 
 

@@ -1,4 +1,4 @@
-"""``ContrastiveLoss``: what SimCLR asks of a loss, so that another one can be named in a config and kept in a checkpoint."""
+"""``ContrastiveLoss``: what SimCLR asks of a loss, so that a config can name any and a checkpoint keep it."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ class ContrastiveLoss(nn.Module, ABC):
         for name, value in self._arguments.items():
             if not _is_primitive(value):
                 raise InputError(
-                    f"{name} of {type(self).__name__} is a {type(value).__name__}: checkpoints hold numbers, texts, and "
-                    "lists and dictionaries of them. Let the loss make it from such arguments."
+                    f"{name} of {type(self).__name__} is a {type(value).__name__}: checkpoints hold numbers, texts, "
+                    "and lists and dictionaries of them. Let the loss make it from such arguments."
                 )
         return {"class_path": _path(type(self)), "init_args": dict(self._arguments)}
 
 
 class UnknownLoss(ContrastiveLoss):
-    """Stands for the loss of a checkpoint whose class is not imported: its tensors are kept, but nothing can be trained.
+    """Stands for the loss of a checkpoint whose class is not imported: tensors are kept, but nothing can be trained.
 
     Args:
         loss: class path and arguments.
@@ -123,7 +123,7 @@ def build_loss(config: Mapping[str, Any]) -> ContrastiveLoss:
     It is found among the losses that the program has imported: nothing is imported because a file names it.
 
     Example:
-        >>> from simclr_lightning import NTXentLoss
+        >>> from simclr_lightning.losses import NTXentLoss
         >>> build_loss(NTXentLoss(temperature=0.5).config()).temperature
         0.5
 

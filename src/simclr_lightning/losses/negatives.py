@@ -1,4 +1,4 @@
-"""The sum over negatives, tile by tile, without ever holding the similarity matrix: what contrastive losses are made of.
+"""The sum over negatives, tile by tile, without the similarity matrix: what contrastive losses are made of.
 
 Notation: ``s_ij`` is the similarity of views i and j divided by the temperature, and ``r_i`` the sum of ``exp(s_ij)``
 over the negatives, j being no view of i's picture. With ``g_i`` the derivative of a loss with respect to ``log r_i``

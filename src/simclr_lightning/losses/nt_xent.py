@@ -173,8 +173,7 @@ def _check(temperature: float, gradient_reduction: str) -> None:
 
 
 def scaled_views(projections: Tensor, temperature: float, *, normalize: bool = True) -> Tensor:
-    """Projections whose dot products are similarities over the temperature, as
-    :func:`~simclr_lightning.losses.log_negatives` wants them.
+    """Projections whose dot products are similarities over the temperature, as ``log_negatives`` wants them.
 
     Example:
         >>> views = scaled_views(torch.randn(2, 8, 16), temperature=0.5)
