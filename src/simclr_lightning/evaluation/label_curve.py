@@ -194,8 +194,8 @@ def label_curve(
     comparison = Comparison.prepare(trainer, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
     targets = comparison.targets
     counts = default_counts(targets) if counts is None else sorted(set(counts))
-    for count in counts:
-        balanced_draw(targets, count, seed)
+    for per_class in counts:
+        balanced_draw(targets, per_class, seed)
     protocol = PROTOCOLS["linear"]
     if classifier == "finetune":
         what = "the whole network, fine-tuned with a new linear layer"
