@@ -233,7 +233,7 @@ class Recorder(DummyLogger):
         super().__init__()
         self.names: set[str] = set()
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.names |= metrics.keys()
 
     def log_image(self, key: str, images: list[Any], step: int | None = None) -> None:
@@ -251,12 +251,12 @@ class Untouched(Callback):
 def test_anybodys_trainer_will_do_and_is_left_as_it_was(
     judge: Callable[..., Any], columns: Make, pictures: Make, checkpoint: Path, tmp_path: Path
 ) -> None:
-    recorder, callbacks = Recorder(), [Untouched()]
+    recorder = Recorder()
     kept = CSVLogger(tmp_path, "run", "")  # which the checkpoint is from
     rows = tmp_path / "run" / "metrics.csv"
     rows.write_text("step,loss\n1,5.5\n")
-    trainer = Trainer(
-        accelerator="cpu", logger=[kept, recorder], callbacks=callbacks, max_epochs=3, enable_progress_bar=False,
+    trainer: Any = Trainer(
+        accelerator="cpu", logger=[kept, recorder], callbacks=[Untouched()], max_epochs=3, enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False,
     )  # fmt: skip
     before = {name: value for name, value in vars(trainer).items() if not name.startswith("_")}

@@ -23,7 +23,7 @@ class Recorder(DummyLogger):
         super().__init__()
         self.taken: list[Any] = []
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.taken.append((metrics, step))
 
     def log_image(self, key: str, images: list[Any], step: int | None = None) -> None:

@@ -38,6 +38,13 @@ class Candidate:
         trainer: its accelerator and precision are used.
         datamodule: is set up.
         split: which pictures are classified.
+
+    Example:
+        >>> data = SimCLRDataModule("digits")
+        >>> data.setup()
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+        >>> Candidate("raw pixels", RawPixels(), None, trainer, data, "test").test.features.shape
+        torch.Size([360, 256])
     """
 
     name: str
@@ -222,6 +229,12 @@ def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> boo
     Args:
         datamodule: is set up.
         split: which pictures are classified.
+
+    Example:
+        >>> data = SimCLRDataModule("digits")
+        >>> data.setup()
+        >>> has_own_validation(data, "test")
+        False
     """
     if split == "val" or not isinstance(datamodule, SimCLRDataModule):
         return False
@@ -233,12 +246,22 @@ def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> boo
 
 
 def metric_of(datamodule: LightningDataModule) -> Metric:
-    """By what classifiers of the pictures are judged in the literature."""
+    """By what classifiers of the pictures are judged in the literature.
+
+    Example:
+        >>> metric_of(SimCLRDataModule("digits"))
+        'top1'
+    """
     return getattr(datamodule, "metric", "top1")
 
 
 def dataset_name(datamodule: LightningDataModule) -> str:
-    """What the pictures are called: the folder's name, the data set's, or at least the class's."""
+    """What the pictures are called: the folder's name, the data set's, or at least the class's.
+
+    Example:
+        >>> dataset_name(SimCLRDataModule("digits"))
+        'digits'
+    """
     name = datamodule.hparams.get("dataset", type(datamodule).__name__)
     return Path(datamodule.hparams["root"]).name if name == "folder" else str(name).rpartition(".")[2]
 

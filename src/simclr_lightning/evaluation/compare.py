@@ -74,6 +74,18 @@ def evaluate(
         MissingFileError: if there is no such checkpoint.
         InputError: if a protocol is unknown, a checkpoint does not fit, labels are missing or too few, or there are
             several devices.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from tempfile import TemporaryDirectory
+        >>> from simclr_lightning import SimCLR, SimCLRDataModule
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+        >>> model, data = SimCLR("resnet8", width=0.125, in_channels=1), SimCLRDataModule("digits", label_fraction=0.1)
+        >>> with TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # of the table
+        ...     evaluation = evaluate(trainer, model, data, protocols="knn", picture=False, output=folder)
+        >>> evaluation.accuracy("raw pixels", "knn") > 80
+        True
     """
     asked = parse_protocols(protocols, finetune)
     check_draws(draws)

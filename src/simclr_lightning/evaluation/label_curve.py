@@ -48,6 +48,13 @@ class LabelCurve:
         checkpoints: path of the checkpoint of every encoder that is from one.
         command: gives the curves again; None where they were asked for in Python.
         notes: what a reader must know.
+
+    Example:
+        >>> points = [Result("raw pixels", "linear", 10, [60.0, 62.0], per_class=1)]
+        >>> points += [Result("raw pixels", "linear", 90, [81.0])]
+        >>> curve = LabelCurve(points, "digits", "test", 360, 10, "logistic regression", {}, 0, {}, None, [])
+        >>> curve.rows()[1:]
+        [['1', '10', '61.0 ± 1.4 [48.3, 73.7]'], ['all', '90', '81.0']]
     """
 
     points: list[Result]
@@ -189,13 +196,25 @@ def label_curve(
     Raises:
         MissingFileError: if there is no such checkpoint.
         InputError: if a checkpoint does not fit, there are fewer labels than asked for, or several devices.
+
+    Example:
+        >>> from contextlib import redirect_stdout
+        >>> from io import StringIO
+        >>> from tempfile import TemporaryDirectory
+        >>> from simclr_lightning import SimCLR, SimCLRDataModule
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+        >>> model, data = SimCLR("resnet8", width=0.125, in_channels=1), SimCLRDataModule("digits", label_fraction=0.1)
+        >>> with TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # of the table
+        ...     curve = label_curve(trainer, model, data, counts=[1, 5], draws=2, output=folder)
+        >>> [point.labels for point in curve.curves["random encoder"]]
+        [10, 50, 143]
     """
     check_draws(draws)
     comparison = Comparison.prepare(trainer, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
     targets = comparison.targets
     counts = default_counts(targets) if counts is None else sorted(set(counts))
-    for count in counts:
-        balanced_draw(targets, count, seed)
+    for per_class in counts:
+        balanced_draw(targets, per_class, seed)
     protocol = PROTOCOLS["linear"]
     if classifier == "finetune":
         what = "the whole network, fine-tuned with a new linear layer"

@@ -41,6 +41,12 @@ class Protocol(ABC):
         name: as it was typed.
         what: what it is, in a few words.
         fraction: share of the labels to learn from, in (0, 1].
+
+    Example:
+        >>> from dataclasses import replace
+        >>> ten_percent = replace(PROTOCOLS["linear"], fraction=0.1)
+        >>> [len(positions) for positions in ten_percent.subsets(torch.arange(200) % 4, draws=3, seed=0)]
+        [20, 20, 20]
     """
 
     name: str
@@ -265,6 +271,9 @@ def check_draws(draws: int) -> None:
 
     Raises:
         InputError: if so.
+
+    Example:
+        >>> check_draws(10)
     """
     if draws < 1:
         raise InputError(f"draws is {draws}: at least one draw of labels is learned from (--draws 10).")

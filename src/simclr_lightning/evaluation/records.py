@@ -21,7 +21,13 @@ _PACKAGES = ("simclr-lightning", "lightning", "torch", "torchvision", "scikit-le
 
 
 def output_folder(trainer: Trainer, ckpt_path: str | Path | None, output: str | Path | None) -> Path:
-    """The folder that is asked for, otherwise the checkpoint's run, otherwise this run; it is not made."""
+    """The folder that is asked for, otherwise the checkpoint's run, otherwise this run; it is not made.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False)
+        >>> output_folder(trainer, "runs/quickstart/one/checkpoints/last.ckpt", None).as_posix()
+        'runs/quickstart/one'
+    """
     if output is not None:
         return Path(output)
     run = None if ckpt_path is None else run_of(ckpt_path)
@@ -92,6 +98,18 @@ def kept_if_interrupted(
 
     Raises:
         SystemExit: with status 1, if interrupted.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+        ...     path = Path(folder, "unfinished.json")
+        ...     try:
+        ...         with kept_if_interrupted([98.6], lambda: {"figures": [98.6]}, path, {"seed": 0}):
+        ...             raise KeyboardInterrupt
+        ...     except SystemExit:
+        ...         json.loads(path.read_text())
+        Interrupted: the figures that were finished are in ...unfinished.json.
+        {'asked': {'seed': 0}, 'figures': [98.6]}
     """
     try:
         yield
