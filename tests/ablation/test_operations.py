@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage  # type: ignore[import-untyped]
+from tests.views.reference import reference_view
 from torch import Tensor
 
 from simclr_lightning.ablation.operations import (
@@ -21,7 +22,6 @@ from simclr_lightning.ablation.operations import (
     sobel,
 )
 from simclr_lightning.views import ViewRecipe, draw_parameters
-from tests.views.reference import reference_view
 
 NUMBER, SIZE = 12, 24
 RECIPE = ViewRecipe(size=SIZE)

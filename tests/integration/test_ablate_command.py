@@ -69,8 +69,8 @@ def test_a_matrix_of_two_operations(simclr: Simclr, started: list[Cell], capsys:
 
     found = content("ablation")
     assert found["command"] == (
-        "simclr ablate --root shapes --operations crop,colour --batch_size 16 --width 0.125 --accelerator cpu --steps 2 "
-        "--views.size 16"
+        "simclr ablate --root shapes --operations crop,colour --batch_size 16 --width 0.125 --accelerator cpu "
+        "--steps 2 --views.size 16"
     )
     assert found["settings"]["training_pictures"] == 38
     assert found["settings"]["held_out_pictures"] == 10  # a fifth of 48

@@ -124,7 +124,7 @@ def ablate(
         "held_out_pictures": held_out,
         "classes": data.num_classes,
         "batch_size": batch_size,
-        "views": asdict(recipe),
+        "views": {name: value for name, value in asdict(recipe).items() if name != "count"},  # which is two
         "first_seed": seed,
         **training._asdict(),
     }
@@ -157,7 +157,9 @@ def resolved_recipe(views: ViewRecipe | str | None, dataset: str) -> ViewRecipe:
         return replace(recipe, size=size, eval_size=size)
     recipe = ViewRecipe(views) if isinstance(views, str) else views
     if recipe.count != 2:
-        raise InputError(f"The recipe has {recipe.count} views: a study compares two, the first unchanged", "views.count 2")
+        raise InputError(
+            f"The recipe has {recipe.count} views: a study compares two, the first unchanged", "views.count 2"
+        )
     return recipe
 
 

@@ -89,21 +89,19 @@ class PictureDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture (--data.batch_size 256).")
+            raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture", "data.batch_size 256")
         if num_workers is not None and num_workers < 0:
-            raise InputError(f"num_workers is {num_workers}: choose 0 (no workers) or more (--data.num_workers).")
+            raise InputError(f"num_workers is {num_workers}: choose 0 (no workers) or more", "data.num_workers")
         if not 0 <= val_fraction < 1:
-            raise InputError(
-                f"val_fraction is {val_fraction}: choose 0 (off) or a number below 1 (--data.val_fraction)."
-            )
+            raise InputError(f"val_fraction is {val_fraction}: choose 0 (off) or a number below 1", "data.val_fraction")
         if not 0 < label_fraction <= 1:
             raise InputError(
-                f"label_fraction is {label_fraction}: choose a number above 0, 1 for all (--data.label_fraction)."
+                f"label_fraction is {label_fraction}: choose a number above 0, 1 for all", "data.label_fraction"
             )
         if on_bad_picture not in ("raise", "skip"):
-            raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--data.on_bad_picture).")
+            raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip", "data.on_bad_picture")
         if seed < 0:
-            raise InputError(f"seed is {seed}: choose 0 or more (--data.seed).")
+            raise InputError(f"seed is {seed}: choose 0 or more", "data.seed")
         self.source = find_source(dataset)
         self.recipes = _recipes(views, dataset, self.source.recipe)
         self.recipe = self.recipes[0]
@@ -232,7 +230,8 @@ class PictureDataModule(LightningDataModule):
         if part is None or not len(part.positions):
             raise InputError(
                 f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
-                "sets some aside for validation (--data.val_fraction 0.1)."
+                "sets some aside for validation",
+                "data.val_fraction 0.1",
             )
         return part
 
@@ -295,7 +294,7 @@ def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, 
         return (ViewRecipe(views),)
     given = views if isinstance(views, (list, tuple)) else [views]
     if not given:
-        raise InputError("The list of view recipes is empty: give at least one (--data.views imagenet).")
+        raise InputError("The list of view recipes is empty: give at least one", "data.views imagenet")
     # a checkpoint holds dictionaries
     recipes = tuple(ViewRecipe(**recipe) if isinstance(recipe, dict) else recipe for recipe in given)
     if any(recipe.preset == "imagenet" != own.preset for recipe in recipes):

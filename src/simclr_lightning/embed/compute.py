@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from simclr_lightning.data import BadPictureError, find_source
+from simclr_lightning.data import BadPictureError
 from simclr_lightning.data.loaders import PictureLoader
 from simclr_lightning.data.serving import input_errors_returned
 from simclr_lightning.embed.concat import ConcatPictures

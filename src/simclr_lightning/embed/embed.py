@@ -144,7 +144,9 @@ def embed_pictures(
     with fabric.rank_zero_first(local=True):
         sets = data.load(str(root), download and getattr(data, "downloads", True) and fabric.local_rank == 0)
     if not isinstance(sets, PictureSets):
-        raise InputError(f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set.")
+        raise InputError(
+            f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set."
+        )
     pictures = ConcatPictures(sets, split, root)
     _check_channels(pictures, network, recipe)
     batches = pictures.batches(batch_size)

@@ -129,9 +129,7 @@ def _plain(value: Any) -> str:
 def _hyperparameters(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     return {
         part: {
-            name: value
-            for name, value in values.items()
-            if not name.startswith("_") and name not in _OF_THE_MACHINE
+            name: value for name, value in values.items() if not name.startswith("_") and name not in _OF_THE_MACHINE
         }
         for part, values in (("model", checkpoint.hyperparameters), ("data", checkpoint.data))
         if values
