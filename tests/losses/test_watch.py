@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simclr_lightning.losses import chance_loss, contrastive_metrics, diagnostics, floor_loss, nt_xent
+from simclr_lightning.losses import chance_loss, contrastive_metrics, floor_loss, nt_xent, watch
 
 
 def by_hand(first: Tensor, second: Tensor, temperature: float, *, normalize: bool) -> tuple[float, float, float]:
@@ -35,7 +35,7 @@ def by_hand(first: Tensor, second: Tensor, temperature: float, *, normalize: boo
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0, 10.0])
 @pytest.mark.parametrize("rows", [512, 7])
 def test_metrics_equal_a_loop(rows: int, temperature: float, normalize: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "_ROWS", rows)
+    monkeypatch.setattr(watch, "_ROWS", rows)
     first = torch.randn(40, 8)
     second = first + torch.randn(40, 8)
     metrics = contrastive_metrics(first, second, temperature=temperature, normalize=normalize)

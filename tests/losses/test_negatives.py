@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from simclr_lightning.losses import contrastive_metrics, diagnostics, nt_xent, tiles
+from simclr_lightning.losses import contrastive_metrics, log_negatives, negatives, nt_xent, watch
 
 TEMPERATURES = (0.0125, 0.1)  # with and without a running maximum
 
@@ -23,7 +23,7 @@ TEMPERATURES = (0.0125, 0.1)  # with and without a running maximum
 @pytest.fixture(params=["kept", "computed again"])
 def every_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exponentials (or similarities) of the forward pass are kept for the backward pass, or are not."""
-    monkeypatch.setattr(tiles, "_MOST_KEPT", 0 if request.param == "computed again" else 2**40)
+    monkeypatch.setattr(negatives, "_MOST_KEPT", 0 if request.param == "computed again" else 2**40)
 
 
 def loss_and_gradient(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, ...]:
@@ -67,7 +67,7 @@ def test_tiles_of_the_usual_size_equal_algorithm_1(pictures: int, temperature: f
 @pytest.mark.parametrize("tile", [1, 2, 3, 5, 7, 13, 14])
 def test_tiles_of_any_size_equal_algorithm_1(tile: int, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = torch.randn(2, 7, 4, dtype=torch.float64)
-    monkeypatch.setattr(tiles, "_TILE", tile)
+    monkeypatch.setattr(negatives, "_TILE", tile)
     found = loss_and_gradient(first, second, temperature)
     for value, truth in zip(found, expected(first, second, temperature), strict=True):
         assert relative_error(value, truth) < 1e-12
@@ -108,15 +108,16 @@ def saved_numbers(pictures: int) -> int:
 
 def test_matrix_is_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     linear = 2 * 64 * 4 * 10
-    monkeypatch.setattr(tiles, "_TILE", 16)
-    monkeypatch.setattr(tiles, "_MOST_KEPT", 128**2)
+    monkeypatch.setattr(negatives, "_TILE", 16)
+    monkeypatch.setattr(negatives, "_MOST_KEPT", 128**2)
     assert 128**2 / 2 < saved_numbers(64) < 128**2 / 2 * 1.2 + linear  # the half on and above the diagonal
     assert saved_numbers(65) < linear
 
 
 def test_accelerators_have_large_tiles() -> None:
     views = {device: torch.empty(2048, 4, device=device) for device in ("meta", "cpu")}
-    numbers = {device: len(list(tiles._tiles(tensor, tensor, 0))) for device, tensor in views.items()}
+    layout = negatives._Layout(start=0, count=2, bounded=True)
+    numbers = {device: len(list(negatives._tiles(tensor, tensor, layout))) for device, tensor in views.items()}
     assert numbers == {"meta": 3, "cpu": 36}  # of 2 x 2 and of 8 x 8, those on and above the diagonal
 
 
@@ -140,8 +141,8 @@ class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_large_similarity_matrix_is_never_in_memory(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures, dimension = 1024, 16
     inputs = torch.randn(2, pictures, dimension, requires_grad=True).unbind()
-    monkeypatch.setattr(tiles, "_TILE", 128)
-    monkeypatch.setattr(tiles, "_MOST_KEPT", (2 * pictures) ** 2 - 1)
+    monkeypatch.setattr(negatives, "_TILE", 128)
+    monkeypatch.setattr(negatives, "_MOST_KEPT", (2 * pictures) ** 2 - 1)
     with LargestTensor() as largest:
         loss = nt_xent(*inputs, temperature=temperature)
         torch.autograd.grad(loss, inputs)
@@ -164,7 +165,62 @@ def test_peak_memory_of_8192_views(temperature: float) -> None:
 
 
 def test_metrics_never_hold_the_similarity_matrix_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "_ROWS", 64)
+    monkeypatch.setattr(watch, "_ROWS", 64)
     with LargestTensor() as largest:
         contrastive_metrics(*torch.randn(2, 1024, 16))
     assert largest.numel <= 64 * 1024
+
+
+def sums(views: Tensor, count: int, columns: Tensor | None) -> Tensor:
+    """log r of float64 views, with all similarities at once."""
+    similarities = views @ (views if columns is None else columns).T
+    if columns is None:
+        picture = torch.arange(len(views)) % (len(views) // count)
+        similarities = similarities.masked_fill(picture[:, None] == picture, -math.inf)
+    return similarities.logsumexp(1)
+
+
+@pytest.mark.usefixtures("every_path")
+@pytest.mark.parametrize("bound", [None, 60.0])
+@pytest.mark.parametrize("tile", [2, 256])
+@pytest.mark.parametrize(("count", "columns"), [(1, 0), (2, 0), (3, 0), (4, 0), (1, 9), (2, 9)])
+def test_log_negatives_and_any_derivative_of_it(
+    count: int, columns: int, tile: int, bound: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(negatives, "_TILE", tile)
+    views = (2 * torch.randn(count * 5, 4, dtype=torch.float64)).requires_grad_()
+    others = torch.randn(columns, 4, dtype=torch.float64, requires_grad=True) if columns else None
+    upstream = torch.randn(count * 5, dtype=torch.float64)  # of either sign
+    found = log_negatives(views, columns=others, count=count, bound=bound)
+    truth = sums(views, count, None if others is None else others.detach())
+    torch.testing.assert_close(found, truth)
+    (gradient,) = torch.autograd.grad(found, views, upstream)
+    (exact,) = torch.autograd.grad(truth, views, upstream)
+    torch.testing.assert_close(gradient, exact)
+
+
+def test_nothing_overflows_where_no_bound_is_known() -> None:
+    views = (40 * torch.randn(8, 4)).requires_grad_()  # similarities of thousands
+    columns = 40 * torch.randn(6, 4)
+    for others in (None, columns):
+        found = log_negatives(views, columns=others)
+        (gradient,) = torch.autograd.grad(found.sum(), views)
+        assert found.isfinite().all()
+        assert gradient.isfinite().all()
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    views = torch.randn(8, 4).bfloat16().requires_grad_()
+    found = log_negatives(views)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), sums(views.detach().double(), 2, None), rtol=1e-6, atol=1e-6)
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert views.grad is not None
+    assert views.grad.dtype == torch.bfloat16
+
+
+def test_rows_that_cannot_be_views_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"3 views of each picture as rows .*got \(8, 4\)"):
+        log_negatives(torch.randn(8, 4), count=3)
+    with pytest.raises(ValueError, match=r"columns \(M, 4\), got \(6, 5\)"):
+        log_negatives(torch.randn(8, 4), columns=torch.randn(6, 5))
