@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, cast
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -28,6 +30,33 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def mean_over_processes(values: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """Mean of the values of all processes, equal on each of them; the gradient is that of this mean.
+
+    Args:
+        values: any shape, which may differ between processes.
+        reduction: what the training strategy does with the gradients of the processes: ``mean``
+            (DistributedDataParallel and its like) or ``sum``. The derivatives are scaled so that the outcome is exact.
+
+    Returns:
+        A scalar ().
+    """
+    return values.mean() if world_size() == 1 else cast("Tensor", _MeanOverProcesses.apply(values, reduction))
+
+
+class _MeanOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, reduction: str) -> Tensor:
+        total, number = all_reduce_sum(torch.stack([values.sum(), values.new_tensor(values.numel())])).unbind()
+        ctx.scale = (world_size() if reduction == "mean" else 1) / number
+        ctx.shape = values.shape
+        return total / number
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return (gradient * ctx.scale).expand(ctx.shape), None
 
 
 def row_counts(rows: Tensor) -> list[int]:

@@ -11,6 +11,7 @@ from PIL import Image
 from simclr_lightning.data import BadPictureError, DatasetPictures, InMemoryPictures, cache
 from simclr_lightning.data.cache import available_memory, cached
 from simclr_lightning.data.folder import scan
+from simclr_lightning.errors import InputError
 
 WriteTree = Callable[..., Path]
 
@@ -48,7 +49,7 @@ def test_cache_beyond_the_memory_is_refused_before_decoding(
     root = write_tree("photos", ["0.png", "1.png"], side=64)
     (root / "1.png").write_bytes(b"")  # would be an error if it were read
     monkeypatch.setattr(cache, "available_memory", lambda: 2 * 3 * 64 * 64 - 1)
-    with pytest.raises(MemoryError, match=r"2 pictures of 64 x 64 pixels .*--data\.cache false"):
+    with pytest.raises(InputError, match=r"2 pictures of 64 x 64 pixels .*--data\.cache false"):
         cached(scan(root))
     monkeypatch.setattr(cache, "available_memory", lambda: 2 * 3 * 64 * 64)
     with pytest.raises(BadPictureError, match=r"1\.png"):

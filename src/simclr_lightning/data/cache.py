@@ -16,6 +16,7 @@ from rich.progress import track
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures
 from simclr_lightning.distributed import rank
+from simclr_lightning.errors import InputError
 
 _CHUNK = 256  # an error stops the reading after so many pictures at most
 
@@ -32,14 +33,20 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
         The same pictures at the same positions.
 
     Raises:
-        ValueError: if the sizes differ; it names the first picture that does.
-        MemoryError: if the array would not fit into the memory that is available.
+        InputError: if the sizes differ, naming the first picture that does, or if the array would not fit into the
+            memory that is available.
         BadPictureError: if a picture cannot be read, or none can.
+
+    Example:
+        >>> from PIL import Image
+        >>> from simclr_lightning.data import DatasetPictures
+        >>> cached(DatasetPictures([Image.new("RGB", (6, 4))] * 5)).images.shape
+        torch.Size([5, 3, 4, 6])
     """
     shape = _first_shape(pictures, on_bad_picture)
     needed, available = len(pictures) * int(np.prod(shape)), available_memory()
     if available is not None and needed > available:
-        raise MemoryError(
+        raise InputError(
             f"A cache of {len(pictures)} pictures of {shape[1]} x {shape[2]} pixels needs {needed / 2**30:.1f} GiB, "
             f"but {available / 2**30:.1f} GiB are free: leave it off (--data.cache false)."
         )
@@ -56,7 +63,7 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
             warnings.warn(f"{error} It is left out.", stacklevel=2)
             return
         if pixels.shape != images.shape[1:]:
-            raise ValueError(
+            raise InputError(
                 f"{pictures.name(position)} has {pixels.shape[1]} x {pixels.shape[2]} pixels, the pictures before it "
                 f"{shape[1]} x {shape[2]}: only pictures of equal size can be cached, so leave the cache off "
                 "(--data.cache false)."
@@ -64,15 +71,22 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
         images[position] = pixels
 
     with ThreadPoolExecutor(suggested_max_num_workers(1)) as threads:  # pictures are decoded outside of Python's lock
-        for first in track(range(0, len(pictures), _CHUNK), "Reading pictures", disable=rank() > 0):
+        chunks = range(0, len(pictures), _CHUNK)
+        for first in track(chunks, "Reading pictures", disable=rank() > 0 or len(chunks) == 1):
             list(threads.map(read, range(first, min(first + _CHUNK, len(pictures)))))
     cache = InMemoryPictures(images, pictures.targets, pictures.class_names)
+    cache.multi_targets = pictures.multi_targets
     cache.bad |= bad
     return cache
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take, or None where the system does not tell."""
+    """Bytes that this process may still take, or None where the system does not tell.
+
+    Example:
+        >>> (available_memory() or 1) > 0
+        True
+    """
     limits = []
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():

@@ -15,10 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+_Batch = TypeVar("_Batch")
 
 
 def check_micro_batch_size(size: int | None) -> None:
@@ -49,7 +52,7 @@ def micro_batches(batch: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor
 
 
 def recomputed(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], batch: Tensor, module: nn.Module
+    function: Callable[[_Batch], tuple[Tensor, Tensor]], batch: _Batch, module: nn.Module
 ) -> tuple[Tensor, Tensor]:
     """``function(batch)``, whose activations backward recomputes instead of keeping them; a plain call without grad.
 
@@ -58,7 +61,7 @@ def recomputed(
 
     Args:
         function: what to compute, with ``module`` or parts of it. Backward calls it once more.
-        batch: its argument, kept until then. Copies of it belong into ``function``.
+        batch: its argument, a tensor or several, kept until then. Copies of it belong into ``function``.
         module: owner of all buffers that ``function`` writes.
     """
     outputs: tuple[Tensor, Tensor] = checkpoint(
