@@ -249,7 +249,9 @@ class LabelledDataModule(PictureDataModule):
             expected = len(self._part(split).positions)
             if len(features.targets) != expected:
                 raise InputError(f"There are {expected} {split} pictures, but features of {len(features.targets)}.")
-        self._features = served
+        # Where another took the place of a picture that cannot be read, it is learned from under its own label.
+        own = _labelled(self.splits).pictures.targets[train.indices]
+        self._features = {**served, "train": train._replace(targets=own.where(train.targets < 0, train.targets))}
 
     def serve_pictures(self) -> None:
         """Serve pictures again, and forget the features."""
