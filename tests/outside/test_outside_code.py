@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture
-def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(HERE))
     (tmp_path / "base.yaml").write_text(BASE)
@@ -56,7 +56,7 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable
         monkeypatch.setattr(sys, "argv", ["simclr", *map(str, words)])
         main()
 
-    yield run
+    return run
 
 
 def class_of(path: str) -> type[SimCLR]:
@@ -100,10 +100,11 @@ def test_without_their_package_a_checkpoint_gives_features_and_keeps_the_loss(
 ) -> None:
     (tmp_path / "part.yaml").write_text(PARTS["a loss with a queue"])
     simclr("fit", "--config", "base.yaml", "--config", "part.yaml")
+    path = tmp_path / "runs/theirs/version_0/checkpoints/last.ckpt"
     program = f"""
 import sys, torch
 from simclr_lightning import SimCLR
-model = SimCLR.load_from_checkpoint({str(tmp_path / "runs/theirs/version_0/checkpoints/last.ckpt")!r}, weights_only=True)
+model = SimCLR.load_from_checkpoint({str(path)!r}, weights_only=True)
 assert model(torch.rand(2, 1, 16, 16)).shape == (2, model.feature_dim)
 assert model.loss.queue.any() and "their_simclr" not in sys.modules
 """

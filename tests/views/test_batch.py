@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.plugins.precision import HalfPrecision, MixedPrecision, Precision
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import pin_memory
 
@@ -94,6 +95,11 @@ def test_lightning_sends_pixels_and_targets_and_leaves_what_the_host_needs() -> 
         assert ours.parameters is theirs.parameters
     assert moved.indices is batch.indices
     assert (moved.epoch, moved.clean) == (3, True)
+
+
+@pytest.mark.parametrize("precision", [HalfPrecision("bf16-true"), MixedPrecision("bf16-mixed", "cpu")])
+def test_half_precision_leaves_what_was_drawn_as_it_is(precision: Precision) -> None:
+    assert_same(precision.convert_input(cropped()), cropped())
 
 
 def test_sending_to_the_device_where_a_batch_is_changes_nothing() -> None:

@@ -42,7 +42,8 @@ def test_crops_are_pillows_with_the_drawn_boxes_and_mirrors(size: int, interpola
     recipe = ViewRecipe(size=size, interpolation=interpolation)  # type: ignore[arg-type]
     pictures = [picture(75, 101, channels), picture(20, 33, channels), picture(200, 150, channels)]
     indices = torch.tensor([77, 3, 5])
-    ((crops, parameters),) = crop_views(pictures, [recipe], indices, seed=3, epoch=5)
+    (own,) = crop_views(pictures, [recipe], indices, seed=3, epoch=5)
+    crops, parameters = own.pixels, own.parameters
     assert crops.shape == (2, 3, channels, size, size)
     sizes = torch.tensor([source.shape[1:] for source in pictures])
     drawn = draw_parameters(recipe, indices, sizes, seed=3, epoch=5)

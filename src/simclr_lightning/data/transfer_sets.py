@@ -1,8 +1,10 @@
 """Data sets of the paper's transfer experiments whose pictures are files (Chen et al. 2020, B.8.1), by split.
 
 torchvision fetches and lists them; the files are read by ``FilePictures``. Splits are the official ones where there are
-any. Every function takes the folder of the data and whether to download, and returns the pictures of "train", "test"
-and, where the data set has its own, "val".
+any. Every function takes the folder of the data and, where torchvision offers the files, whether to download them; it
+returns the pictures of "train", "test" and, where the data set has its own, "val".
+
+The attributes of torchvision that are private are named here and nowhere else: it has no public way to its file names.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import torchvision
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from simclr_lightning.data.folder import find_splits, scan
-from simclr_lightning.data.pictures import FilePictures
+from simclr_lightning.data.folder import folder_sets, picture_sets
+from simclr_lightning.data.pictures import FilePictures, PictureSets
+from simclr_lightning.errors import MissingFileError
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -47,18 +50,18 @@ def official(name: str, **splits: str) -> Callable[[str, bool], dict[str, FilePi
     return load
 
 
-def cars(root: str, download: bool) -> dict[str, FilePictures]:
+def cars(root: str) -> PictureSets:
     """Stanford Cars (8,144 + 8,041 pictures of 196 classes), which its authors no longer offer for download.
 
     Raises:
-        FileNotFoundError: if it is not there; the message says what is expected where.
+        MissingFileError: if it is not there; the message says what is expected where.
     """
     found = {}
     for split in ("train", "test"):
         try:
             dataset: Any = torchvision.datasets.StanfordCars(_expanded(root), split=split)
         except (RuntimeError, OSError) as error:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"Stanford Cars is not complete in {root!r}, and its authors no longer offer it for download. Get a "
                 f"copy elsewhere, and put cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat into "
                 f"{os.path.join(root, 'stanford_cars')!r}, or name the folder that holds stanford_cars with "
@@ -66,7 +69,7 @@ def cars(root: str, download: bool) -> dict[str, FilePictures]:
             ) from error
         files, labels = zip(*dataset._samples, strict=True)
         found[split] = _pictures(root, files, labels, dataset.classes)
-    return found
+    return picture_sets(found)
 
 
 def sun397(root: str, download: bool) -> dict[str, FilePictures]:
@@ -78,7 +81,7 @@ def sun397(root: str, download: bool) -> dict[str, FilePictures]:
     are in neither part are left out.
 
     Raises:
-        FileNotFoundError: if a list names pictures that are not there.
+        MissingFileError: if a list names pictures that are not there.
     """
     dataset: Any = torchvision.datasets.SUN397(_expanded(root), download=download)
     folder = Path(_expanded(root)) / "SUN397"
@@ -99,7 +102,7 @@ def sun397(root: str, download: bool) -> dict[str, FilePictures]:
         for split, path in lists.items():
             listed = [line.strip().lstrip("/") for line in path.read_text().splitlines() if line.strip()]
             if missing := [name for name in listed if name not in place]:
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"{path} lists {len(listed)} pictures, {len(missing)} of which are not in {str(folder)!r}, such as "
                     f"{missing[0]}: unpack SUN397.tar.gz again, or remove the list."
                 )
@@ -137,21 +140,21 @@ def voc2007(root: str, download: bool) -> dict[str, FilePictures]:
     return {split: _voc(root, split, download) for split in ("train", "val", "test")}
 
 
-def birdsnap(root: str, download: bool) -> dict[str, FilePictures]:
+def birdsnap(root: str) -> PictureSets:
     """Birdsnap (500 species), from a folder.
 
     Raises:
-        FileNotFoundError: if it is not there; the message says what is expected where.
+        MissingFileError: if it is not there; the message says what is expected where.
     """
     folder = Path(_expanded(root)) / "birdsnap"
     if not all((folder / split).is_dir() for split in ("train", "test")):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"Birdsnap is not in {str(folder)!r}, and torchvision does not offer it. Its authors' script "
             "get_birdsnap.py (thomasberg.org) fetches the pictures that are still online: put those of test_images.txt "
             "into test/<species>/ and the others into train/<species>/ there, and say how many there were beside any "
             "figure."
         )
-    return {split: scan(path) for split, path in find_splits(folder).items()}
+    return folder_sets(folder)
 
 
 def _voc(root: str, split: str, download: bool) -> FilePictures:

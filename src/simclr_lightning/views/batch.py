@@ -11,10 +11,13 @@ from torch import Tensor
 from simclr_lightning.views.draw import ViewParameters
 
 
-class Crops(NamedTuple):
+class Crops:
     """Random crops that a loader's worker has made, with all that was drawn for them.
 
-    Attributes:
+    It is no tuple, so that a Trainer of half precision, which rounds the numbers in a batch, does not round what was
+    drawn.
+
+    Args:
         pixels: (V, N, C, S, S) uint8, cropped, resized and mirrored: V views of every picture.
         parameters: What is done to each view, leading dimensions (V, N). Crop and mirror are done; the rest is left to
             the device. They stay on the CPU.
@@ -27,8 +30,13 @@ class Crops(NamedTuple):
         (torch.Size([2, 2, 3, 24, 24]), torch.Size([2, 2]))
     """
 
-    pixels: Tensor
-    parameters: ViewParameters
+    def __init__(self, pixels: Tensor, parameters: ViewParameters) -> None:
+        self.pixels = pixels
+        self.parameters = parameters
+
+    def pin_memory(self) -> Crops:
+        """Crops with page-locked pixels; loaders call it."""
+        return Crops(self.pixels.pin_memory(), self.parameters)
 
 
 class ImageBatch(NamedTuple):
@@ -82,7 +90,7 @@ class ImageBatch(NamedTuple):
 
         return self._replace(
             images=None if self.images is None else sent(self.images),
-            crops=None if self.crops is None else tuple(own._replace(pixels=sent(own.pixels)) for own in self.crops),
+            crops=None if self.crops is None else tuple(Crops(sent(own.pixels), own.parameters) for own in self.crops),
             targets=sent(self.targets),
         )
 
