@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
 from simclr_lightning.command_line import typed_command
-from simclr_lightning.data import SimCLRDataModule
+from simclr_lightning.data import PictureDataModule
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.checkpoint import fitting_weights
 from simclr_lightning.evaluation.encoders import encoder_of
@@ -40,6 +40,7 @@ class Candidate:
         split: which pictures are classified.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> data = SimCLRDataModule("digits")
         >>> data.setup()
         >>> trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
@@ -196,7 +197,7 @@ class Comparison:
 def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> Tensor:
     """Targets of the pictures that ``clean_features(..., "train")`` is going to hold, in the same order.
 
-    ``SimCLRDataModule`` knows them; the pictures of another data module are read for it.
+    This package's data modules know them; the pictures of another data module are read for it.
 
     Args:
         trainer: of one device.
@@ -208,7 +209,7 @@ def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> T
     Raises:
         InputError: if there are none.
     """
-    if not isinstance(datamodule, SimCLRDataModule):
+    if not isinstance(datamodule, PictureDataModule):
         return clean_features(trainer, RawPixels(), datamodule, "train").targets
     labelled = datamodule.splits.labelled
     if labelled is None:
@@ -231,12 +232,13 @@ def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> boo
         split: which pictures are classified.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> data = SimCLRDataModule("digits")
         >>> data.setup()
         >>> has_own_validation(data, "test")
         False
     """
-    if split == "val" or not isinstance(datamodule, SimCLRDataModule):
+    if split == "val" or not isinstance(datamodule, PictureDataModule):
         return False
     val, test = datamodule.splits.val, datamodule.splits.test
     if val is None or test is None:
@@ -249,6 +251,7 @@ def metric_of(datamodule: LightningDataModule) -> Metric:
     """By what classifiers of the pictures are judged in the literature.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> metric_of(SimCLRDataModule("digits"))
         'top1'
     """
@@ -259,6 +262,7 @@ def dataset_name(datamodule: LightningDataModule) -> str:
     """What the pictures are called: the folder's name, the data set's, or at least the class's.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> dataset_name(SimCLRDataModule("digits"))
         'digits'
     """
