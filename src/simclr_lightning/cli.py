@@ -19,8 +19,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import simclr_lightning
 from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.classifiers import Classifier
 from simclr_lightning.embed import embed_pictures
-from simclr_lightning.evaluation import Classifier, SimCLRTrainer
+from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.simclr import SimCLR
 

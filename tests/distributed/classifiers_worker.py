@@ -18,9 +18,8 @@ from torch import nn
 from torch.multiprocessing.spawn import start_processes
 
 from simclr_lightning import LabelledDataModule, LARSWarmup, SimCLR
+from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation
 from simclr_lightning.distributed import world_size
-from simclr_lightning.evaluation import FineTune, LinearEvaluation
-from simclr_lightning.evaluation.classifier import Classifier
 
 
 class Encoder(nn.Sequential):
@@ -55,6 +54,7 @@ def train(kind: type[LinearEvaluation] | type[FineTune]) -> dict[str, Any]:
         callbacks=[LARSWarmup(warmup_epochs=0)],
     )
     trainer.fit(classifier, data)
+    trainer.test(classifier, data, verbose=False)
     (figures,) = trainer.validate(classifier, data, verbose=False)
     return {
         "figures": {name: float(value) for name, value in figures.items()},

@@ -24,6 +24,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     assert "Features are cached on a single device only" in run.stderr
+    assert "sync_dist" not in run.stderr  # nothing that is logged differs between the processes
+    assert "eval mode" not in run.stderr  # a frozen encoder is meant to be in evaluation mode
     return [torch.load(folder / f"{name}.pt") for name in ("1-0", "2-0", "2-1")]
 
 

@@ -11,10 +11,10 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from simclr_lightning import LARSWarmup, SimCLR, SimCLRDataModule
+from simclr_lightning.classifiers import FineTune
 from simclr_lightning.data import InMemoryPictures, LabelledDataModule
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe, check_fine_tuning, fine_tuned
-from simclr_lightning.evaluation.finetune import FineTune
 from simclr_lightning.evaluation.lineup import Subject
 
 Make = Callable[..., Any]

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from simclr_lightning.callbacks import LARSWarmup
-from simclr_lightning.evaluation.classifier import Classifier
+from simclr_lightning.classifiers import Classifier
 
 Tell = Callable[[str], None]
 """Takes a line about how far something is."""
