@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from torch.utils.data import DataLoader
 
 from simclr_lightning import LARSWarmup, SimCLR
 from simclr_lightning.evaluation import SimCLRTrainer
+
+for name in [name for name in os.environ if name.startswith("SLURM_")]:
+    del os.environ[name]  # inside a job of SLURM, Lightning would take this process for a rank of a training
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from simclr_lightning.checkpoints import load_encoder
 from simclr_lightning.distributed import world_size
 from simclr_lightning.losses import contrastive_metrics, nt_xent
 from simclr_lightning.losses.nt_xent import check_temperature
-from simclr_lightning.models import ProjectionHead, Stem, build_encoder
+from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memory_format
 from simclr_lightning.models.micro_batches import check_micro_batch_size, micro_batches, recomputed
 from simclr_lightning.optim import LARS, parameter_groups
 from simclr_lightning.views import ViewBatch
@@ -88,8 +88,7 @@ class SimCLR(LightningModule):
         check_temperature(temperature)
         check_micro_batch_size(micro_batch_size)
         self.save_hyperparameters()
-        memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.encoder = self.build_encoder().to(memory_format=memory_format)
+        self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
         if not isinstance(getattr(self.encoder, "feature_dim", None), int):
             raise TypeError(
                 f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of "

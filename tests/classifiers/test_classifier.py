@@ -236,7 +236,7 @@ def test_any_encoder_in_memory_is_trained_and_so_is_a_linear_layer_on_features(q
     quiet_trainer(max_epochs=3).fit(on_pictures, Pictures(pixels, targets, num_classes=4))
     on_features = Classifier(nn.Identity(), feature_dim=4, num_classes=4, learning_rate=8.0)
     batches = [Features(pixels[rows], targets[rows], torch.arange(64)[rows]) for rows in torch.arange(64).split(8)]
-    quiet_trainer(max_epochs=3, limit_val_batches=0).fit(on_features, batches)
+    quiet_trainer(max_epochs=3).fit(on_features, batches, batches)
     assert on_pictures.classifier is not None
     assert on_features.classifier is not None
     assert on_features.classifier.weight.any()

@@ -474,7 +474,7 @@ def test_lightning_does_not_advise_workers_for_pictures_in_memory(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("error", ".*does not have many workers")
         with pytest.raises(UserWarning, match="does not have many workers"):
             fit(folder(photos), max_epochs=1)
         fit(SimCLRDataModule(batch_size=64), max_epochs=1, limit_train_batches=1)

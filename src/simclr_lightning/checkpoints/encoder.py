@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
 from simclr_lightning.checkpoints.file import Checkpoint
 from simclr_lightning.checkpoints.model import as_read, build_described, load_model, load_weights
 from simclr_lightning.errors import InputError
-from simclr_lightning.models import Stem, build_encoder
+from simclr_lightning.models import Stem, build_encoder, to_memory_format
 from simclr_lightning.models.foreign import load_foreign_weights
 
 
@@ -50,6 +49,7 @@ def load_encoder(
             unknown or of another shape.
 
     Example:
+        >>> import torch
         >>> from simclr_lightning import SimCLR
         >>> weights = build_encoder("resnet8", width=0.125).state_dict()  # say, of another program
         >>> encoder = load_encoder(Checkpoint(Path("peer.pth"), weights), SimCLR, encoder="resnet8", width=0.125)
@@ -79,8 +79,7 @@ def _encoder_of_classifier(checkpoint: Checkpoint, model_class: type[LightningMo
         case "Supervised":
             named = ("width", "stem", "in_channels", "image_size", "zero_init_residual")
             encoder = build_encoder(told["encoder"], **{name: told[name] for name in named})
-            memory_format = torch.channels_last if told["channels_last"] else torch.contiguous_format
-            encoder = encoder.to(memory_format=memory_format)  # type: ignore[call-overload]  # not in torch's stub
+            encoder = to_memory_format(encoder, channels_last=told["channels_last"])
         case wrote:
             raise InputError(
                 f"{path} is a checkpoint of {wrote}, none of the package's own classes: load it in Python, "

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
-
 from simclr_lightning.classifiers.classifier import Classifier
 from simclr_lightning.classifiers.optimizer import OptimizerName
-from simclr_lightning.models import Stem, build_encoder
+from simclr_lightning.models import Stem, build_encoder, to_memory_format
 
 
 class Supervised(Classifier):
@@ -69,7 +67,7 @@ class Supervised(Classifier):
             zero_init_residual=zero_init_residual,
         )
         super().__init__(
-            network.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format),
+            to_memory_format(network, channels_last=channels_last),
             feature_dim=cast("int", network.feature_dim),
             num_classes=num_classes,
             initial_std=0.01,  # of the official code

@@ -2,6 +2,16 @@
 
 from simclr_lightning.models.encoders import build_encoder
 from simclr_lightning.models.heads import ProjectionHead
+from simclr_lightning.models.memory_format import SubsampledConv2d, to_memory_format
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
 
-__all__ = ["RESNETS", "ProjectionHead", "ResNet", "Stem", "build_encoder", "resolve_stem"]
+__all__ = [
+    "RESNETS",
+    "ProjectionHead",
+    "ResNet",
+    "Stem",
+    "SubsampledConv2d",
+    "build_encoder",
+    "resolve_stem",
+    "to_memory_format",
+]

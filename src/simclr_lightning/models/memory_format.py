@@ -1,0 +1,80 @@
+"""Encoders in the channels_last memory format, and the convolutions that torch cannot train in it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+VECTOR = 16  # float32 numbers in a register of AVX-512; those of AVX2 hold half as many
+
+
+class SubsampledConv2d(nn.Conv2d):
+    """A 1x1 convolution with a stride, computed without one on the pixels that the stride does not skip.
+
+    oneDNN 3.12 (torch 2.14) writes beyond its buffer where it computes the gradient of the weights of such a
+    convolution in channels_last, if there are fewer input channels than a register holds; the process dies, or goes on
+    with corrupted memory. The shortcuts of narrow ResNets are such convolutions.
+
+    Example:
+        >>> layer = SubsampledConv2d.of(nn.Conv2d(4, 8, 1, stride=2))
+        >>> layer(torch.rand(1, 4, 16, 16)).shape
+        torch.Size([1, 8, 8, 8])
+    """
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> Self:
+        """The same function with the same parameters, which are shared with ``layer`` (kernel 1x1, no padding)."""
+        down, right = layer.stride
+        with torch.device("meta"):  # no weights are drawn
+            twin = cls(layer.in_channels, layer.out_channels, 1, (down, right), bias=layer.bias is not None)
+        twin.weight, twin.bias = layer.weight, layer.bias
+        return twin.train(layer.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve (N, C, H, W) pictures."""
+        down, right = self.stride
+        return F.conv2d(images[..., ::down, ::right], self.weight, self.bias)
+
+
+def to_memory_format(encoder: nn.Module, *, channels_last: bool) -> nn.Module:
+    """Let an encoder compute in channels_last, which is usually faster, or in the contiguous format.
+
+    Convolutions that would corrupt memory become :class:`SubsampledConv2d`, in both formats, because torch.compile
+    chooses the format by itself. Encoders without such convolutions keep every bit of their results.
+
+    Args:
+        encoder: pictures (N, C, H, W) to features. Its parameters keep their values and their names.
+        channels_last: which of the two.
+
+    Returns:
+        The encoder itself.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 1, stride=2))
+        >>> to_memory_format(encoder, channels_last=True)
+        Sequential(
+          (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+          (1): SubsampledConv2d(8, 16, kernel_size=(1, 1), stride=(2, 2))
+        )
+        >>> encoder[0].weight.is_contiguous(memory_format=torch.channels_last)
+        True
+    """
+    for path, layer in list(encoder.named_modules(remove_duplicate=False)):
+        if type(layer) is nn.Conv2d and _corrupts_memory(layer):  # what subclasses compute is not known
+            encoder.set_submodule(path, SubsampledConv2d.of(layer))
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return encoder.to(memory_format=memory_format)
+
+
+def _corrupts_memory(layer: nn.Conv2d) -> bool:
+    """Measured; see docs/onednn.md. More input channels, groups, padding and other kernels are fine."""
+    return (
+        layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.padding in ((0, 0), "valid")
+        and layer.groups == 1
+        and layer.in_channels < VECTOR
+    )
