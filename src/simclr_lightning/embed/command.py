@@ -121,7 +121,7 @@ def embed_pictures(
     network: nn.Module
     if encoder is None:
         network = load_model(model, ckpt_path).eval()
-        recipe = _recipe(read_checkpoint(ckpt_path), asked)
+        recipe = _recipe(read_checkpoint(ckpt_path).content, asked)
     else:
         recipe = _recipe({}, asked)
         network = model.load_encoder(

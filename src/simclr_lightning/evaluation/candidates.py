@@ -12,11 +12,10 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
+from simclr_lightning.checkpoints import fitting_weights, load_encoder
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation.checkpoint import fitting_weights
-from simclr_lightning.evaluation.encoders import encoder_of
 from simclr_lightning.features import Features, RawPixels, clean_features
 from simclr_lightning.metrics import Metric
 from simclr_lightning.simclr import SimCLR
@@ -143,9 +142,8 @@ class Comparison:
         if taken:
             raise InputError(f"There is an encoder {min(taken)!r} already: choose another name (--others.NAME PATH).")
         weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
-        encoders = {
-            name: encoder_of(path, type(model) if isinstance(model, SimCLR) else SimCLR) for name, path in paths.items()
-        }
+        kind = type(model) if isinstance(model, SimCLR) else SimCLR
+        encoders = {name: load_encoder(path, kind) for name, path in paths.items()}
         own = {} if ckpt_path is None else {PRETRAINED: str(ckpt_path)}
         notes = []
         if paths:

@@ -63,7 +63,7 @@ def export_encoder(
     path, card = _files(ckpt_path, output, exporter.file)
 
     trained = load_model(model, ckpt_path)
-    checkpoint = read_checkpoint(ckpt_path)
+    checkpoint = read_checkpoint(ckpt_path).content
     encoder = trained.encoder.eval().to(memory_format=torch.contiguous_format)
     side = image_size or _image_size(checkpoint)
     images = torch.rand(2, trained.hparams["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
