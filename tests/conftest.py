@@ -141,3 +141,16 @@ def save(quiet_trainer: Callable[..., Trainer], tmp_path: Path) -> Callable[...,
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, columns: Callable[..., Columns]) -> Path:
+    """Checkpoint of a trained ``Columns``, in a run folder."""
+    weights = columns().state_dict()
+    weights["encoder.0.weight"] = torch.eye(4)[:, None, None, :].repeat(1, 1, 4, 1)
+    weights["encoder.1.running_mean"] += 2
+    weights["encoder.1.num_batches_tracked"] += 10
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": weights, "pytorch-lightning_version": "2.6.0"}, path)
+    return path

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.evaluation import SimCLRTrainer
-from simclr_lightning.features import Features, RawPixels, clean_features, encode
+from simclr_lightning.features import Features, RawPixels, clean_features, encode, loader_features
 
 Make = Callable[..., Any]
 
@@ -227,8 +227,13 @@ def test_the_modules_batch_hooks_serve_where_the_data_module_has_none(trainer: M
     assert features.indices is None
 
 
-def test_unlabelled_pictures_may_be_kept(trainer: Make, pictures: Make) -> None:
-    features = clean_features(trainer(), RawPixels(), pictures(labelled=False), "train", unlabelled=True)
+def test_all_pictures_of_a_loader_are_encoded_in_the_precision_of_the_trainer(
+    trainer: Make, columns: Make, pictures: Make
+) -> None:
+    datamodule = pictures(labelled=False)
+    loader = datamodule.clean_dataloader("train")
+    features = loader_features(trainer(precision="bf16-mixed"), columns(), datamodule, loader, "training")
+    assert features.features.dtype == torch.bfloat16
     assert features.targets.tolist() == [-1] * 60
     assert features.indices is not None
     assert features.indices.tolist() == list(range(60))

@@ -3,8 +3,8 @@
 from importlib.metadata import version
 
 from simclr_lightning.callbacks import LARSWarmup, OnlineLinearProbe, ViewGrid
+from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
-from simclr_lightning.evaluation import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.optim import LARS
 from simclr_lightning.simclr import SimCLR

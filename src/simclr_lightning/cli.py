@@ -20,10 +20,11 @@ import simclr_lightning
 from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
 from simclr_lightning.checkpoints import read_checkpoint
+from simclr_lightning.classifiers import Classifier
 from simclr_lightning.compat import CommandLine
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation import Classifier, SimCLRTrainer
+from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss

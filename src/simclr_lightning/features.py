@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any, NamedTuple, cast
@@ -122,8 +122,6 @@ def clean_features(
     module: nn.Module,
     datamodule: LightningDataModule,
     split: str,
-    *,
-    unlabelled: bool = False,
 ) -> Features:
     """Features of the labelled pictures of a split, from a module in evaluation mode, without gradients.
 
@@ -137,7 +135,6 @@ def clean_features(
         datamodule: is set up, has ``clean_dataloader(split)``, whose batches have ``images`` and ``targets`` when the
             batch hooks have finished them.
         split: train, val or test.
-        unlabelled: whether pictures without a label are kept, with targets of -1.
 
     Raises:
         TypeError: if ``predict_step`` returns something else.
@@ -152,6 +149,35 @@ def clean_features(
         torch.Size([360, 256])
     """
     loader: Any = datamodule.clean_dataloader(split)  # type: ignore[attr-defined]  # not one of Lightning's methods
+    found = loader_features(trainer, module, datamodule, loader, split)
+    if not len(found.targets):
+        raise InputError(f"There are no {split} pictures to evaluate on.")
+    targets = _targets(found, getattr(loader, "dataset", None))
+    found = Features(found.features.float(), targets, found.indices)
+    labelled = (targets.reshape(len(targets), -1) >= 0).any(1)  # (N, C): a picture may have several labels
+    if not labelled.any():
+        raise InputError(
+            f"None of the {len(labelled)} {split} pictures has a label, without which features cannot be judged: give "
+            "class folders, or a separate labelled folder (--data.probe)."
+        )
+    return found if labelled.all() else found.take(labelled)
+
+
+def loader_features(
+    trainer: Trainer, module: nn.Module, datamodule: LightningDataModule, loader: Iterable[Any], name: str
+) -> Features:
+    """Features of all pictures of a loader, labelled or not, on the CPU, of the dtype that the module gives.
+
+    Args:
+        trainer: as for :func:`clean_features`.
+        module: as for :func:`clean_features`.
+        datamodule: whose batch hooks finish the loader's batches.
+        loader: gives the batches.
+        name: of the pictures, for the progress bar.
+
+    Raises:
+        TypeError: if ``predict_step`` returns something else than a dictionary with features.
+    """
     datamodule.trainer = trainer
     if isinstance(module, LightningModule) and trainer.lightning_module is not module:  # nor was it set up before
         module.trainer = trainer
@@ -160,26 +186,15 @@ def clean_features(
     silent = trainer.progress_bar_callback is None
     rows = []
     with _on_device(trainer, module):
-        for number, loaded in enumerate(track(loader, f"Encoding {split} pictures", disable=silent)):
+        for number, loaded in enumerate(track(loader, f"Encoding {name} pictures", disable=silent)):
             batch = _finished(trainer, module, datamodule, loaded)
             with evaluation_mode(module), trainer.precision_plugin.forward_context():
                 features = _predicted(module, batch, number)
-            columns = features.float(), batch.targets, getattr(batch, "indices", None)
+            columns = features, batch.targets, getattr(batch, "indices", None)
             rows.append([None if column is None else column.cpu() for column in columns])
     if not rows:
-        raise InputError(f"There are no {split} pictures to evaluate on.")
-    found = Features(*(None if None in column else torch.cat(column) for column in zip(*rows, strict=True)))
-    del rows  # of whose features there is a second copy
-    if unlabelled:
-        return found
-    found = found._replace(targets=_targets(found, getattr(loader, "dataset", None)))
-    labelled = (found.targets.reshape(len(found.targets), -1) >= 0).any(1)  # (N, C): a picture may have several labels
-    if not labelled.any():
-        raise InputError(
-            f"None of the {len(labelled)} {split} pictures has a label, without which features cannot be judged: give "
-            "class folders, or a separate labelled folder (--data.probe)."
-        )
-    return found if labelled.all() else found.take(labelled)
+        return Features(torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
+    return Features(*(None if column[0] is None else torch.cat(column) for column in zip(*rows, strict=True)))
 
 
 def _finished(trainer: Trainer, module: nn.Module, datamodule: LightningDataModule | None, batch: Any) -> Any:

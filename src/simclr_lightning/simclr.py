@@ -11,13 +11,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.checkpoints import load_model
+from simclr_lightning.checkpoints import load_encoder
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memory_format
-from simclr_lightning.models.foreign import load_foreign_weights
 from simclr_lightning.models.micro_batches import check_micro_batch_size, micro_batches, recomputed
 from simclr_lightning.optim import LARS, parameter_groups
 from simclr_lightning.views import ViewBatch
@@ -150,14 +149,17 @@ class SimCLR(LightningModule):
     ) -> nn.Module:
         """Load the encoder alone, in evaluation mode on the CPU, for whoever wants features.
 
-        A checkpoint of this class tells its architecture. Checkpoints of lightly, lightning-bolts and solo-learn and
-        state dicts of torchvision and timm do not: name what they hold by ``encoder`` and the arguments after it, which
-        mean what they mean in ``SimCLR``. Their projection heads and classifiers are dropped. Either all weights of the
-        encoder are loaded, or none.
+        See :func:`~simclr_lightning.checkpoints.load_encoder`: checkpoints of this class and of the classifiers tell
+        their architecture, those of other packages do not.
 
         Example:
-            >>> encoder = SimCLR.load_encoder("last.ckpt")
-            >>> encoder = SimCLR.load_encoder("peer.ckpt", "resnet18", stem="cifar")
+            >>> from tempfile import TemporaryDirectory
+            >>> weights = build_encoder("resnet8", width=0.125, stem="cifar").state_dict()  # say, of another package
+            >>> with TemporaryDirectory() as folder:
+            ...     torch.save(weights, f"{folder}/peer.pth")
+            ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8", width=0.125, stem="cifar")
+            >>> encoder(torch.rand(2, 3, 32, 32)).shape
+            torch.Size([2, 32])
 
         Args:
             path: the checkpoint, which is read without running code in it, or a ``.safetensors`` file.
@@ -171,19 +173,13 @@ class SimCLR(LightningModule):
             The encoder, from pictures (N, ``in_channels``, H, W) to features (N, ``feature_dim``).
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            pickle.UnpicklingError: if the file holds more than tensors and plain values.
-            ValueError: if the architecture is not told, or a tensor is missing, unknown or of another shape.
+            MissingFileError: if there is no such file.
+            InputError: if it cannot be read, the architecture is not told, or a tensor is missing, unknown or of
+                another shape.
         """
-        if encoder is not None:
-            network = build_encoder(encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels)
-            load_foreign_weights(network, path)
-            return network.eval()
-        if (width, stem, image_size, in_channels) != (1.0, "auto", None, 3):
-            raise InputError(
-                "width, stem, image_size and in_channels describe an encoder: name it (encoder='resnet50')."
-            )
-        return load_model(cls, path).encoder.eval()
+        return load_encoder(
+            path, cls, encoder=encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Features h = f(x), which everything after pre-training uses.

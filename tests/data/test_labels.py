@@ -9,7 +9,7 @@ from torch import Tensor
 
 from simclr_lightning.data import FilePictures, InMemoryPictures, balanced_subset, stratified_split
 from simclr_lightning.data.folder import scan
-from simclr_lightning.data.labels import listed_positions
+from simclr_lightning.data.labels import balanced_draw, default_counts, listed_positions
 
 FILES = ["n01440764/n01440764_18.JPEG", "n01440764/n01440764_2.JPEG", "n01443537/n01443537_3.JPEG", "n01443537/x.png"]
 
@@ -154,3 +154,39 @@ def test_split_fraction_out_of_range(fraction: float) -> None:
 def test_split_of_too_few_pictures_says_which_option() -> None:
     with pytest.raises(ValueError, match=r"0\.5 of 3 pictures.*--data\.val_fraction"):
         stratified_split(torch.tensor([0, 1, 1]), 0.5)
+
+
+@pytest.fixture
+def targets() -> torch.Tensor:
+    """Three classes of 12, 30 and 60 pictures, and 10 unlabelled ones."""
+    return torch.tensor([0] * 12 + [1] * 30 + [2] * 60 + [-1] * 10)[torch.randperm(112)]
+
+
+@pytest.mark.parametrize("per_class", [1, 5, 12])
+def test_every_class_gives_the_same_number(targets: torch.Tensor, per_class: int) -> None:
+    drawn = balanced_draw(targets, per_class, seed=3)
+    assert targets[drawn].bincount().tolist() == [per_class] * 3
+    assert torch.equal(drawn, torch.sort(drawn).values)
+    assert len(set(drawn.tolist())) == len(drawn)
+
+
+def test_draws_are_seeded_and_nested(targets: torch.Tensor) -> None:
+    assert torch.equal(balanced_draw(targets, 5, seed=1), balanced_draw(targets, 5, seed=1))
+    assert not torch.equal(balanced_draw(targets, 5, seed=1), balanced_draw(targets, 5, seed=2))
+    assert torch.isin(balanced_draw(targets, 2, seed=1), balanced_draw(targets, 5, seed=1)).all()
+
+
+@pytest.mark.parametrize("per_class", [0, 13])
+def test_too_many_labels_are_named(targets: torch.Tensor, per_class: int) -> None:
+    with pytest.raises(ValueError, match=rf"{per_class} labels per class .*class 0 has 12\. Choose from 1 to 12"):
+        balanced_draw(targets, per_class)
+    with pytest.raises(ValueError, match="no picture has a label"):
+        balanced_draw(torch.full((4,), -1), 1)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "counts"),
+    [(1, []), (2, [1]), (12, [1, 2, 5, 10]), (100, [1, 2, 5, 10, 20, 50]), (101, [1, 2, 5, 10, 20, 50, 100])],
+)
+def test_counts_go_as_far_as_the_smallest_class(smallest: int, counts: list[int]) -> None:
+    assert default_counts(torch.tensor([0] * smallest + [1] * 200 + [-1])) == counts

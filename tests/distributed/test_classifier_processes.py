@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from logging.handlers import MemoryHandler
 from typing import Any
 
@@ -13,9 +14,8 @@ from tests.distributed.harness import run_in_processes
 from torch import nn
 
 from simclr_lightning import LabelledDataModule, LARSWarmup, SimCLR
+from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation
 from simclr_lightning.distributed import world_size
-from simclr_lightning.evaluation import FineTune, LinearEvaluation
-from simclr_lightning.evaluation.classifier import Classifier
 
 Results = list[dict[str, dict[str, Any]]]
 
@@ -54,9 +54,13 @@ def train(kind: type[LinearEvaluation] | type[FineTune]) -> dict[str, Any]:
     messages = MemoryHandler(1000)
     for package in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(package).addHandler(messages)
-    trainer.fit(classifier, data)
-    (figures,) = trainer.validate(classifier, data, verbose=False)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        trainer.fit(classifier, data)
+        trainer.test(classifier, data, verbose=False)
+        (figures,) = trainer.validate(classifier, data, verbose=False)
     return {
+        "warnings": [str(warning.message) for warning in warned],
         "messages": [record.getMessage() for record in messages.buffer],
         "figures": {name: float(value) for name, value in figures.items()},
         "confusion": classifier.confusion_matrix,
@@ -100,3 +104,10 @@ def test_every_picture_is_judged_once(results: Results, name: str) -> None:
 def test_several_processes_are_told_that_features_are_not_cached(results: Results) -> None:
     told = ["\n".join(result["LinearEvaluation"]["messages"]) for result in results]
     assert ["Features are cached on a single device only" in text for text in told] == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["LinearEvaluation", "FineTune"])
+def test_nothing_warns_of_differences_between_processes_or_of_the_frozen_encoder(results: Results, name: str) -> None:
+    for result in results:
+        told = [message for message in result[name]["warnings"] if "sync_dist" in message or "eval mode" in message]
+        assert not told

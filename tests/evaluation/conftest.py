@@ -1,28 +1,10 @@
-"""A checkpoint to evaluate."""
+"""What several tests of the evaluation look at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-import torch
-from lightning.pytorch import LightningModule
 
 from simclr_lightning.evaluation.report import Result
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, columns: Callable[..., LightningModule]) -> Path:
-    """Checkpoint of a trained ``Columns``, in a run folder."""
-    weights = columns().state_dict()
-    weights["encoder.0.weight"] = torch.eye(4)[:, None, None, :].repeat(1, 1, 4, 1)
-    weights["encoder.1.running_mean"] += 2
-    weights["encoder.1.num_batches_tracked"] += 10
-    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    path.parent.mkdir(parents=True)
-    torch.save({"state_dict": weights, "pytorch-lightning_version": "2.6.0"}, path)
-    return path
 
 
 @pytest.fixture

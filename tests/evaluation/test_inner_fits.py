@@ -13,10 +13,10 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from simclr_lightning import LARSWarmup, SimCLR, SimCLRDataModule
+from simclr_lightning.classifiers import FineTune
 from simclr_lightning.data import GlobalBatchSampler, InMemoryPictures, LabelledDataModule
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.evaluation import Features
-from simclr_lightning.evaluation.finetune import FineTune
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe, check_fine_tuning, fine_tune, linear_by_sgd
 
 Make = Callable[..., Any]

@@ -8,53 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from simclr_lightning import SimCLR, SimCLRDataModule
+from simclr_lightning.data.labels import balanced_draw
 from simclr_lightning.evaluation import linear_accuracy
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
-from simclr_lightning.evaluation.label_curve import LabelCurve, balanced_draw, default_counts
+from simclr_lightning.evaluation.label_curve import LabelCurve
 from simclr_lightning.evaluation.report import Result
 from simclr_lightning.features import RawPixels, clean_features
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def targets() -> torch.Tensor:
-    """Three classes of 12, 30 and 60 pictures, and 10 unlabelled ones."""
-    return torch.tensor([0] * 12 + [1] * 30 + [2] * 60 + [-1] * 10)[torch.randperm(112)]
-
-
-@pytest.mark.parametrize("per_class", [1, 5, 12])
-def test_every_class_gives_the_same_number(targets: torch.Tensor, per_class: int) -> None:
-    drawn = balanced_draw(targets, per_class, seed=3)
-    assert targets[drawn].bincount().tolist() == [per_class] * 3
-    assert torch.equal(drawn, torch.sort(drawn).values)
-    assert len(set(drawn.tolist())) == len(drawn)
-
-
-def test_draws_are_seeded_and_nested(targets: torch.Tensor) -> None:
-    assert torch.equal(balanced_draw(targets, 5, seed=1), balanced_draw(targets, 5, seed=1))
-    assert not torch.equal(balanced_draw(targets, 5, seed=1), balanced_draw(targets, 5, seed=2))
-    assert torch.isin(balanced_draw(targets, 2, seed=1), balanced_draw(targets, 5, seed=1)).all()
-
-
-@pytest.mark.parametrize("per_class", [0, 13])
-def test_too_many_labels_are_named(targets: torch.Tensor, per_class: int) -> None:
-    with pytest.raises(ValueError, match=rf"{per_class} labels per class .*class 0 has 12\. Choose from 1 to 12"):
-        balanced_draw(targets, per_class)
-    with pytest.raises(ValueError, match="no picture has a label"):
-        balanced_draw(torch.full((4,), -1), 1)
-
-
-@pytest.mark.parametrize(
-    ("smallest", "counts"),
-    [(1, []), (2, [1]), (12, [1, 2, 5, 10]), (100, [1, 2, 5, 10, 20, 50]), (101, [1, 2, 5, 10, 20, 50, 100])],
-)
-def test_counts_go_as_far_as_the_smallest_class(smallest: int, counts: list[int]) -> None:
-    assert default_counts(torch.tensor([0] * smallest + [1] * 200 + [-1])) == counts
 
 
 def test_figures_are_those_of_logistic_regression_by_hand(

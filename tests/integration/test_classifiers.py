@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from simclr_lightning import FineTune, LabelledDataModule, LinearEvaluation, SimCLR
-from simclr_lightning.evaluation.encoders import encoder_of
+from simclr_lightning.checkpoints import load_encoder
 
 Simclr = Callable[..., None]
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -44,7 +44,7 @@ def test_linear_evaluation_is_run_resumed_and_tested(
 
     pretrained.unlink()  # the checkpoint stands alone
     LinearEvaluation.load_from_checkpoint(checkpoint, weights_only=True)
-    assert encoder_of(checkpoint)(torch.rand(2, 1, 16, 16)).shape == (2, 64)
+    assert load_encoder(checkpoint, SimCLR)(torch.rand(2, 1, 16, 16)).shape == (2, 64)
     simclr("test", "--config", run / "config.yaml", "--ckpt_path", checkpoint)
     assert "test/top1" in capsys.readouterr().out
     assert Path("runs/quickstart-linear/version_1/test_confusion.png").exists()

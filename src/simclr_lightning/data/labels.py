@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
@@ -48,8 +49,7 @@ def balanced_subset(
     if not len(classes):
         raise InputError("A label fraction needs labels, but no picture has one (--data.probe names some that do).")
     remaining = int(fraction * sizes.sum() + 1e-9)  # 0.29 * 100 is 28.999... in floating point
-    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(labels >= 0))
-    members = np.split(shuffled[np.argsort(labels[shuffled], kind="stable")], np.cumsum(sizes)[:-1])
+    members = _by_class(labels, sizes, seed)
     chosen = []
     by_size = np.argsort(sizes, kind="stable")
     for place, which in enumerate(by_size):
@@ -65,6 +65,53 @@ def balanced_subset(
         chosen.append(members[which][:share])
         remaining -= share
     return torch.from_numpy(np.sort(np.concatenate(chosen)))
+
+
+def balanced_draw(targets: Tensor, per_class: int, seed: int = 0) -> Tensor:
+    """The same number of pictures of every class, at random. Of the same seed, a smaller draw is part of a larger one.
+
+    Args:
+        targets: (N,) int64 class indices; -1 marks an unlabelled picture, which is never chosen.
+        per_class: pictures of each class.
+        seed: another seed, another draw.
+
+    Returns:
+        Positions of the chosen pictures, int64, ascending.
+
+    Raises:
+        InputError: if a class has fewer pictures, or there are no labels.
+
+    Example:
+        >>> targets = torch.tensor([0, 1, 0, -1, 1, 0])
+        >>> targets[balanced_draw(targets, per_class=2)].sort().values
+        tensor([0, 0, 1, 1])
+    """
+    labels = targets.cpu().numpy()
+    classes, sizes = np.unique(labels[labels >= 0], return_counts=True)
+    if not len(classes):
+        raise InputError("Labels per class are drawn, but no picture has a label (--data.probe names some that do).")
+    if not 1 <= per_class <= sizes.min():
+        raise InputError(
+            f"{per_class} labels per class are asked for: class {classes[sizes.argmin()]} has {sizes.min()}. Choose "
+            f"from 1 to {sizes.min()} (--counts)."
+        )
+    members = _by_class(labels, sizes, seed)
+    return torch.from_numpy(np.sort(np.concatenate([member[:per_class] for member in members])))
+
+
+def default_counts(targets: Tensor) -> list[int]:
+    """1, 2, 5, 10, 20, 50, ... labels per class, as long as every class has more.
+
+    Args:
+        targets: (N,) int64 class indices, -1 where unlabelled.
+
+    Example:
+        >>> default_counts(torch.tensor([0] * 12 + [1] * 7))
+        [1, 2, 5]
+    """
+    smallest = int(torch.unique(targets[targets >= 0], return_counts=True)[1].min())
+    series = (step * 10**power for power in range(len(str(smallest))) for step in (1, 2, 5))
+    return [count for count in series if count < smallest]
 
 
 def stratified_split(targets: Tensor, fraction: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -170,3 +217,9 @@ def _same_end(file: PurePath, name: PurePath) -> bool:
     """Whether both paths are the same as far as both go, from the file's name towards the root."""
     shorter = min(len(file.parts), len(name.parts))
     return file.parts[-shorter:] == name.parts[-shorter:]
+
+
+def _by_class(labels: NDArray[np.int64], sizes: NDArray[np.int64], seed: int) -> list[NDArray[np.int64]]:
+    """Positions of each class's pictures, at random; the classes have these sizes."""
+    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(labels >= 0))
+    return np.split(shuffled[np.argsort(labels[shuffled], kind="stable")], np.cumsum(sizes)[:-1])

@@ -12,11 +12,10 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
+from simclr_lightning.checkpoints import fitting_weights, load_encoder
 from simclr_lightning.command_line import typed_command
-from simclr_lightning.data import SimCLRDataModule
+from simclr_lightning.data import PictureDataModule
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation.checkpoint import fitting_weights
-from simclr_lightning.evaluation.encoders import encoder_of
 from simclr_lightning.features import Features, RawPixels, clean_features
 from simclr_lightning.metrics import Metric
 from simclr_lightning.simclr import SimCLR
@@ -40,6 +39,7 @@ class Candidate:
         split: which pictures are classified.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> data = SimCLRDataModule("digits")
         >>> data.setup()
         >>> trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
@@ -142,9 +142,8 @@ class Comparison:
         if taken:
             raise InputError(f"There is an encoder {min(taken)!r} already: choose another name (--others.NAME PATH).")
         weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
-        encoders = {
-            name: encoder_of(path, type(model) if isinstance(model, SimCLR) else SimCLR) for name, path in paths.items()
-        }
+        kind = type(model) if isinstance(model, SimCLR) else SimCLR
+        encoders = {name: load_encoder(path, kind) for name, path in paths.items()}
         own = {} if ckpt_path is None else {PRETRAINED: str(ckpt_path)}
         notes = []
         if paths:
@@ -196,7 +195,7 @@ class Comparison:
 def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> Tensor:
     """Targets of the pictures that ``clean_features(..., "train")`` is going to hold, in the same order.
 
-    ``SimCLRDataModule`` knows them; the pictures of another data module are read for it.
+    This package's data modules know them; the pictures of another data module are read for it.
 
     Args:
         trainer: of one device.
@@ -208,7 +207,7 @@ def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> T
     Raises:
         InputError: if there are none.
     """
-    if not isinstance(datamodule, SimCLRDataModule):
+    if not isinstance(datamodule, PictureDataModule):
         return clean_features(trainer, RawPixels(), datamodule, "train").targets
     labelled = datamodule.splits.labelled
     if labelled is None:
@@ -231,12 +230,13 @@ def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> boo
         split: which pictures are classified.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> data = SimCLRDataModule("digits")
         >>> data.setup()
         >>> has_own_validation(data, "test")
         False
     """
-    if split == "val" or not isinstance(datamodule, SimCLRDataModule):
+    if split == "val" or not isinstance(datamodule, PictureDataModule):
         return False
     val, test = datamodule.splits.val, datamodule.splits.test
     if val is None or test is None:
@@ -249,6 +249,7 @@ def metric_of(datamodule: LightningDataModule) -> Metric:
     """By what classifiers of the pictures are judged in the literature.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> metric_of(SimCLRDataModule("digits"))
         'top1'
     """
@@ -259,6 +260,7 @@ def dataset_name(datamodule: LightningDataModule) -> str:
     """What the pictures are called: the folder's name, the data set's, or at least the class's.
 
     Example:
+        >>> from simclr_lightning import SimCLRDataModule
         >>> dataset_name(SimCLRDataModule("digits"))
         'digits'
     """

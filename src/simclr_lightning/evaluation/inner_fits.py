@@ -6,20 +6,19 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
 from simclr_lightning.callbacks import LARSWarmup
-from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledDataModule, SimCLRDataModule
-from simclr_lightning.data.feature_batches import FeatureDataset
+from simclr_lightning.classifiers import Classifier
+from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledDataModule, PictureDataModule
 from simclr_lightning.data.loaders import PictureLoader, make_loader
-from simclr_lightning.data.splits import Split, Splits
+from simclr_lightning.data.serving import FeatureDataset
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.candidates import TestSplit
-from simclr_lightning.evaluation.classifier import Classifier
 from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer
 from simclr_lightning.features import Features
 
@@ -91,7 +90,7 @@ def check_fine_tuning(datamodule: LightningDataModule, encoder: nn.Module | None
     Raises:
         InputError: if pictures cannot be augmented for it, or the encoder does not tell the length of its features.
     """
-    if not isinstance(datamodule, SimCLRDataModule):
+    if not isinstance(datamodule, PictureDataModule):
         raise InputError(
             f"Networks are fine-tuned on crops and flips, which {type(datamodule).__name__} has not: use "
             "SimCLRDataModule, or leave finetune out."
@@ -137,34 +136,17 @@ def fine_tune(
         InputError: as :func:`check_fine_tuning`.
     """
     check_fine_tuning(datamodule, encoder)
-    source = cast("SimCLRDataModule", datamodule)
-    labelled = cast("Split", source.splits.labelled)
-    data = _SharedPictures(
-        dataset=_SharedPictures,  # any callable: it is not called
+    source = cast("PictureDataModule", datamodule)
+    data = LabelledDataModule.of(
+        source,
+        positions,
         batch_size=min(recipe.batch_size, len(positions)),
-        views=source.recipe,
-        on_bad_picture=source.on_bad_picture,
-        num_workers=source.num_workers,
-        pin_memory=source.pin_memory,
-        prefetch_factor=source.prefetch_factor,
         seed=seed,
-    ).share(
-        source.splits._replace(
-            labelled=Split(labelled.pictures, labelled.positions[positions]),
-            test=source.splits.test if split == "test" else source.splits.val,
-        )
+        test=source.splits.test if split == "test" else source.splits.val,
     )
-    copied = copy.deepcopy(encoder)
-    make = partial(
-        Network, copied, cast("int", encoder.feature_dim), cast("int", source.num_classes), recipe.learning_rate
-    )
+    feature_dim, classes = cast("int", encoder.feature_dim), cast("int", source.num_classes)
+    make = partial(Network, copy.deepcopy(encoder), feature_dim, classes, recipe.learning_rate)
     return _fit_and_test(make, data, data, outer, epochs=epochs, seed=seed, progress=progress)
-
-
-class _SharedPictures(LabelledDataModule):
-    def share(self, splits: Splits) -> Self:
-        self._splits = splits
-        return self
 
 
 class Network(Classifier):

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.text import Text
 from torch import Tensor
 
 from simclr_lightning.command_line import typed_command
-from simclr_lightning.errors import InputError
+from simclr_lightning.data.labels import balanced_draw, default_counts
 from simclr_lightning.evaluation.candidates import Comparison, dataset_name
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.plots import plot_label_curve
@@ -265,54 +264,6 @@ def label_curve(
     console.print(curve.table())
     print(f"Curves: {folder / 'label_curve.json'}, label_curve.md and label_curve.png beside it")
     return curve
-
-
-def balanced_draw(targets: Tensor, per_class: int, seed: int = 0) -> Tensor:
-    """The same number of pictures of every class, at random. Of the same seed, a smaller draw is part of a larger one.
-
-    Args:
-        targets: (N,) int64 class indices; -1 marks an unlabelled picture, which is never chosen.
-        per_class: pictures of each class.
-        seed: another seed, another draw.
-
-    Returns:
-        Positions of the chosen pictures, int64, ascending.
-
-    Raises:
-        InputError: if a class has fewer pictures, or there are no labels.
-
-    Example:
-        >>> targets = torch.tensor([0, 1, 0, -1, 1, 0])
-        >>> targets[balanced_draw(targets, per_class=2)].sort().values
-        tensor([0, 0, 1, 1])
-    """
-    labels = targets.cpu().numpy()
-    classes, sizes = np.unique(labels[labels >= 0], return_counts=True)
-    if not len(classes):
-        raise InputError("Labels per class are drawn, but no picture has a label (--data.probe names some that do).")
-    if not 1 <= per_class <= sizes.min():
-        raise InputError(
-            f"{per_class} labels per class are asked for: class {classes[sizes.argmin()]} has {sizes.min()}. Choose "
-            f"from 1 to {sizes.min()} (--counts)."
-        )
-    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(labels >= 0))
-    members = np.split(shuffled[np.argsort(labels[shuffled], kind="stable")], np.cumsum(sizes)[:-1])
-    return torch.from_numpy(np.sort(np.concatenate([member[:per_class] for member in members])))
-
-
-def default_counts(targets: Tensor) -> list[int]:
-    """1, 2, 5, 10, 20, 50, ... labels per class, as long as every class has more.
-
-    Args:
-        targets: (N,) int64 class indices, -1 where unlabelled.
-
-    Example:
-        >>> default_counts(torch.tensor([0] * 12 + [1] * 7))
-        [1, 2, 5]
-    """
-    smallest = int(torch.unique(targets[targets >= 0], return_counts=True)[1].min())
-    series = (step * 10**power for power in range(len(str(smallest))) for step in (1, 2, 5))
-    return [count for count in series if count < smallest]
 
 
 def _subsets(targets: Tensor, count: int | None, draws: int, seed: int) -> list[Tensor]:

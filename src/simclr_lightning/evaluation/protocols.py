@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from simclr_lightning.data.subsets import balanced_subset, stratified_split
+from simclr_lightning.data.labels import balanced_subset, stratified_split
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import frozen, inner_fits
 from simclr_lightning.evaluation.candidates import Candidate, Comparison, has_own_validation, metric_of

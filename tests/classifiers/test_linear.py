@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from simclr_lightning import LARSWarmup, SimCLR
+from simclr_lightning.classifiers import LinearEvaluation
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
-from simclr_lightning.evaluation import LinearEvaluation
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 Pretrained = Callable[..., SimCLR]

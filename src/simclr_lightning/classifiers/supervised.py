@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
-from simclr_lightning.evaluation.classifier import Classifier
+from simclr_lightning.classifiers.classifier import Classifier
+from simclr_lightning.classifiers.optimizer import OptimizerName
 from simclr_lightning.models import Stem, build_encoder, to_memory_format
 
 
@@ -34,7 +35,11 @@ class Supervised(Classifier):
         channels_last: whether the encoder computes in the channels_last memory format, which is usually faster.
 
     Raises:
-        ValueError: if an argument is out of range.
+        InputError: if an argument is out of range.
+
+    Example:
+        >>> Supervised("resnet8", width=0.125, num_classes=3)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class Supervised(Classifier):
         in_channels: int = 3,
         zero_init_residual: bool = True,
         num_classes: int | None = None,
-        optimizer: Literal["sgd", "lars"] = "sgd",
+        optimizer: OptimizerName = "sgd",
         learning_rate: float = 0.1,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from torch import nn
 
-from simclr_lightning.evaluation.classifier import Classifier
-from simclr_lightning.evaluation.pretrained import Architecture, architecture_of, starting_model
+from simclr_lightning.checkpoints import Architecture, architecture_of
+from simclr_lightning.classifiers.classifier import Classifier
+from simclr_lightning.classifiers.optimizer import OptimizerName
+from simclr_lightning.classifiers.pretrained import starting_model
+from simclr_lightning.errors import InputError
 from simclr_lightning.models import ProjectionHead
 from simclr_lightning.simclr import SimCLR
 
@@ -36,9 +39,20 @@ class FineTune(Classifier):
         architecture: not to be typed: what its own checkpoints hold instead of the pre-trained one.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint.
-        ValueError: if there is none, it does not load completely, its head has fewer layers, or an argument is out of
+        MissingFileError: if there is no such checkpoint.
+        InputError: if there is none, it does not load completely, its head has fewer layers, or an argument is out of
             range.
+
+    Example:
+        >>> classifier = FineTune.of(SimCLR("resnet8", width=0.125), num_classes=3, head_layers=1)
+        >>> classifier.head
+        Sequential(
+          (0): Sequential(
+            (0): Linear(in_features=32, out_features=32, bias=False)
+            (1): BatchNorm1d(32, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+            (2): ReLU(inplace=True)
+          )
+        )
     """
 
     def __init__(
@@ -46,7 +60,7 @@ class FineTune(Classifier):
         checkpoint: str | Path | None = None,
         num_classes: int | None = None,
         head_layers: int = 0,
-        optimizer: Literal["sgd", "lars"] = "sgd",
+        optimizer: OptimizerName = "sgd",
         learning_rate: float = 0.05,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
@@ -77,7 +91,7 @@ class FineTune(Classifier):
         *,
         num_classes: int | None = None,
         head_layers: int = 0,
-        optimizer: Literal["sgd", "lars"] = "sgd",
+        optimizer: OptimizerName = "sgd",
         learning_rate: float = 0.05,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
@@ -104,15 +118,15 @@ class FineTune(Classifier):
 def _kept(head: nn.Module, layers: int) -> nn.Sequential:
     """The first layers of a projection head, with their normalisation and ReLU."""
     if layers < 0:
-        raise ValueError(f"head_layers is {layers}: choose 0, which drops the head, or more (--model.head_layers).")
+        raise InputError(f"head_layers is {layers}: choose 0, which drops the head, or more (--model.head_layers).")
     if layers == 0:
         return nn.Sequential()
     if not isinstance(head, ProjectionHead):
-        raise ValueError(
+        raise InputError(
             f"head_layers is {layers}, but the head, a {type(head).__name__}, is no ProjectionHead: use 0."
         )
     if layers > len(head.blocks):
-        raise ValueError(
+        raise InputError(
             f"head_layers is {layers}, but the projection head of the pre-trained model has {len(head.blocks)} "
             "layer(s): choose at most as many (--model.head_layers)."
         )

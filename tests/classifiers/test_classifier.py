@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from simclr_lightning import SimCLR, SimCLRDataModule
+from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation, Supervised
+from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.data import LabelledDataModule
-from simclr_lightning.evaluation import FineTune, LinearEvaluation, Supervised
-from simclr_lightning.evaluation.classifier import Classifier, make_optimizer
+from simclr_lightning.errors import InputError
+from simclr_lightning.features import Features
 from simclr_lightning.optim import LARS
 from simclr_lightning.views import ViewBatch
 
@@ -115,7 +116,7 @@ def test_a_batch_without_labels_changes_nothing(quiet_trainer: MakeTrainer) -> N
 
 
 def test_no_label_at_all_is_an_error(quiet_trainer: MakeTrainer) -> None:
-    with pytest.raises(MisconfigurationException, match="None of the test pictures has a label"):
+    with pytest.raises(InputError, match="None of the test pictures has a label"):
         quiet_trainer().test(Given(3), Pictures(torch.randn(4, 3), torch.full((4,), -1)), verbose=False)
 
 
@@ -148,10 +149,10 @@ def test_number_of_classes_comes_from_the_data_and_must_fit_them(quiet_trainer: 
     assert classifier.hparams["num_classes"] == 3
     assert classifier(torch.randn(1, 1, 1, 4)).shape == (1, 3)
     data.num_classes = 4
-    with pytest.raises(MisconfigurationException, match="tells 3 classes apart, the data have 4"):
+    with pytest.raises(InputError, match="tells 3 classes apart, the data have 4"):
         quiet_trainer().validate(classifier, data, verbose=False)
     data.num_classes = None
-    with pytest.raises(MisconfigurationException, match=r"--model\.num_classes"):
+    with pytest.raises(InputError, match=r"--model\.num_classes"):
         quiet_trainer().validate(LinearEvaluation.of(PixelSimCLR()), data, verbose=False)
     with pytest.raises(ValueError, match="num_classes is 1"):
         LinearEvaluation.of(PixelSimCLR(), num_classes=1)
@@ -160,7 +161,7 @@ def test_number_of_classes_comes_from_the_data_and_must_fit_them(quiet_trainer: 
 def test_pairs_of_views_are_refused_before_training(
     quiet_trainer: MakeTrainer, pretrained: Callable[..., SimCLR]
 ) -> None:
-    with pytest.raises(MisconfigurationException, match=r"serves pairs of views.*--data LabelledDataModule"):
+    with pytest.raises(InputError, match=r"serves pairs of views.*--data LabelledDataModule"):
         quiet_trainer(max_epochs=1).fit(LinearEvaluation.of(pretrained()), SimCLRDataModule())
 
 
@@ -181,7 +182,7 @@ def test_an_encoder_without_weights_is_neither_trained_nor_judged(
 ) -> None:
     described = LinearEvaluation.of(pretrained()).hparams["architecture"]
     classifier = LinearEvaluation(architecture=described)
-    with pytest.raises(MisconfigurationException, match=r"its encoder is random.*--model\.checkpoint"):
+    with pytest.raises(InputError, match=r"its encoder is random.*--model\.checkpoint"):
         getattr(quiet_trainer(max_epochs=1), action)(classifier, LabelledDataModule(augmentation="none"))
 
 
@@ -198,7 +199,7 @@ def test_lars_adapts_neither_the_linear_layer_nor_norms_and_sgd_has_nesterov_mom
     model = Supervised("resnet8", width=0.125, num_classes=3, in_channels=1)
     assert model.classifier is not None
     settings = {"learning_rate": 0.3, "momentum": 0.9, "weight_decay": 1e-4}
-    lars = make_optimizer(model, "lars", **settings)
+    lars = make_optimizer(model, model.classifier, "lars", **settings)
     assert isinstance(lars, LARS)
     groups = {parameter: group for group in lars.param_groups for parameter in group["params"]}
     assert groups.keys() == set(model.parameters())
@@ -206,11 +207,11 @@ def test_lars_adapts_neither_the_linear_layer_nor_norms_and_sgd_has_nesterov_mom
         group = groups[parameter]
         assert group["adapt"] == (parameter.ndim > 1 and not name.startswith("classifier.")), name
         assert group["weight_decay"] == (1e-4 if parameter.ndim > 1 else 0), name
-    sgd = make_optimizer(model, "sgd", **settings)
+    sgd = make_optimizer(model, model.classifier, "sgd", **settings)
     assert {group["nesterov"] for group in sgd.param_groups} == {True}
     assert {parameter for group in sgd.param_groups for parameter in group["params"]} == set(model.parameters())
     with pytest.raises(ValueError, match=r"optimizer is 'adam': choose sgd or lars"):
-        make_optimizer(model, "adam", **settings)  # type: ignore[arg-type]
+        make_optimizer(model, model.classifier, "adam", **settings)  # type: ignore[arg-type]
 
 
 def test_a_steps_loss_and_accuracy_are_those_of_the_batch(quiet_trainer: MakeTrainer) -> None:
@@ -226,3 +227,17 @@ def test_the_sanity_check_is_no_result(quiet_trainer: MakeTrainer) -> None:
     classifier, data = FineTune.of(PixelSimCLR()), Pictures(torch.randn(8, 4), torch.arange(8) % 3, num_classes=3)
     quiet_trainer(max_epochs=1, num_sanity_val_steps=2, check_val_every_n_epoch=2).fit(classifier, data)
     assert classifier.confusion_matrix is None
+
+
+def test_any_encoder_in_memory_is_trained_and_so_is_a_linear_layer_on_features(quiet_trainer: MakeTrainer) -> None:
+    targets = torch.arange(64) % 4
+    pixels = 0.1 * torch.rand(64, 4) + nn.functional.one_hot(targets)
+    on_pictures = Classifier(Pixels(), num_classes=4, learning_rate=8.0)
+    quiet_trainer(max_epochs=3).fit(on_pictures, Pictures(pixels, targets, num_classes=4))
+    on_features = Classifier(nn.Identity(), feature_dim=4, num_classes=4, learning_rate=8.0)
+    batches = [Features(pixels[rows], targets[rows], torch.arange(64)[rows]) for rows in torch.arange(64).split(8)]
+    quiet_trainer(max_epochs=3).fit(on_features, batches, batches)
+    assert on_pictures.classifier is not None
+    assert on_features.classifier is not None
+    assert on_features.classifier.weight.any()
+    assert torch.equal(on_features.classifier.weight, on_pictures.classifier.weight)

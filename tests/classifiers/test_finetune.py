@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from simclr_lightning import SimCLR
+from simclr_lightning.classifiers import FineTune
 from simclr_lightning.data import LabelledDataModule
-from simclr_lightning.evaluation import FineTune
 from simclr_lightning.optim import LARS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")

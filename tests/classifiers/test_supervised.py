@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Trainer
 
 from simclr_lightning import SimCLR
+from simclr_lightning.classifiers import Supervised
 from simclr_lightning.data import LabelledDataModule
-from simclr_lightning.evaluation import Supervised
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 

@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from simclr_lightning.data import FeatureBatch, LabelledDataModule, SimCLRDataModule
-from simclr_lightning.optim import LARS, parameter_groups
-
-UNLABELLED = -1
+from simclr_lightning.classifiers.metrics import ClassifierMetrics, cross_entropy
+from simclr_lightning.classifiers.optimizer import make_optimizer
+from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
+from simclr_lightning.errors import InputError
 
 
 class Classifier(LightningModule):
-    """What linear evaluation, fine-tuning and supervised training have in common.
+    """An encoder with a linear layer: what linear evaluation, fine-tuning and supervised training have in common.
 
-    Batches have ``images`` (N, C, H, W) and ``targets`` (N,), as those of ``LabelledDataModule``; targets of -1 do not
-    count. Logged are, over all processes, the loss and ``top1``, for validation and test also ``mean_per_class`` (the
-    mean of the classes' accuracies) and, where there are more than five classes, ``top5``.
+    Batches have ``images`` (N, C, H, W) and ``targets`` (N,), as those of ``LabelledDataModule``, or ``features``
+    (N, F) instead of pictures; targets of -1 do not count. Logged are, over all processes, the loss and ``top1``, for
+    validation and test also ``mean_per_class`` (the mean of the classes' accuracies) and, where there are more than
+    five classes, ``top5``.
 
-    Subclasses save their arguments as hyperparameters: ``num_classes``, ``learning_rate``, ``momentum``,
-    ``weight_decay`` and, if they have them, ``optimizer`` and ``trust_coefficient``.
+    It trains any encoder in memory, if the learning rate is given. Subclasses save their arguments as hyperparameters
+    instead, so that their checkpoints can be loaded: ``num_classes``, ``learning_rate``, ``momentum``, ``weight_decay``
+    and, if they have them, ``optimizer`` and ``trust_coefficient``.
 
     Args:
-        encoder: pictures (N, C, H, W) to features (N, F).
+        encoder: pictures (N, C, H, W) to features (N, F). It is trained if it has parameters.
         head: what lies between the encoder and the linear layer; None: nothing.
-        feature_dim: length of what the linear layer sees.
+        feature_dim: length of what the linear layer sees; None: ``encoder.feature_dim``.
         num_classes: None to take it from the data module, when a Trainer sets the model up.
         initial_std: of the linear layer's weights; 0: it starts at zero.
         channels_last: whether the encoder computes in this memory format.
         origin: what the encoder's weights are from, for a message; None where they are still to be loaded.
+        learning_rate: base rate, of a global batch of 256, of SGD with Nesterov momentum 0.9 and no decay; None: a
+            subclass saves its own.
 
     Attributes:
         confusion_matrix: (classes, classes) int64, of the last validation or test: rows are the true classes, columns
             the predicted ones. None before.
+
+    Raises:
+        InputError: if an argument is out of range.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(48, 8))
+        >>> Classifier(encoder, feature_dim=8, num_classes=3, learning_rate=0.1)(torch.rand(2, 3, 4, 4))
+        tensor([[0., 0., 0.],
+                [0., 0., 0.]], grad_fn=<AddmmBackward0>)
     """
 
     classifier: nn.Linear | None
@@ -52,35 +61,37 @@ class Classifier(LightningModule):
         encoder: nn.Module,
         head: nn.Module | None = None,
         *,
-        feature_dim: int,
-        num_classes: int | None,
+        feature_dim: int | None = None,
+        num_classes: int | None = None,
         initial_std: float = 0.0,
         channels_last: bool = True,
-        origin: str | None,
+        origin: str | None = "a model in memory",
+        learning_rate: float | None = None,
     ) -> None:
         super().__init__()
         if num_classes is not None and num_classes < 2:
-            raise ValueError(f"num_classes is {num_classes}: a classifier tells two classes apart at least.")
+            raise InputError(f"num_classes is {num_classes}: a classifier tells two classes apart at least.")
         self.encoder = encoder
         self.head = nn.Identity() if head is None else head
         self.origin = origin
         self.confusion_matrix = None
         self.classifier = None
         self._channels_last = channels_last
-        self._linear = feature_dim, initial_std
-        self._loss = MeanMetric(nan_strategy="disable")  # a loss that is not a number is to be seen
+        self._linear = encoder.feature_dim if feature_dim is None else feature_dim, initial_std
         if num_classes is not None:
             self._build_classifier(num_classes)
+        if learning_rate is not None:
+            self.save_hyperparameters({"learning_rate": learning_rate, "momentum": 0.9, "weight_decay": 0.0})
 
     def encode(self, images: Tensor) -> Tensor:
         """The encoder's features (N, F) of pictures (N, C, H, W).
 
         Raises:
-            ValueError: if the pictures have another number of channels than the encoder.
+            InputError: if the pictures have another number of channels than the encoder.
         """
         expected = getattr(self.encoder, "in_channels", None)
         if expected is not None and images.shape[1] != expected:
-            raise ValueError(f"The pictures have {images.shape[1]} channels, the encoder was built for {expected}.")
+            raise InputError(f"The pictures have {images.shape[1]} channels, the encoder was built for {expected}.")
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return cast("Tensor", self.encoder(images))
@@ -106,13 +117,13 @@ class Classifier(LightningModule):
         """Learn the number of classes from the data, where it is not known yet.
 
         Raises:
-            MisconfigurationException: if the data do not fit.
+            InputError: if the data do not fit.
         """
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's
         elif isinstance(data, SimCLRDataModule) and stage == "fit":
-            raise MisconfigurationException(
+            raise InputError(
                 f"{type(self).__name__} trains on single labelled pictures, and {type(data).__name__} serves pairs of "
                 "views: use LabelledDataModule (--data LabelledDataModule)."
             )
@@ -121,12 +132,12 @@ class Classifier(LightningModule):
             self._build_classifier(classes)
             self.hparams["num_classes"] = classes
         if self.classifier is None and stage != "predict":
-            raise MisconfigurationException(
+            raise InputError(
                 f"{type(self).__name__} does not know the number of classes: pass num_classes (--model.num_classes), "
                 "or use a data module that has it, such as LabelledDataModule."
             )
         if self.classifier is not None and classes not in (None, self.classifier.out_features):
-            raise MisconfigurationException(
+            raise InputError(
                 f"{type(self).__name__} tells {self.classifier.out_features} classes apart, the data have {classes}: "
                 "use the data that it was trained for, or leave num_classes out to train another."
             )
@@ -158,39 +169,33 @@ class Classifier(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Cross-entropy () of the labelled pictures of a batch."""
         scores, targets = self._scores(batch), batch.targets
-        loss = _cross_entropy(scores, targets)
+        loss = cross_entropy(scores, targets)
         right = (scores.argmax(1) == targets).sum() / (targets >= 0).sum().clamp(min=1)
         values = {"train/loss": loss, "train/top1": right}
         self.log_dict(values, prog_bar=True, batch_size=len(targets), sync_dist=True)
         return loss
 
     def on_validation_start(self) -> None:
-        """Refuse to judge weights that were never loaded."""
+        """Refuse to judge weights that were never loaded; count anew."""
         self._require_weights()
-
-    def on_validation_epoch_start(self) -> None:
-        """Count anew."""
-        self._start_counting()
+        self._metrics.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Judge the scores of a batch."""
-        self._judge(batch)
+        self._metrics.update(self._scores(batch), batch.targets)
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracies over all processes."""
         self._log_accuracies("val")
 
     def on_test_start(self) -> None:
-        """Refuse to judge weights that were never loaded."""
+        """Refuse to judge weights that were never loaded; count anew."""
         self._require_weights()
-
-    def on_test_epoch_start(self) -> None:
-        """Count anew."""
-        self._start_counting()
+        self._metrics.reset()
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Judge the scores of a batch."""
-        self._judge(batch)
+        self._metrics.update(self._scores(batch), batch.targets)
 
     def on_test_epoch_end(self) -> None:
         """Log the accuracies over all processes."""
@@ -204,8 +209,10 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """SGD with Nesterov momentum, or LARS where the hyperparameter ``optimizer`` says so."""
+        assert self.classifier is not None  # since setup
         return make_optimizer(
             self,
+            self.classifier,
             self.hparams.get("optimizer", "sgd"),
             learning_rate=self.hparams["learning_rate"],
             momentum=self.hparams["momentum"],
@@ -218,25 +225,19 @@ class Classifier(LightningModule):
         self.classifier = nn.Linear(feature_dim, num_classes)
         nn.init.normal_(self.classifier.weight, std=initial_std)
         nn.init.zeros_(self.classifier.bias)
-        settings: dict[str, Any] = {"ignore_index": UNLABELLED, "validate_args": False}
-        metrics: dict[str, Any] = {
-            f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro", **settings)
-            for k in ((1, 5) if num_classes > 5 else (1,))
-        }
-        metrics["confusion"] = MulticlassConfusionMatrix(num_classes, **settings)
-        # Without groups: they would merge top1 and top5 where the first batch has all answers right.
-        self._metrics = MetricCollection(metrics, compute_groups=False)
+        self._metrics = ClassifierMetrics(num_classes)
 
     def _require_weights(self) -> None:
         if self.origin is None:
-            raise MisconfigurationException(
+            raise InputError(
                 f"{type(self).__name__} was built from an architecture alone, its encoder is random: name a checkpoint "
                 "of the pre-trained model (--model.checkpoint), or one of this classifier (--ckpt_path)."
             )
 
     def _scores(self, batch: Any) -> Tensor:
-        if isinstance(batch, FeatureBatch):
-            return self.score(batch.features)
+        features = getattr(batch, "features", None)
+        if isinstance(features, Tensor):
+            return self.score(features)
         images = getattr(batch, "images", None)
         if not isinstance(images, Tensor) or not isinstance(getattr(batch, "targets", None), Tensor):
             raise TypeError(
@@ -245,72 +246,13 @@ class Classifier(LightningModule):
             )
         return self(images)  # type: ignore[no-any-return]
 
-    def _start_counting(self) -> None:
-        self._metrics.reset()
-        self._loss.reset()
-
-    def _judge(self, batch: Any) -> None:
-        scores = self._scores(batch)
-        self._metrics.update(scores, batch.targets)
-        losses = F.cross_entropy(scores, batch.targets, ignore_index=UNLABELLED, reduction="none")
-        self._loss.update(losses[batch.targets >= 0])
-
     def _log_accuracies(self, stage: str) -> None:
         if self.trainer.sanity_checking:
             return
-        values = {"loss": self._loss.compute(), **self._metrics.compute()}
-        confusion = values.pop("confusion")
-        pictures = confusion.sum(1)
-        if not pictures.any():
-            raise MisconfigurationException(f"None of the {stage} pictures has a label, by which to judge.")
+        values, confusion = self._metrics.compute()
+        if not confusion.any():
+            raise InputError(f"None of the {stage} pictures has a label, by which to judge.")
         self.confusion_matrix = confusion
-        present = pictures > 0
-        values["mean_per_class"] = (confusion.diag()[present] / pictures[present]).mean()
         for name, value in values.items():
             # Equal on all processes already; Lightning warns of sync_dist=False.
             self.log(f"{stage}/{name}", value, prog_bar=name == "top1", sync_dist=True)
-
-
-def make_optimizer(
-    model: Classifier,
-    optimizer: Literal["sgd", "lars"],
-    *,
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
-    trust_coefficient: float = 1e-3,
-) -> Optimizer:
-    """Optimizer of a classifier's trainable parameters.
-
-    Biases and normalisation are neither decayed nor adapted. LARS does not adapt the linear layer either, as in the
-    official code: it may start at zero, and would not get away from there.
-
-    Args:
-        model: has been set up.
-        optimizer: sgd with Nesterov momentum, or lars.
-        learning_rate: base rate, which ``LARSWarmup`` scales.
-        momentum: 0 for none.
-        weight_decay: of the weights.
-        trust_coefficient: of lars.
-
-    Raises:
-        ValueError: if the optimizer is unknown.
-    """
-    weights, others = parameter_groups(model, weight_decay=weight_decay)
-    if optimizer == "sgd":
-        groups = [group for group in (weights, others) if group["params"]]
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
-    if optimizer == "lars":
-        assert model.classifier is not None  # since setup
-        last = model.classifier.weight
-        linear = {**weights, "params": [last], "adapt": False}
-        weights["params"] = [weight for weight in weights["params"] if weight is not last]
-        groups = [weights, others, linear]
-        return LARS(groups, lr=learning_rate, momentum=momentum, trust_coefficient=trust_coefficient)
-    raise ValueError(f"optimizer is {optimizer!r}: choose sgd or lars (--model.optimizer).")
-
-
-def _cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the labelled rows, 0 without any."""
-    total = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
-    return total / (targets >= 0).sum().clamp(min=1)

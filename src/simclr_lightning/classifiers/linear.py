@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from rich.progress import track
 from torch import Tensor
 
+from simclr_lightning.checkpoints import Architecture, architecture_of
+from simclr_lightning.classifiers.classifier import Classifier
+from simclr_lightning.classifiers.pretrained import starting_model
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
-from simclr_lightning.evaluation.classifier import Classifier
-from simclr_lightning.evaluation.pretrained import Architecture, architecture_of, starting_model
+from simclr_lightning.features import loader_features
 from simclr_lightning.simclr import SimCLR
 
 
@@ -39,8 +38,15 @@ class LinearEvaluation(Classifier):
         architecture: not to be typed: what its own checkpoints hold instead of the pre-trained one.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint.
-        ValueError: if there is none, it does not load completely, or an argument is out of range.
+        MissingFileError: if there is no such checkpoint.
+        InputError: if there is none, it does not load completely, or an argument is out of range.
+
+    Example:
+        >>> classifier = LinearEvaluation.of(SimCLR("resnet8", width=0.125), num_classes=3)
+        >>> classifier(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
+        >>> sum(parameter.numel() for parameter in classifier.parameters() if parameter.requires_grad)
+        99
     """
 
     def __init__(
@@ -100,32 +106,23 @@ class LinearEvaluation(Classifier):
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """The encoder's features (N, F) of pictures (N, C, H, W), without gradients."""
+        """The encoder's features (N, F) of pictures (N, C, H, W), in evaluation mode and without gradients."""
+        self.encoder.eval()
         with torch.no_grad():
             return super().encode(images)
-
-    def setup(self, stage: str) -> None:
-        """As :meth:`Classifier.setup`."""
-        super().setup(stage)
-        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start")  # the frozen encoder
 
     def on_fit_start(self) -> None:
         """Compute the features, where they do not change; the checkpoint of a resumed run has been loaded."""
         super().on_fit_start()
         data = getattr(self.trainer, "datamodule", None)
-        if not self.hparams["cache_features"] or not isinstance(data, LabelledDataModule):
-            return
-        if data.augmentation != "none" or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        if self.trainer.world_size > 1:
-            rank_zero_info("Features are cached on a single device only: every epoch encodes the pictures anew.")
-            return
-        self._require_weights()
-        watched = data.splits.val is not None and self.trainer.limit_val_batches
-        data.serve_features(
-            self._features(data.clean_dataloader("train"), "training"),
-            self._features(data.clean_dataloader("val"), "validation") if watched else None,
-        )
+        if self.hparams["cache_features"] and isinstance(data, LabelledDataModule) and data.augmentation == "none":
+            self._cache_features(data)
+        self.encoder.train()  # till training starts: Lightning warns of what is in evaluation mode then
+
+    def on_train_start(self) -> None:
+        """Freeze the encoder."""
+        super().on_train_start()
+        self.encoder.eval()
 
     def teardown(self, stage: str) -> None:
         """Let the data module serve pictures again."""
@@ -133,14 +130,18 @@ class LinearEvaluation(Classifier):
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()
 
-    def _features(self, loader: Iterable[Any], name: str) -> FeatureBatch:
-        """Features of all pictures of a loader, on the CPU."""
-        trainer = self.trainer
-        silent = trainer.progress_bar_callback is None
-        batches = []
-        for loaded in track(loader, f"Encoding {name} pictures", disable=silent):
-            batch = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(loaded))
-            with trainer.precision_plugin.forward_context():
-                features = self.encode(batch.images)
-            batches.append(FeatureBatch(features.cpu(), batch.targets.cpu(), batch.indices.cpu()))
-        return FeatureBatch(*(torch.cat(column) for column in zip(*batches, strict=True)))
+    def _cache_features(self, data: LabelledDataModule) -> None:
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by one of its connectors
+            return
+        if self.trainer.world_size > 1:
+            rank_zero_info("Features are cached on a single device only: every epoch encodes the pictures anew.")
+            return
+        self._require_weights()
+
+        def features(split: Literal["train", "val"]) -> FeatureBatch:
+            found = loader_features(self.trainer, self, data, data.clean_dataloader(split), split)
+            assert found.indices is not None  # in every batch of ours
+            return FeatureBatch(found.features, found.targets, found.indices)
+
+        watched = data.splits.val is not None and self.trainer.limit_val_batches
+        data.serve_features(features("train"), features("val") if watched else None)

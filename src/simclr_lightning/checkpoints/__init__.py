@@ -1,0 +1,29 @@
+"""Checkpoints: the one way to a model or an encoder. Nothing is imported or run because a file names it."""
+
+from simclr_lightning.checkpoints.encoder import load_encoder
+from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, read_checkpoint, run_of, upgraded
+from simclr_lightning.checkpoints.model import (
+    Architecture,
+    architecture_of,
+    build_described,
+    build_model,
+    fitting_weights,
+    import_path,
+    load_model,
+)
+
+__all__ = [
+    "CLEAN_FIELDS",
+    "Architecture",
+    "Checkpoint",
+    "architecture_of",
+    "build_described",
+    "build_model",
+    "fitting_weights",
+    "import_path",
+    "load_encoder",
+    "load_model",
+    "read_checkpoint",
+    "run_of",
+    "upgraded",
+]

@@ -1,0 +1,93 @@
+"""From any checkpoint to its encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from simclr_lightning.checkpoints.file import Checkpoint
+from simclr_lightning.checkpoints.model import as_read, build_described, load_model, load_weights
+from simclr_lightning.errors import InputError
+from simclr_lightning.models import Stem, build_encoder, to_memory_format
+from simclr_lightning.models.foreign import load_foreign_weights
+
+
+def load_encoder(
+    checkpoint: Checkpoint | str | Path,
+    model_class: type[LightningModule],
+    *,
+    encoder: str | None = None,
+    width: float = 1.0,
+    stem: Stem = "auto",
+    image_size: int | None = None,
+    in_channels: int = 3,
+) -> nn.Module:
+    """Load the encoder from a checkpoint of SimCLR, of one of its classifiers, or of another package.
+
+    Those of this package tell their architecture. Checkpoints of lightly, lightning-bolts and solo-learn and state
+    dicts of torchvision and timm do not: name what they hold by ``encoder`` and the arguments after it. Either all
+    weights of the encoder are loaded, or none.
+
+    Args:
+        checkpoint: is read without running code in it.
+        model_class: class of the pre-trained model: SimCLR, or a subclass.
+        encoder: architecture of a checkpoint that does not tell it.
+        width: of that architecture.
+        stem: of that architecture; ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
+        image_size: of that architecture.
+        in_channels: of that architecture.
+
+    Returns:
+        The encoder, from pictures (N, C, H, W) to features (N, F), in evaluation mode on the CPU.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        InputError: if it cannot be read, the architecture is not told, it is of another class, or a tensor is missing,
+            unknown or of another shape.
+
+    Example:
+        >>> import torch
+        >>> from simclr_lightning import SimCLR
+        >>> weights = build_encoder("resnet8", width=0.125).state_dict()  # say, of another program
+        >>> encoder = load_encoder(Checkpoint(Path("peer.pth"), weights), SimCLR, encoder="resnet8", width=0.125)
+        >>> encoder(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 32])
+    """
+    checkpoint = as_read(checkpoint)
+    if encoder is not None:
+        network = build_encoder(encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels)
+        load_foreign_weights(network, checkpoint.state_dict, checkpoint.path)
+        return network.eval()
+    if (width, stem, image_size, in_channels) != (1.0, "auto", None, 3):
+        raise InputError("width, stem, image_size and in_channels describe an encoder: name it (encoder='resnet50').")
+    if checkpoint.classifier is None:
+        found: Any = load_model(model_class, checkpoint)
+        return found.encoder.eval()  # type: ignore[no-any-return]
+    return _encoder_of_classifier(checkpoint, model_class).eval()
+
+
+def _encoder_of_classifier(checkpoint: Checkpoint, model_class: type[LightningModule]) -> nn.Module:
+    path, told = checkpoint.path, checkpoint.hyperparameters
+    encoder: nn.Module
+    match checkpoint.classifier:
+        case "LinearEvaluation" | "FineTune":
+            model: Any = build_described(model_class, told["architecture"])
+            encoder = model.encoder
+        case "Supervised":
+            named = ("width", "stem", "in_channels", "image_size", "zero_init_residual")
+            encoder = build_encoder(told["encoder"], **{name: told[name] for name in named})
+            encoder = to_memory_format(encoder, channels_last=told["channels_last"])
+        case wrote:
+            raise InputError(
+                f"{path} is a checkpoint of {wrote}, none of the package's own classes: load it in Python, "
+                f"{wrote}.load_from_checkpoint({str(path)!r}).encoder."
+            )
+    weights = {name: tensor for name, tensor in checkpoint.state_dict.items() if name.startswith("encoder.")}
+    problems = load_weights(nn.ModuleDict({"encoder": encoder}), weights)
+    if problems:
+        wrote = checkpoint.classifier
+        raise InputError(f"The checkpoint {path} does not fit the encoder of the {wrote} that it describes. {problems}")
+    return encoder

@@ -1,0 +1,216 @@
+"""What a checkpoint's file holds: read once, and without running code that is in it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from simclr_lightning.errors import InputError, MissingFileError
+
+_BROKEN = (
+    *(EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError),
+    *(AttributeError, AssertionError, struct.error),
+)
+"""What ``torch.load`` raises, beside ``UnpicklingError``, for files that are cut off, damaged, or something else."""
+
+
+CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std")
+"""The fields of a ``ViewRecipe`` that clean pictures depend on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a file of ``torch.save`` holds: a Lightning checkpoint, or a state dict of another package.
+
+    Attributes:
+        path: of the file.
+        content: all of it, on the CPU: tensors and plain values. It is shared, so it must not be changed.
+
+    Example:
+        >>> Checkpoint(Path("resnet.pth"), {"fc.bias": torch.zeros(3)}).state_dict
+        {'fc.bias': tensor([0., 0., 0.])}
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights, by name.
+
+        Raises:
+            InputError: if there are none.
+        """
+        weights = self.content.get("state_dict", self.content)
+        if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+            raise InputError(
+                f"{self.path} holds neither a state dict of tensors nor a checkpoint with one under state_dict."
+            )
+        return weights
+
+    @cached_property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What the model was built with, as this release names it; empty where the file does not tell."""
+        found = self.content.get("hyper_parameters")
+        return upgraded(found) if isinstance(found, dict) else {}
+
+    @property
+    def class_path(self) -> str | None:
+        """Which class wrote it, where it tells: the command line and the classifiers leave it there."""
+        path = self.hyperparameters.get("_class_path")
+        if path is None and self.classifier is not None:
+            path = f"simclr_lightning.{self.classifier}"
+        return path
+
+    @property
+    def classifier(self) -> str | None:
+        """Name of the classifier's class that wrote it; None for other models."""
+        name = self.content.get("classifier")
+        return name if isinstance(name, str) else None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Hyperparameters of the data module; empty where the file does not tell."""
+        found = self.content.get("datamodule_hyper_parameters")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def clean_pictures(self) -> dict[str, Any]:
+        """How pictures were prepared for evaluation: those of ``CLEAN_FIELDS`` that it tells.
+
+        Where it tells no recipe, the size is that of the views.
+
+        Example:
+            >>> data = {"views": {"size": 32, "eval_size": 24, "mean": None}}
+            >>> Checkpoint(Path("last.ckpt"), {"datamodule_hyper_parameters": data}).clean_pictures
+            {'eval_size': 24, 'mean': None}
+        """
+        views = self.data.get("views")
+        recipe = views[0] if isinstance(views, list) and views else views  # clean pictures are those of the first
+        told = {name: recipe[name] for name in CLEAN_FIELDS if name in recipe} if isinstance(recipe, dict) else {}
+        side = told.get("eval_size") or self.hyperparameters.get("image_size")
+        return told if side is None else {**told, "eval_size": side}
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file, if it holds nothing but tensors and plain values.
+
+    As long as somebody holds the result, the same file is not read again, unless it has changed.
+
+    Args:
+        path: a checkpoint, or a state dict, also as a ``.safetensors`` file.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        ImportError: if the package safetensors is needed and missing.
+        InputError: if it holds objects of other classes, which are named, or is damaged, or something else.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "weights.pth")
+        ...     torch.save({"state_dict": {"bias": torch.zeros(2)}}, path)
+        ...     checkpoint = read_checkpoint(path)
+        ...     read_checkpoint(path) is checkpoint
+        True
+        >>> checkpoint.state_dict
+        {'bias': tensor([0., 0.])}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"There is no checkpoint {path}: give the path of a .ckpt file (--ckpt_path).")
+    state = path.stat()
+    key = path.resolve(), state.st_mtime_ns, state.st_size
+    known = _read.get(key)
+    if known is None:
+        content = _load_safetensors(path) if path.suffix == ".safetensors" else _load(path)
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{path} holds neither a state dict of tensors nor a checkpoint with one under state_dict, but a "
+                f"{type(content).__name__}."
+            )
+        known = _read[key] = Checkpoint(path, content)
+    return known
+
+
+def upgraded(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as this release names them: NT-Xent's were once arguments of SimCLR, now the loss is one.
+
+    Example:
+        >>> upgraded({"encoder": "resnet18", "projection_layers": 2, "temperature": 0.5})["loss"]["init_args"]
+        {'temperature': 0.5}
+    """
+    found = dict(hyperparameters)
+    architecture = found.get("architecture")
+    if isinstance(architecture, dict) and "hyperparameters" in architecture:  # what a classifier keeps of its model
+        found["architecture"] = {**architecture, "hyperparameters": upgraded(architecture["hyperparameters"])}
+    if "projection_layers" in found and "loss" not in found:
+        names = ("temperature", "normalize", "official_scale", "gather")
+        arguments = {name: found.pop(name) for name in names if name in found}
+        found["loss"] = {"class_path": "simclr_lightning.losses.nt_xent.NTXentLoss", "init_args": arguments}
+    return found
+
+
+def run_of(path: str | Path) -> Path | None:
+    """Folder of the run that a checkpoint is from, None unless it lies in a folder named ``checkpoints``.
+
+    Example:
+        >>> run_of("runs/simclr/checkpoints/last.ckpt").as_posix()
+        'runs/simclr'
+    """
+    folder = Path(path).parent
+    if folder.resolve().name != "checkpoints":
+        return None
+    return (folder if folder.name else folder.resolve()).parent
+
+
+_read: WeakValueDictionary[tuple[Path, int, int], Checkpoint] = WeakValueDictionary()
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, *_BROKEN) as error:
+        classes = _refused_classes(path, error)
+        if not classes:
+            raise InputError(
+                f"{path} is damaged, cut off, or no file of torch.save: copy it anew, or name another checkpoint."
+            ) from error
+        raise InputError(
+            f"{path} holds objects of {', '.join(classes)}. It is read with weights_only=True, which refuses them: to "
+            "load them is to run code that the file names.\nIf you trust its origin, keep the weights alone, in an "
+            f"environment that has these classes:\ntorch.save({{'state_dict': torch.load({str(path)!r}, "
+            "weights_only=False)['state_dict']}, 'weights.ckpt')"
+        ) from error
+
+
+def _refused_classes(path: Path, error: Exception) -> list[str]:
+    """All classes that are no plain values; of torch's oldest format, the first one."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return []
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except (pickle.UnpicklingError, *_BROKEN):  # no zip file
+        return re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
+
+
+def _load_safetensors(path: Path) -> Any:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f"{path} needs the package safetensors: pip install safetensors") from error
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged, cut off, or no safetensors file: copy it anew.") from error
