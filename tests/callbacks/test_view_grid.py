@@ -43,7 +43,7 @@ class Data(LightningDataModule):
     def __init__(self, batches: list[Any], **recipe: Any) -> None:
         super().__init__()
         self.batches = batches
-        self.recipe = SimpleNamespace(**recipe)
+        self.recipes = (SimpleNamespace(**recipe),)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_first_views_stand_above_second_views_enlarged_without_smoothing(tmp_pat
     assert image.height == MARGIN + GAP + 2 * (96 + GAP)
     for row in range(2):
         for column in range(3):
-            expected = as_bytes(batch.views[row, column], 12)
+            expected = as_bytes(batch.views[0][row, column], 12)
             assert np.abs(panel(image, row, column, 96).astype(int) - expected).max() <= 1  # rounded up or down
     assert (np.asarray(image)[MARGIN + GAP :, MARGIN + 3 * (96 + GAP) + GAP :] == 255).all()  # no fourth column
 
@@ -155,22 +155,22 @@ def test_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
 def test_normalisation_is_undone(tmp_path: Path) -> None:
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     batch = random_batch()
-    normalised = (batch.views - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    fit(tmp_path, ViewGrid(), [batch._replace(views=normalised)], recipe={"mean": mean, "std": std})
+    normalised = (batch.views[0] - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    fit(tmp_path, ViewGrid(), [batch._replace(views=(normalised,))], recipe={"mean": mean, "std": std})
     image = Image.open(tmp_path / "views" / "epoch=0.png")
-    assert np.abs(panel(image, 1, 2, 96).astype(int) - as_bytes(batch.views[1, 2], 12)).max() <= 1
+    assert np.abs(panel(image, 1, 2, 96).astype(int) - as_bytes(batch.views[0][1, 2], 12)).max() <= 1
 
 
 def test_no_normalisation_changes_nothing() -> None:
-    views = random_batch().views
+    (views,) = random_batch().views
     assert torch.equal(undo_normalisation(views, None, None), views)
     assert undo_normalisation(views.bfloat16(), None, None).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (3, [0, 1, 2]), (5, [0, 1, 2])])
 def test_channels_that_are_no_colours(channels: int, shown: list[int]) -> None:
-    views = random_batch(pictures=2, channels=channels).views
-    image = draw_views(views, title="T")
+    (views,) = random_batch(pictures=2, channels=channels).views
+    image = draw_views([views], title="T")
     assert np.abs(panel(image, 1, 1, 96).astype(int) - as_bytes(views[1, 1, shown], 12)).max() <= 1
 
 
@@ -191,7 +191,7 @@ def test_it_says_once_where_the_picture_is_and_what_was_clipped(
 ) -> None:
     batch = random_batch()
     with caplog.at_level(logging.INFO):
-        fit(tmp_path, ViewGrid(every_n_epochs=1), [batch._replace(views=batch.views * 6 - 3)], max_epochs=2)
+        fit(tmp_path, ViewGrid(every_n_epochs=1), [batch._replace(views=(batch.views[0] * 6 - 3,))], max_epochs=2)
     messages = [message for message in caplog.messages if "epoch=" in message]
     assert len(messages) == 1
     assert str(tmp_path / "views" / "epoch=0.png") in messages[0]
@@ -222,8 +222,9 @@ def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ("batch", "message"),
     [
         ([torch.rand(2, 3)], "this training batch is a list"),
-        (random_batch()._replace(views=torch.rand(2, 3)), r"is a ViewBatch whose views are of shape \(2, 3\)"),
-        (random_batch()._replace(views=[1]), "is a ViewBatch whose views are a list"),  # type: ignore[arg-type]
+        (random_batch()._replace(views=(torch.rand(2, 3),)), r"is a ViewBatch whose views are of shape \(2, 3\)"),
+        (random_batch()._replace(views=(1,)), "is a ViewBatch whose views are a tuple"),  # type: ignore[arg-type]
+        (random_batch()._replace(views=()), "is a ViewBatch whose views are a tuple"),
     ],
 )
 def test_a_batch_without_views_is_an_error(batch: Any, message: str, tmp_path: Path) -> None:
@@ -236,3 +237,17 @@ def test_numbers_below_one_are_errors() -> None:
         ViewGrid(num_pictures=0)
     with pytest.raises(ValueError, match="every_n_epochs is 0"):
         ViewGrid(every_n_epochs=0)
+
+
+def test_views_of_each_recipe_are_a_block_of_rows(tmp_path: Path) -> None:
+    large, small = random_batch(side=48).views[0], random_batch(side=24, seed=1).views[0][:1]
+    batch = ViewBatch((large, small), torch.arange(large.shape[1]), torch.arange(large.shape[1]))
+    fit(tmp_path, ViewGrid(), [batch])
+    image = Image.open(tmp_path / "views" / "epoch=0.png")
+    pixels = np.asarray(image)
+    left = MARGIN + GAP + 96 + GAP  # of the second column
+    for row, view in enumerate([*large, *small]):
+        top = MARGIN + GAP + row * (96 + GAP) + GAP * (row == 2)  # every block begins with a gap
+        cell = pixels[top : top + 96, left : left + 96]
+        assert np.abs(cell.astype(int) - as_bytes(view[1], 96 // view.shape[-1])).max() <= 1
+    assert image.height == MARGIN + 3 * (96 + GAP) + 2 * GAP

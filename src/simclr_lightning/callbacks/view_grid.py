@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,12 @@ class ViewGrid(Callback):
 
     The picture goes to ``<run folder>/<filename>/epoch=<epoch>.png``, and to every logger that takes pictures: those
     with a method ``log_image`` (Weights & Biases) or whose experiment has ``add_image`` (TensorBoard). It shows the
-    views exactly as the network gets them: only a normalisation by ``trainer.datamodule.recipe`` is undone, and what
-    then lies outside [0, 1] is clipped and reported. Nothing is drawn in a ``fast_dev_run``.
+    views exactly as the network gets them: only a normalisation by the recipes in ``trainer.datamodule.recipes`` is
+    undone, and what then lies outside [0, 1] is clipped and reported. Nothing is drawn in a ``fast_dev_run``.
 
     Example:
         >>> trainer = Trainer(callbacks=[ViewGrid(num_pictures=4)], accelerator="cpu", logger=False)
-        >>> draw_views(torch.rand(2, 4, 3, 96, 96), title="Epoch 0").height  # two rows, four columns
+        >>> draw_views([torch.rand(2, 4, 3, 96, 96)], title="Epoch 0").height  # two rows, four columns
         220
 
     Args:
@@ -63,16 +65,17 @@ class ViewGrid(Callback):
         """Draw the batch if it is the first of the fit, or of an epoch that is due.
 
         Raises:
-            InputError: if the batch has no ``views`` (V, N, C, H, W).
+            InputError: if the batch has no ``views``, each (V, N, C, H, W).
         """
         if trainer.fast_dev_run or not self._is_due(trainer.current_epoch):  # type: ignore[attr-defined]
             return
         views = getattr(batch, "views", None)
-        if not isinstance(views, Tensor) or views.ndim != 5:
+        if not (isinstance(views, (tuple, list)) and views and all(map(_are_views, views))):
             found = f"{type(batch).__name__}" + ("" if views is None else f" whose views are {_describe(views)}")
             raise InputError(
-                "ViewGrid draws batches with `views` of shape (2, N, C, H, W), such as SimCLRDataModule's ViewBatch; "
-                f"this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from trainer.callbacks."
+                "ViewGrid draws batches with `views`, each of shape (V, N, C, H, W), such as SimCLRDataModule's "
+                f"ViewBatch; this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from "
+                "trainer.callbacks."
             )
         folder = run_folder(trainer)  # on every process
         if trainer.is_global_zero:
@@ -84,18 +87,19 @@ class ViewGrid(Callback):
             return True
         return self.every_n_epochs is not None and epoch != self._drawn_epoch and epoch % self.every_n_epochs == 0
 
-    def _draw(self, trainer: Trainer, views: Tensor, path: Path) -> None:
-        recipe = getattr(getattr(trainer, "datamodule", None), "recipe", None)
-        views = undo_normalisation(
-            views[:, : self.num_pictures], getattr(recipe, "mean", None), getattr(recipe, "std", None)
-        )
-        image = draw_views(views, title=f"Epoch {trainer.current_epoch}")
+    def _draw(self, trainer: Trainer, views: Sequence[Tensor], path: Path) -> None:
+        recipes = getattr(getattr(trainer, "datamodule", None), "recipes", ())
+        shown = [
+            undo_normalisation(own[:, : self.num_pictures], getattr(recipe, "mean", None), getattr(recipe, "std", None))
+            for own, recipe in zip_longest(views, recipes[: len(views)])
+        ]
+        image = draw_views(shown, title=f"Epoch {trainer.current_epoch}")
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
         if self._drawn_epoch is None:
-            low, high = views.min().item(), views.max().item()
+            low, high = min(own.min().item() for own in shown), max(own.max().item() for own in shown)
             clipped = "" if low >= -0.01 and high <= 1.01 else f" Their values, [{low:.2f}, {high:.2f}], were clipped."
-            rank_zero_info(f"Two random views of each of the first pictures: {path}.{clipped}")
+            rank_zero_info(f"Random views of each of the first pictures: {path}.{clipped}")
         log_picture(trainer, self.filename, image)
 
 
@@ -116,32 +120,49 @@ def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple
     return views * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 
-def draw_views(views: Tensor, *, title: str) -> Image.Image:
-    """Picture of a grid: column n holds the V views of picture n, one below the other.
+def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
+    """Picture of a grid: column n holds the views of picture n, one below the other.
 
     Args:
-        views: (V, N, C, H, W) float32; values outside [0, 1] are clipped. Of 1 channel: grey; of 3: RGB; of 2 or more
-            than 3: the first, or the first three, and the picture says so.
+        views: (V, N, C, H, W) float32 each, one block of rows for each; values outside [0, 1] are clipped. Of 1
+            channel: grey; of 3: RGB; of 2 or more than 3: the first, or the first three, and the picture says so.
         title: begins the line of text above the grid.
     """
-    rows, columns, channels, height, width = views.shape
+    channels = views[0].shape[2]
     shown = 3 if channels >= 3 else 1
-    enlargement = math.ceil(_SMALLEST_SIDE / min(height, width))  # by whole pixels, so that nothing is smoothed away
-    pixels = views[:, :, :shown].clamp(0, 1).repeat_interleave(enlargement, -1).repeat_interleave(enlargement, -2)
-    grid = to_pil_image(make_grid(pixels.flatten(0, 1), nrow=columns, pad_value=1.0))
-
-    text = f"{title}: each column is one picture, each row one random view of it ({height} x {width} pixels)"
+    grids = [_grid(own[:, :, :shown].clamp(0, 1)) for own in views]
+    sizes = " and ".join(dict.fromkeys(f"{own.shape[3]} x {own.shape[4]}" for own in views))
+    text = f"{title}: each column is one picture, each row one random view of it ({sizes} pixels)"
     if channels != shown:
         text += f"; channels 1 to {shown} of {channels}"
-    wide = max(grid.width + _MARGIN, math.ceil(ImageDraw.Draw(grid).textlength(text)) + 2 * _MARGIN)
-    image = Image.new("RGB", (wide, grid.height + _MARGIN), "white")
-    image.paste(grid, (_MARGIN, _MARGIN))
+    text_width = math.ceil(ImageDraw.Draw(grids[0]).textlength(text)) + 2 * _MARGIN
+    wide = max(text_width, *(grid.width + _MARGIN for grid in grids))
+    image = Image.new("RGB", (wide, sum(grid.height for grid in grids) + _MARGIN), "white")
     pen = ImageDraw.Draw(image)
     pen.text((_MARGIN, _MARGIN // 4), text, fill="black")
-    for row in range(rows):
-        pen.text((_MARGIN // 3, _MARGIN + (row + 0.5) * grid.height / rows), str(row + 1), fill="black", anchor="lm")
+    top, number = _MARGIN, 1
+    for grid, own in zip(grids, views, strict=True):
+        image.paste(grid, (_MARGIN, top))
+        for row in range(len(own)):
+            middle = top + (row + 0.5) * grid.height / len(own)
+            pen.text((_MARGIN // 3, middle), str(number + row), fill="black", anchor="lm")
+        top, number = top + grid.height, number + len(own)
     return image
 
 
+def _grid(views: Tensor) -> Image.Image:
+    """(V, N, C, H, W) in [0, 1]; enlarged by whole pixels, so that nothing is smoothed away."""
+    enlargement = math.ceil(_SMALLEST_SIDE / min(views.shape[-2:]))
+    pixels = views.repeat_interleave(enlargement, -1).repeat_interleave(enlargement, -2)
+    image: Image.Image = to_pil_image(make_grid(pixels.flatten(0, 1), nrow=views.shape[1], pad_value=1.0))
+    return image
+
+
+def _are_views(views: object) -> bool:
+    return isinstance(views, Tensor) and views.ndim == 5
+
+
 def _describe(value: Any) -> str:
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+        value = value[0]
     return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -18,6 +18,10 @@ _ROWS = 512  # rows of similarities in memory at a time
 class ContrastiveMetrics(NamedTuple):
     """Scalars () of the N-way problem: find a picture's second view among the second views of all pictures.
 
+    Example:
+        >>> ContrastiveMetrics(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(0.5)).top1
+        tensor(1.)
+
     Attributes:
         top1: share of first views whose most similar second view is their own, in [0, 1].
         top5: share of first views whose own second view is among the five most similar ones.

@@ -1,6 +1,10 @@
-"""A callback that logs a picture."""
+"""A callback that logs a picture, and a logger that takes it."""
+
+from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -17,3 +21,10 @@ class Portrait(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         log_picture(trainer, "portrait", to_pil_image(self.last.cpu().float()).convert("RGB"))
+
+
+class AlbumLogger(CSVLogger):
+    """Keeps pictures beside the metrics."""
+
+    def log_image(self, key: str, images: list[Image.Image], step: int) -> None:
+        images[0].save(Path(self.log_dir) / f"{key}.png")
