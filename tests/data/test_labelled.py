@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from simclr_lightning.data import FeatureBatch, LabelledDataModule, SimCLRDataModule, serving
+from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, centre_view, clean, crop_views
 
 WriteTree = Callable[..., Path]
@@ -255,3 +256,47 @@ def test_a_checkpoint_holds_primitives_only(tmp_path: Path) -> None:
     again = LabelledDataModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     assert saved["augmentation"] == again.augmentation == "none"
     assert again.recipe == data.recipe
+
+
+def test_pictures_of_another_data_module_are_served(photos: Path) -> None:
+    source = SimCLRDataModule("folder", photos, views=SMALL, num_workers=0, on_bad_picture="skip", label_fraction=0.5)
+    source.setup("fit")
+    labelled = source.splits.labelled
+    assert labelled is not None
+    own = LabelledDataModule.of(
+        source, torch.tensor([0, 3, 5]), batch_size=2, seed=7, test=source.splits.val, augmentation="simclr"
+    )
+    assert (own.recipe, own.on_bad_picture, own.num_workers, own.seed, own.batch_size) == (SMALL, "skip", 0, 7, 2)
+    assert (own.num_pictures, own.num_classes, own.class_names, own.metric) == (3, 2, ["a", "b"], "top1")
+    served = fit(own, max_epochs=4).training_batches
+    assert {int(index) for _, batch in served for index in batch.indices} == set(labelled.positions[[0, 3, 5]].tolist())
+    assert torch.cat([batch.targets for batch in own.test_dataloader()]).tolist() == [0, 0, 0, 1, 1, 1]
+    assert own.splits.train.pictures is source.splits.train.pictures
+    same = LabelledDataModule("folder", photos, views=SMALL, num_workers=0, batch_size=2, seed=7, augmentation="simclr")
+    raw = next(iter(own.train_dataloader()))
+    expected = ViewEngine(replace(SMALL, count=1), seed=7)(raw)[0][0]
+    assert torch.equal(served[0][1].images, expected)
+    assert same.recipe == own.recipe
+
+
+def test_pictures_without_labels_cannot_be_served(write_tree: WriteTree) -> None:
+    source = SimCLRDataModule("folder", write_tree("photos", ["1.png", "2.png"]))
+    source.setup("fit")
+    with pytest.raises(InputError, match="None of the training pictures has a label"):
+        LabelledDataModule.of(source, torch.arange(1), batch_size=1, seed=0, test=None)
+
+
+@pytest.mark.filterwarnings("ignore:Cannot read the picture", "ignore:1 of these 12 pictures cannot be read")
+def test_features_of_an_unreadable_picture_are_not_learned_from(photos: Path) -> None:
+    (photos / "train/b/0.png").write_bytes(b"")
+    options: Any = {"augmentation": "none", "on_bad_picture": "skip", "batch_size": 12}
+    pictures = fit(folder(photos, **options), max_epochs=1).training_batches
+    data = folder(photos, **options)
+    data.setup("fit")
+    features = rows(data, "train")
+    assert (features.targets < 0).sum() == 1
+    data.serve_features(features)
+    served = fit(data, max_epochs=1).training_batches
+    for (_, batch), (_, expected) in zip(served, pictures, strict=True):
+        assert torch.equal(batch.targets, expected.targets)
+        assert torch.equal(batch.indices, expected.indices)

@@ -32,7 +32,7 @@ class IterableStream:
             its batch take its place.
 
     Raises:
-        InputError: if an iterable is an iterator, which ends for good.
+        InputError: if an iterable is an iterator, which ends for good, or there are no pictures, or something else.
 
     Example:
         >>> from PIL import Image
@@ -62,7 +62,10 @@ class IterableStream:
         self.seed = seed
         self.on_bad_picture = on_bad_picture
         self.class_names: Sequence[str] | None = getattr(self.sets["train"], "classes", None)
-        first = picture_of(next(iter(self.sets["train"]), None))
+        items = list(islice(self.sets["train"], 1))
+        if not items:
+            raise InputError(f"The data set {type(self.sets['train']).__name__} is empty.")
+        first = picture_of(items[0])
         self._shape = first.shape if isinstance(first, Tensor) else None
         check_picture(first, self._shape, "Picture 0 of the stream")
         self.in_channels = self._shape[0] if self._shape else 3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from lightning.pytorch.trainer.states import TrainerFn
+
 from simclr_lightning.data.loaders import PictureLoader, process_of
 from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.stream import StreamDataset, StreamLoader
@@ -30,6 +32,18 @@ class SimCLRDataModule(PictureDataModule):
         [(2, 128, 1, 16, 16)]
     """
 
+    _streaming: StreamLoader | None = None
+    _start: dict[str, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the training is in a stream; Lightning puts it into checkpoints. Other loaders have their own state."""
+        return {} if self._streaming is None else self._streaming.position()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on with a stream from there."""
+        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+            self._start = state_dict
+
     def train_dataloader(self) -> PictureLoader[Any]:
         """Training pictures in a new order each epoch; the pictures that do not fill a batch are left out.
 
@@ -52,7 +66,11 @@ class SimCLRDataModule(PictureDataModule):
         for recipe in self.recipes:
             check_channels(recipe, self.in_channels)
         if self.stream is not None:
-            return self._stream_loader("train")
+            self._streaming = self._stream_loader("train")
+            if self._start is not None:
+                self._streaming.start_at(self._start)
+                self._start = None
+            return self._streaming
         return self._loader(self._served(self.splits.train, random=True, training=True), training=True)
 
     def val_dataloader(self) -> PictureLoader[Any] | list[Any]:
@@ -94,7 +112,7 @@ class SimCLRDataModule(PictureDataModule):
         return StreamLoader(
             StreamDataset(self.stream, split, rank=rank, world_size=processes, batch_size=self.batch_size),
             num_workers=workers,
-            pin_memory=self._pins(),
+            pin_memory=self._pin_memory(),
             prefetch_factor=self.prefetch_factor,
             persistent_workers=workers > 0 if self.persistent_workers is None else self.persistent_workers,
         )

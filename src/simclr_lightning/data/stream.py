@@ -69,6 +69,12 @@ def with_views(
         recipes: of the views.
         seed: of the views.
         on_bad_picture: raise or skip.
+
+    Example:
+        >>> from simclr_lightning.data import IterableStream
+        >>> stream = IterableStream({"train": [torch.zeros(3, 8, 8, dtype=torch.uint8)] * 9})
+        >>> with_views(stream, [ViewRecipe(size=8)], seed=1, on_bad_picture="skip").recipes[0].size
+        8
     """
     telling: Any = getattr(stream, "with_views", None)
     return stream if telling is None else telling(recipes, seed=seed, on_bad_picture=on_bad_picture)
@@ -134,7 +140,7 @@ class StreamDataset(IterableDataset[ImageBatch]):
 
 
 class StreamLoader(PictureLoader[ImageBatch]):
-    """Loader of a stream; that of training can be resumed within an epoch, and goes on where it was.
+    """Loader of a stream, which can go on in the middle of an epoch.
 
     Args:
         data: the batches.
@@ -144,9 +150,11 @@ class StreamLoader(PictureLoader[ImageBatch]):
         >>> from simclr_lightning.data import IterableStream
         >>> stream = IterableStream({"train": [torch.zeros(3, 8, 8, dtype=torch.uint8)] * 9})
         >>> loader = StreamLoader(StreamDataset(stream, "train", rank=0, world_size=1, batch_size=4))
-        >>> loader.load_state_dict({"epoch": 3, "batches": 1})
+        >>> loader.start_at({"epoch": 3, "batches": 1})
         >>> [(batch.epoch, batch.indices.tolist()) for batch in loader]
         [(3, [4, 5, 6, 7])]
+        >>> loader.position()
+        {'epoch': 4, 'batches': 0}
     """
 
     def __init__(self, data: StreamDataset, **options: Any) -> None:
@@ -156,30 +164,34 @@ class StreamLoader(PictureLoader[ImageBatch]):
         object.__setattr__(self, "sampler", _Epochs())
         object.__setattr__(self, "batch_size", data.share)
         self._data = data
-        self._state = {"epoch": 0, "batches": 0}
+        self._position = {"epoch": 0, "batches": 0}
         self._resumed = False
 
     def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]
-        """Batches of the sampler's epoch; of a state that was loaded, those that it has not counted."""
+        """Batches of the sampler's epoch, or of where it was told to start."""
         epochs = cast("_Epochs", self.sampler)
         if not self._resumed:
-            self._state = {"epoch": epochs.epoch, "batches": 0}
-        self._resumed, epoch = False, self._state["epoch"]
-        self._data.begin(epoch=epoch, batch=self._state["batches"])
+            self._position = {"epoch": epochs.epoch, "batches": 0}
+        self._resumed, epoch = False, self._position["epoch"]
+        self._data.begin(epoch=epoch, batch=self._position["batches"])
         for batch in super().__iter__():
             yield batch
             # A batch counts when the next one is asked for: without a length, Lightning asks for one more than it
             # trains on, to see the end coming.
-            self._state["batches"] += 1
-        self._state = {"epoch": epoch + 1, "batches": 0}
+            self._position["batches"] += 1
+        self._position = {"epoch": epoch + 1, "batches": 0}
 
-    def state_dict(self) -> dict[str, int]:
+    def position(self) -> dict[str, int]:
         """Epoch, and number of batches that were trained on in it."""
-        return dict(self._state)
+        return dict(self._position)
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on, the next time, where the state was taken."""
-        self._state, self._resumed = dict(state), True
+    def start_at(self, position: dict[str, int]) -> None:
+        """Go on there, the next time.
+
+        Lightning does not call a loader's ``load_state_dict`` at the end of an epoch, and fetches a batch before it
+        tells the sampler the epoch: the data module says where to start.
+        """
+        self._position, self._resumed = dict(position), True
 
 
 class _Epochs:
