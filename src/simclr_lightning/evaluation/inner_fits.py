@@ -18,7 +18,7 @@ from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledData
 from simclr_lightning.data.loaders import PictureLoader, make_loader
 from simclr_lightning.data.serving import FeatureDataset
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation.candidates import TestSplit
+from simclr_lightning.evaluation.labelled_data import TestSplit
 from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer
 from simclr_lightning.features import Features
 
