@@ -10,12 +10,22 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes that train together, 1 where torch.distributed was not started."""
+    """Number of processes that train together, 1 where torch.distributed was not started.
+
+    Example:
+        >>> world_size()
+        1
+    """
     return dist.get_world_size() if _started() else 1
 
 
 def rank() -> int:
-    """Number of this process, in [0, ``world_size()``)."""
+    """Number of this process, in [0, ``world_size()``).
+
+    Example:
+        >>> rank()
+        0
+    """
     return dist.get_rank() if _started() else 0
 
 
@@ -24,6 +34,10 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
     Args:
         tensor: any shape, equal on every process. It is not changed.
+
+    Example:
+        >>> all_reduce_sum(torch.tensor([1.0, 2.0]))  # of two processes like this one: [2.0, 4.0]
+        tensor([1., 2.])
     """
     if world_size() == 1:
         return tensor
@@ -66,6 +80,10 @@ def row_counts(rows: Tensor) -> list[int]:
 
     Args:
         rows: (n, ...), n may differ between processes.
+
+    Example:
+        >>> row_counts(torch.zeros(3, 8))  # of two processes, the other with 5 rows: [3, 5]
+        [3]
     """
     if world_size() == 1:
         return [len(rows)]
@@ -85,6 +103,11 @@ def gather_rows(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, 
     Returns:
         The rows of all processes (M, D) and the position of this process's first row among them. On one process these
         are ``rows`` itself, detached, and 0.
+
+    Example:
+        >>> everybodys_rows, position = gather_rows(torch.zeros(3, 8))
+        >>> everybodys_rows.shape, position
+        (torch.Size([3, 8]), 0)
     """
     rows = rows.detach()
     if world_size() == 1:

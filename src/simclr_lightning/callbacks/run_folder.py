@@ -15,6 +15,10 @@ def run_folder(trainer: Trainer) -> Path:
 
     Args:
         trainer: whose strategy has set up its processes, which is so in every hook from ``setup`` on.
+
+    Example:
+        >>> run_folder(Trainer(default_root_dir="/runs", accelerator="cpu", logger=False)).as_posix()
+        '/runs'
     """
     folder = Path(trainer.default_root_dir)
     if trainer.loggers:

@@ -59,7 +59,8 @@ def balanced_subset(
             enough = math.ceil(len(classes) / sizes.sum() * 1e4) / 1e4
             raise InputError(
                 f"A label fraction of {fraction} of {sizes.sum()} labelled pictures leaves class {name!s} without a "
-                f"picture: choose at least {enough:g} (--data.label_fraction)."
+                f"picture: choose at least {enough:g}",
+                "data.label_fraction",
             )
         chosen.append(members[which][:share])
         remaining -= share
@@ -141,7 +142,8 @@ def stratified_split(targets: Tensor, fraction: float, seed: int = 0) -> tuple[T
     except ValueError as error:
         raise InputError(
             f"A fraction of {fraction} of {len(targets)} pictures cannot be split off class by class: {error} "
-            "Choose another fraction (--data.val_fraction)."
+            "Choose another fraction",
+            "data.val_fraction",
         ) from error
     first, second = (torch.from_numpy(np.sort(part)) for part in parts)
     return first, second

@@ -21,14 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from simclr_lightning.errors import InputError
+
 _Batch = TypeVar("_Batch")
 
 
 def check_micro_batch_size(size: int | None) -> None:
-    """Raise ValueError unless ``size`` is None or an int of at least 1."""
+    """Raise InputError unless ``size`` is None or an int of at least 1."""
     if size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1):
         return
-    raise ValueError(
+    raise InputError(
         f"micro_batch_size must be a whole number of pictures, at least 1, got {size!r}: give the largest number that "
         "fits into memory, such as 256 (--model.micro_batch_size 256), or None (null) for whole batches."
     )
@@ -46,6 +48,10 @@ def micro_batches(batch: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor
 
     Returns:
         At least one micro-batch, in order.
+
+    Example:
+        >>> [len(part) for part in micro_batches(torch.rand(10, 3), 4)]
+        [4, 3, 3]
     """
     number = 1 if size is None else max(1, math.ceil(batch.shape[dim] / size))
     return batch.tensor_split(number, dim)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from simclr_lightning.checkpoints import load_model, read_checkpoint, run_of
-from simclr_lightning.export.card import model_card
+from simclr_lightning.errors import ExistingFileError, InputError, require_packages
 from simclr_lightning.export.formats import FORMATS, Format
+from simclr_lightning.export.model_card import model_card
 from simclr_lightning.simclr import SimCLR
 
 TOLERANCE = 1e-6
@@ -48,24 +48,40 @@ def export_encoder(
         The path of the file.
 
     Raises:
-        FileExistsError: if the file or its model card is there already.
-        FileNotFoundError: if there is no such checkpoint.
-        ImportError: if the format needs packages that are missing.
-        ValueError: if the checkpoint does not fit the model, the format cannot hold this encoder, the size of the
+        ExistingFileError: if the file or its model card is there already.
+        MissingFileError: if there is no such checkpoint.
+        MissingPackageError: if the format needs packages that are missing.
+        InputError: if the checkpoint does not fit the model, the format cannot hold this encoder, the size of the
             pictures is not known, or the file does not give the encoder's features.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from simclr_lightning import SimCLR
+        >>> model = SimCLR(encoder="resnet8", width=0.125, image_size=16)
+        >>> content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "global_step": 0}
+        >>> with TemporaryDirectory() as folder:  # of a run, it would be there already
+        ...     torch.save({**content, "pytorch-lightning_version": "2.6.0"}, f"{folder}/last.ckpt")
+        ...     file = export_encoder(f"{folder}/last.ckpt", "torchscript")  # doctest: +ELLIPSIS
+        Encoder: ...encoder.torchscript.pt (features within 0e+00 of the checkpoint's)
+        Model card: ...encoder.torchscript.pt.md
+        >>> file.name
+        'encoder.torchscript.pt'
     """
     if format not in FORMATS:
-        raise ValueError(f"Unknown format {format!r}. There are {', '.join(FORMATS)}.")
+        raise InputError(f"Unknown format {format!r}. There are {', '.join(FORMATS)} (--format).")
     exporter = FORMATS[format]
-    _require(format, exporter.packages)
+    require_packages(f"The format {format}", exporter.packages)
     if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size is {image_size}: give the side of the pictures in pixels (--image_size 224).")
+        raise InputError(f"image_size is {image_size}: give the side of the pictures in pixels (--image_size 224).")
     path, card = _files(ckpt_path, output, exporter.file)
 
-    trained = load_model(model, ckpt_path)
-    checkpoint = read_checkpoint(ckpt_path).content
+    checkpoint = read_checkpoint(ckpt_path)
+    trained = load_model(model, checkpoint)
     encoder = trained.encoder.eval().to(memory_format=torch.contiguous_format)
-    side = image_size or _image_size(checkpoint)
+    side = image_size or checkpoint.clean_pictures.get("eval_size")
+    if side is None:
+        raise InputError("The checkpoint does not tell the size of its pictures: name it, as --image_size 224.")
     images = torch.rand(2, trained.hparams["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = encoder(images)
@@ -77,7 +93,7 @@ def export_encoder(
         exporter.write(encoder, images, unchecked)
         difference = _difference(encoder, loading, images, format)
         if not (difference <= TOLERANCE or difference <= 2 * _rounding(encoder, images)):  # nor NaN
-            raise ValueError(
+            raise InputError(
                 f"The exported features differ from those of {ckpt_path} by {difference:.1e} of the largest one, more "
                 f"than rounding explains ({TOLERANCE:.0e}): no file is left. Try another format."
             )
@@ -97,32 +113,16 @@ def export_encoder(
     return path
 
 
-def _require(name: str, packages: tuple[str, ...]) -> None:
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise ImportError(f"The format {name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
-
-
 def _files(ckpt_path: str | Path, output: str | Path | None, default: str) -> tuple[Path, Path]:
     """The file to write, and its model card, neither of which exists."""
     path = (run_of(ckpt_path) or Path(ckpt_path).parent) / default if output is None else Path(output)
     if path.suffix != Path(default).suffix:
-        raise ValueError(f"The output is named {path.name}, but the suffix of this format is {Path(default).suffix}.")
+        raise InputError(f"The output is named {path.name}, but the suffix of this format is {Path(default).suffix}.")
     card = path.with_name(f"{path.name}.md")
     for file in (path, card):
         if file.exists():
-            raise FileExistsError(f"{file} exists and is not overwritten: name another file (--output), or move it.")
+            raise ExistingFileError(f"{file} exists and is not overwritten: name another file (--output), or move it.")
     return path, card
-
-
-def _image_size(checkpoint: dict[str, Any]) -> int:
-    """Side of the clean pictures; of the views, where the data were not ours."""
-    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
-    clean = views.get("eval_size") if isinstance(views, dict) else None
-    side = clean or checkpoint["hyper_parameters"]["image_size"]
-    if side is None:
-        raise ValueError("The checkpoint does not tell the size of its pictures: name it, as --image_size 224.")
-    return int(side)
 
 
 def _rounding(encoder: nn.Module, images: Tensor) -> float:
@@ -143,12 +143,13 @@ def _difference(encoder: nn.Module, loading: str, images: Tensor, name: str) -> 
             exec(loading, namespace)  # what the model card tells its reader to do; made by formats.py, of literals
             found = namespace["encoder"](images)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:  # it does not fit the architecture
-            raise ValueError(
-                f"The {name} file could not be used as its model card says, and is not kept: {error}\n"
+            cause = " ".join(str(error).split()[:40])  # torch names every tensor that does not fit
+            raise InputError(
+                f"The {name} file could not be used as its model card says, and is not kept: {cause}\n"
                 "The formats torch_export and onnx need no architecture of another package."
             ) from error
     if found.shape != expected.shape:
-        raise ValueError(
+        raise InputError(
             f"The exported encoder gives features {tuple(found.shape)} instead of {tuple(expected.shape)}."
         )
     return float((found - expected).abs().max() / expected.abs().max())

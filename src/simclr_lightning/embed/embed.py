@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +13,12 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
-from simclr_lightning.checkpoints import load_model, read_checkpoint
-from simclr_lightning.data.datasets import find
+from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, read_checkpoint
+from simclr_lightning.data import PictureSets, find_source
 from simclr_lightning.embed.compute import compute_parts
-from simclr_lightning.embed.formats import FORMATS
-from simclr_lightning.embed.parts import Parts
-from simclr_lightning.embed.sources import Source, Split
+from simclr_lightning.embed.concat import ConcatPictures, SplitName
+from simclr_lightning.embed.parts import FORMATS, Parts
+from simclr_lightning.errors import ExistingFileError, InputError, MissingFileError, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewRecipe
@@ -27,16 +26,13 @@ from simclr_lightning.views import ViewRecipe
 PART = 1024
 """Pictures of a part, about: what a run that is stopped may have to do again."""
 
-_CLEAN = ("eval_size", "eval_crop", "interpolation", "mean", "std")
-"""The fields of a recipe that clean pictures depend on."""
-
 
 def embed_pictures(
     ckpt_path: str | Path,
     output: str | Path,
     root: str | Path = "data",
     dataset: str | Callable[..., Any] = "folder",
-    split: Split = "all",
+    split: SplitName = "all",
     encoder: str | None = None,
     width: float = 1.0,
     stem: Stem = "auto",
@@ -65,11 +61,6 @@ def embed_pictures(
 
     The file holds the same features in the same order for any number of processes, which ``devices`` starts, or
     ``torchrun``; all nodes need the folder of the output.
-
-    Example:
-        >>> archive = numpy.load("features.npz")
-        >>> features, files, targets = archive["features"], archive["files"], archive["targets"]
-        >>> table = pandas.read_parquet("features.parquet")  # a row for each picture
 
     Args:
         ckpt_path: checkpoint of a pre-trained model; of another package, where ``encoder`` says what it holds.
@@ -106,34 +97,59 @@ def embed_pictures(
 
     Raises:
         BadPictureError: if a picture cannot be read and is not to be skipped; what was computed is kept.
-        FileExistsError: if the file is there already.
-        FileNotFoundError: if there is no such checkpoint or folder, or no picture in it.
-        ImportError: if the format needs a package that is missing.
-        ValueError: if an argument is out of range, the checkpoint or the pictures do not fit, an unfinished run with
+        ExistingFileError: if the file is there already.
+        MissingFileError: if there is no such checkpoint or folder, or no picture in it.
+        MissingPackageError: if the format needs a package that is missing.
+        InputError: if an argument is out of range, the checkpoint or the pictures do not fit, an unfinished run with
             other settings is in the way, or a feature is not finite.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy, torch
+        >>> trained = SimCLR(encoder="resnet8", width=0.125, image_size=16, in_channels=1)
+        >>> content = {"state_dict": trained.state_dict(), "hyper_parameters": dict(trained.hparams)}
+        >>> with TemporaryDirectory() as folder:  # a run would have left the checkpoint
+        ...     torch.save({**content, "pytorch-lightning_version": "2.6.0"}, f"{folder}/last.ckpt")
+        ...     options = {"dataset": "digits", "split": "test", "accelerator": "cpu", "devices": 1}
+        ...     file = embed_pictures(f"{folder}/last.ckpt", f"{folder}/features.npz", **options)  # doctest: +ELLIPSIS
+        ...     archive = numpy.load(file)
+        ...     archive["features"].shape, archive["files"][0], archive["targets"].dtype
+        360 pictures, 16 x 16 pixels (bicubic, values in [0, 1]), on 1 x cpu, 32-true
+        ...
+        ((360, 64), 'test/0', dtype('int64'))
     """
     output = Path(output)
     _check(output, root, dataset, batch_size, on_bad_picture)
-    loaded = find(dataset)
+    data = find_source(dataset)
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
-        raise ValueError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
-    asked = dict(zip(_CLEAN, (eval_size, eval_crop, interpolation, mean, std), strict=True))
-    network: nn.Module
+        raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
+    asked = dict(zip(CLEAN_FIELDS, (eval_size, eval_crop, interpolation, mean, std), strict=True))
+    checkpoint = read_checkpoint(ckpt_path)
     if encoder is None:
-        network = load_model(model, ckpt_path).eval()
-        recipe = _recipe(read_checkpoint(ckpt_path).content, asked)
+        network = load_encoder(checkpoint, model)
+        recipe = _recipe(checkpoint.clean_pictures, asked)
     else:
         recipe = _recipe({}, asked)
-        network = model.load_encoder(
-            ckpt_path, encoder, width=width, stem=stem, image_size=recipe.eval_size, in_channels=in_channels
+        network = load_encoder(
+            checkpoint,
+            model,
+            encoder=encoder,
+            width=width,
+            stem=stem,
+            image_size=recipe.eval_size,
+            in_channels=in_channels,
         )
     fabric = _launched(accelerator, devices, precision)
 
     with fabric.rank_zero_first(local=True):
-        sets = loaded.load(str(root), download and loaded.downloads and fabric.local_rank == 0)
-    source = Source(sets, split, root)
-    _check_channels(source, network, recipe)
-    batches = source.batches(batch_size)
+        sets = data.load(str(root), download and getattr(data, "downloads", True) and fabric.local_rank == 0)
+    if not isinstance(sets, PictureSets):
+        raise InputError(
+            f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set."
+        )
+    pictures = ConcatPictures(sets, split, root)
+    _check_channels(pictures, network, recipe)
+    batches = pictures.batches(batch_size)
     per_part = max(1, PART // batch_size)
     plan = [batches[first : first + per_part] for first in range(0, len(batches), per_part)]
     settings = {
@@ -142,8 +158,8 @@ def embed_pictures(
         "encoder": encoder and [encoder, width, stem, in_channels],
         "dataset": dataset if isinstance(dataset, str) else _import_path(dataset),
         "split": split,
-        "pictures": source.fingerprint(),
-        **{name: getattr(recipe, name) for name in _CLEAN},
+        "pictures": pictures.fingerprint(),
+        **{name: getattr(recipe, name) for name in CLEAN_FIELDS},
         "normalize": normalize,
         "batch_size": batch_size,
         "precision": precision,
@@ -152,11 +168,11 @@ def embed_pictures(
     parts = Parts(output.with_name(f"{output.name}.parts"), settings, len(plan))
     if fabric.is_global_zero:
         where = f"{fabric.world_size} x {fabric.device.type}, {precision}"
-        print(f"{len(source)} pictures, {_described(recipe)}, on {where}")
+        print(f"{len(pictures)} pictures, {_described(recipe)}, on {where}")
     compute_parts(
         fabric,
         network.to(fabric.device),
-        source,
+        pictures,
         recipe,
         parts,
         plan,
@@ -165,7 +181,7 @@ def embed_pictures(
         num_workers=num_workers,
     )
     if fabric.is_global_zero:
-        _finish(output, parts, source)
+        _finish(output, parts, pictures)
     fabric.barrier()
     return output
 
@@ -174,28 +190,23 @@ def _check(
     output: Path, root: str | Path, dataset: str | Callable[..., Any], batch_size: int, on_bad_picture: str
 ) -> None:
     if output.suffix not in FORMATS:
-        raise ValueError(f"The output is named {output.name}: its suffix must be one of {', '.join(FORMATS)}.")
-    missing = [package for package in FORMATS[output.suffix].packages if find_spec(package) is None]
-    if missing:
-        raise ImportError(f"A {output.suffix} file needs {', '.join(missing)}: pip install {' '.join(missing)}")
+        raise InputError(f"The output is named {output.name}: its suffix must be one of {', '.join(FORMATS)}.")
+    require_packages(f"A {output.suffix} file", FORMATS[output.suffix].packages)
     if output.exists():
-        raise FileExistsError(f"{output} exists and is not overwritten: name another file (--output), or move it.")
+        raise ExistingFileError(f"{output} exists and is not overwritten: name another file (--output), or move it.")
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
+        raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
     if on_bad_picture not in ("raise", "skip"):
-        raise ValueError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
+        raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
     if dataset == "folder" and not Path(root).expanduser().is_dir():
-        raise FileNotFoundError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
+        raise MissingFileError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
 
 
-def _recipe(checkpoint: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
+def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
     """What the checkpoint tells of its clean pictures, and what was asked for instead."""
-    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
-    told = {name: views.get(name) for name in _CLEAN} if isinstance(views, dict) else {}
-    told["eval_size"] = told.get("eval_size") or checkpoint.get("hyper_parameters", {}).get("image_size")
-    fields: dict[str, Any] = {name: told.get(name) if value is None else value for name, value in asked.items()}
+    fields = {name: told.get(name) if value is None else value for name, value in asked.items()}
     if fields["eval_size"] is None:
-        raise ValueError("The checkpoint does not tell the size of its pictures: name it, as --eval_size 224.")
+        raise InputError("The checkpoint does not tell the size of its pictures: name it, as --eval_size 224.")
     return ViewRecipe(**fields)
 
 
@@ -211,25 +222,24 @@ def _launched(accelerator: str, devices: int | str, precision: Any) -> Fabric:
     if TorchElasticEnvironment.detect():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         if str(devices) not in ("auto", str(local)):
-            raise ValueError(f"devices is {devices}, but torchrun has started {local} process(es) here: leave it out.")
+            raise InputError(f"devices is {devices}, but torchrun has started {local} process(es) here: leave it out.")
         devices, nodes = local, int(os.environ["WORLD_SIZE"]) // local
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)
     fabric.launch()
     return fabric
 
 
-def _check_channels(source: Source, network: nn.Module, recipe: ViewRecipe) -> None:
-    encoder = network.encoder if isinstance(network, SimCLR) else network
-    expected = getattr(encoder, "in_channels", None)
-    for split, pictures in source.splits.items():
-        if expected is not None and pictures.in_channels != expected:
-            raise ValueError(
-                f"The {split} pictures have {pictures.in_channels} channel(s), and the encoder was built for "
+def _check_channels(pictures: ConcatPictures, network: nn.Module, recipe: ViewRecipe) -> None:
+    expected = getattr(network, "in_channels", None)
+    for split, part in pictures.splits.items():
+        if expected is not None and part.in_channels != expected:
+            raise InputError(
+                f"The {split} pictures have {part.in_channels} channel(s), and the encoder was built for "
                 f"{expected}: embed pictures like those that it was trained on."
             )
-        if recipe.mean is not None and len(recipe.mean) != pictures.in_channels:
-            raise ValueError(
-                f"mean and std have {len(recipe.mean)} numbers, the {split} pictures {pictures.in_channels} channels: "
+        if recipe.mean is not None and len(recipe.mean) != part.in_channels:
+            raise InputError(
+                f"mean and std have {len(recipe.mean)} numbers, the {split} pictures {part.in_channels} channels: "
                 "give one number per channel (--mean, --std)."
             )
 
@@ -243,17 +253,19 @@ def _digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _finish(output: Path, parts: Parts, source: Source) -> None:
+def _finish(output: Path, parts: Parts, pictures: ConcatPictures) -> None:
     """Put the parts together; the file appears when it is complete."""
     rows = sum(len(targets) for targets in parts.arrays("targets"))
     skipped = [message for messages in parts.arrays("skipped") for message in messages.tolist()]
     if not rows:
         parts.remove()
-        raise ValueError(f"None of the {len(skipped)} pictures can be read: no file is written. {skipped[0]}")
+        raise InputError(f"None of the {len(skipped)} pictures can be read: no file is written. {skipped[0]}")
     unnamed = parts.folder / output.name
-    FORMATS[output.suffix].write(unnamed, parts, source.class_names)
+    FORMATS[output.suffix].write(unnamed, parts, pictures.class_names)
     if output.exists():
-        raise FileExistsError(f"{output} has appeared meanwhile and is not overwritten: move it, and type this again.")
+        raise ExistingFileError(
+            f"{output} has appeared meanwhile and is not overwritten: move it, and type this again."
+        )
     unnamed.rename(output)
     parts.remove()
     left_out = f"; {len(skipped)} that could not be read are left out" if skipped else ""

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from simclr_lightning.ablation import Matrix
-from simclr_lightning.ablation.report import markdown, plot_matrix
+from simclr_lightning.ablation.tables import markdown, plot_matrix
 
 MakeMatrix = Callable[..., Matrix]
 

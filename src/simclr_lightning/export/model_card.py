@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import Any
 
 import yaml
 
+from simclr_lightning.checkpoints import Checkpoint
 from simclr_lightning.export.formats import Exporter
 from simclr_lightning.simclr import SimCLR
 
@@ -29,7 +31,7 @@ def model_card(
     exporter: Exporter,
     loading: str,
     *,
-    checkpoint: dict[str, Any],
+    checkpoint: Checkpoint,
     model: SimCLR,
     input_shape: tuple[int, ...],
     feature_dim: int,
@@ -37,17 +39,31 @@ def model_card(
 ) -> str:
     """Write the model card, in Markdown.
 
+    What comes from the checkpoint is shown as text: it cannot become markup, nor a control sequence of a terminal.
+
     Args:
         file: name of the exported file.
         exporter: its format.
         loading: Python that loads the file as ``encoder``.
-        checkpoint: content of the checkpoint that was exported.
+        checkpoint: that was exported.
         model: the model that it holds.
         input_shape: (C, H, W) of the pictures that the file was checked with.
         feature_dim: length F of the features.
         difference: that was found by the check.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from simclr_lightning.export.formats import FORMATS
+        >>> model = SimCLR(encoder="resnet8", width=0.125, image_size=16)
+        >>> checkpoint = Checkpoint(Path("last.ckpt"), {"global_step": 500, "pytorch-lightning_version": "2.6.0"})
+        >>> checked = {"input_shape": (3, 16, 16), "feature_dim": 64, "difference": 0.0}
+        >>> card = model_card("a.pt2", FORMATS["torch_export"], "...", checkpoint=checkpoint, model=model, **checked)
+        >>> card.splitlines()[0], "500 optimizer steps" in card
+        ('# a.pt2', True)
     """
     channels, height, width = input_shape
+    settings = yaml.safe_dump(_hyperparameters(checkpoint), sort_keys=False, allow_unicode=True).strip()
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", settings)), default=0))  # longer than any within
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     packages = ["simclr-lightning", "torch", "torchvision", *exporter.packages]
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
@@ -71,15 +87,15 @@ features = encoder(torch.rand(1, {channels}, {height}, {width}))  # (1, {feature
 
 ## Pre-training
 
-{checkpoint["global_step"]} optimizer steps, with these settings:
+{_plain(checkpoint.content["global_step"])} optimizer steps, with these settings:
 
-```yaml
-{yaml.safe_dump(_hyperparameters(checkpoint), sort_keys=False, allow_unicode=True).strip()}
-```
+{fence}yaml
+{settings}
+{fence}
 
 ## Versions
 
-Exported with {versions}; trained with Lightning {checkpoint["pytorch-lightning_version"]}.
+Exported with {versions}; trained with Lightning {_plain(checkpoint.content["pytorch-lightning_version"])}.
 
 ## Licence
 
@@ -95,22 +111,26 @@ def _architecture(model: SimCLR) -> str:
     return str(model.hparams["encoder"]) + (f" of width {width:g}" if width != 1 else "")
 
 
-def _range(checkpoint: dict[str, Any]) -> str:
-    views = checkpoint.get("datamodule_hyper_parameters", {}).get("views")
-    if not isinstance(views, dict) or "mean" not in views:
+def _range(checkpoint: Checkpoint) -> str:
+    told = checkpoint.clean_pictures
+    if "mean" not in told:
         return "The checkpoint does not tell their range; [0, 1] is usual."
-    if views["mean"] is None:
+    if told["mean"] is None:
         return "Values in [0, 1], neither centred nor scaled."
-    return f"Values in [0, 1], less the mean {views['mean']}, divided by the standard deviation {views['std']}."
+    mean, std = _plain(told["mean"]), _plain(told.get("std"))
+    return f"Values in [0, 1], less the mean {mean}, divided by the standard deviation {std}."
 
 
-def _hyperparameters(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _plain(value: Any) -> str:
+    """A number, numbers or a version in words, without what Markdown, HTML or a terminal would not take as text."""
+    return re.sub(r"[^\w\[\](),.+ -]", "", str(value))
+
+
+def _hyperparameters(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     return {
         part: {
-            name: value
-            for name, value in checkpoint.get(key, {}).items()
-            if not name.startswith("_") and name not in _OF_THE_MACHINE
+            name: value for name, value in values.items() if not name.startswith("_") and name not in _OF_THE_MACHINE
         }
-        for part, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters"))
-        if checkpoint.get(key)
+        for part, values in (("model", checkpoint.hyperparameters), ("data", checkpoint.data))
+        if values
     }

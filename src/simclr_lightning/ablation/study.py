@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -11,13 +10,18 @@ from typing import Literal
 from simclr_lightning.ablation.matrix import Matrix, Record
 from simclr_lightning.ablation.one_sided import AblationDataModule
 from simclr_lightning.ablation.operations import check_operations, parse_operations
-from simclr_lightning.ablation.options import command_line, default_val_fraction, own_options, resolved_recipe
 from simclr_lightning.ablation.recommendation import advice
-from simclr_lightning.ablation.report import markdown, plot_matrix
+from simclr_lightning.ablation.tables import markdown, plot_matrix
 from simclr_lightning.ablation.training import Training, build_model, run_cell
+from simclr_lightning.command_line import typed_command
+from simclr_lightning.data import find_source
+from simclr_lightning.data.folder import find_splits
+from simclr_lightning.errors import InputError, options_without
 from simclr_lightning.views import ViewRecipe
 
 _EPOCHS = 10
+_HELD_OUT = 0.2
+_LARGEST_VIEW = 32
 _WEIGHT_DECAY = 1e-4
 
 
@@ -79,14 +83,13 @@ def ablate(
         The output folder.
 
     Raises:
-        ValueError: if an argument is out of range, nothing is labelled, there are fewer pictures than a batch takes, or
+        InputError: if an argument is out of range, nothing is labelled, there are fewer pictures than a batch takes, or
             the output folder holds a study with other settings.
-        FileNotFoundError: if there are no pictures.
+        MissingFileError: if there are no pictures.
     """
-    typed = dict(locals())
     asked = parse_operations(operations)
     _check_numbers(epochs, steps, seeds)
-    with own_options():
+    with options_without("data."):
         recipe = resolved_recipe(views, dataset)
         if val_fraction is None:
             val_fraction = default_val_fraction(dataset, root, probe)
@@ -121,14 +124,13 @@ def ablate(
         "held_out_pictures": held_out,
         "classes": data.num_classes,
         "batch_size": batch_size,
-        "views": asdict(recipe),
+        "views": {name: value for name, value in asdict(recipe).items() if name != "count"},  # which is two
         "first_seed": seed,
         **training._asdict(),
     }
     record = Record(folder, settings)
     matrix = Matrix(asked, tuple(range(seed, seed + seeds)), symmetric, record.scores)
-    defaults = {name: parameter.default for name, parameter in inspect.signature(ablate).parameters.items()}
-    command = command_line(typed, defaults)
+    command = typed_command("ablate")
     _run(data, training, matrix, record, command)
 
     text = advice(matrix, pictures=held_out)
@@ -139,7 +141,45 @@ def ablate(
     return folder
 
 
-def _run(data: AblationDataModule, training: Training, matrix: Matrix, record: Record, command: str) -> None:
+def resolved_recipe(views: ViewRecipe | str | None, dataset: str) -> ViewRecipe:
+    """The recipe that is typed, or the data set's own on views of at most 32 pixels.
+
+    Raises:
+        InputError: if the data set or the preset is unknown, or there are not two views.
+
+    Example:
+        >>> resolved_recipe(None, "folder").size, resolved_recipe("stl10", "folder").size
+        (32, 96)
+    """
+    if views is None:
+        recipe = find_source(dataset).recipe
+        size = min(recipe.size, _LARGEST_VIEW)
+        return replace(recipe, size=size, eval_size=size)
+    recipe = ViewRecipe(views) if isinstance(views, str) else views
+    if recipe.count != 2:
+        raise InputError(
+            f"The recipe has {recipe.count} views: a study compares two, the first unchanged", "views.count 2"
+        )
+    return recipe
+
+
+def default_val_fraction(dataset: str, root: str | Path, probe: str | Path | None) -> float:
+    """Share of the labels to hold out: 0 where a folder has validation pictures of its own, otherwise a fifth.
+
+    The data module would take test pictures for want of others; a study chooses, so it must not.
+
+    Raises:
+        MissingFileError: if there is no such folder.
+
+    Example:
+        >>> default_val_fraction("digits", "data", None)
+        0.2
+    """
+    folders = [root] * (dataset == "folder") + [probe] * (probe is not None)
+    return 0.0 if any("val" in find_splits(str(folder)) for folder in folders) else _HELD_OUT
+
+
+def _run(data: AblationDataModule, training: Training, matrix: Matrix, record: Record, command: str | None) -> None:
     """Make the runs that are missing, each of which is written before the next begins."""
     runs = matrix.runs()
     missing = [run for run in runs if run not in matrix.scores]
@@ -166,23 +206,23 @@ def _run(data: AblationDataModule, training: Training, matrix: Matrix, record: R
 
 def _check_numbers(epochs: int | None, steps: int | None, seeds: int) -> None:
     if epochs is not None and steps is not None:
-        raise ValueError(f"epochs is {epochs} and steps is {steps}: give one of them (--epochs or --steps).")
+        raise InputError(f"epochs is {epochs} and steps is {steps}: give one of them (--epochs or --steps).")
     for name, value in (("epochs", epochs), ("steps", steps), ("seeds", seeds)):
         if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}: choose 1 or more (--{name}).")
+            raise InputError(f"{name} is {value}: choose 1 or more (--{name}).")
 
 
 def _labels(data: AblationDataModule, root: str | Path) -> tuple[int, int]:
     """Number of labelled pictures to learn from, and to judge by."""
     labelled, val = data.splits.labelled, data.splits.val
     if labelled is None:
-        raise ValueError(
+        raise InputError(
             f"No picture in {str(root)!r} has a label, and without labels there is nothing to judge features by: sort "
             "the pictures into one folder a class, or name a folder with some that are (--probe LABELLED)."
         )
     held_out = 0 if val is None else int((val.pictures.targets[val.positions] >= 0).sum())
     if not held_out:
-        raise ValueError(
+        raise InputError(
             "No held-out picture has a label: hold out a part of the labelled training pictures (--val_fraction 0.2)."
         )
     return len(labelled.positions), held_out

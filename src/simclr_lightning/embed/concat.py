@@ -6,20 +6,18 @@ import hashlib
 from bisect import bisect_right
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from simclr_lightning.data import BadPictureError, FilePictures, Pictures
-from simclr_lightning.data.datasets import PictureSets
-from simclr_lightning.views import ViewRecipe, centre_view
+from simclr_lightning.data import FilePictures, InMemoryPictures, Pictures, PictureSets
+from simclr_lightning.errors import InputError
 
-Split = Literal["all", "train", "val", "test"]
+SplitName = Literal["all", "train", "val", "test"]
 
 
-class Source:
+class ConcatPictures:
     """The pictures of one split, or of all of them one after the other, each once.
 
     Classes are numbered as the data set does it; where its splits have different ones, in the order in which they
@@ -31,19 +29,29 @@ class Source:
         root: folder that the names of files are relative to.
 
     Raises:
-        ValueError: if there is no such split.
+        InputError: if there is no such split.
+
+    Example:
+        >>> def pictures(number, names):
+        ...     images = torch.zeros(number, 3, 8, 8, dtype=torch.uint8)
+        ...     return InMemoryPictures(images, torch.zeros(number, dtype=torch.int64), names)
+        >>> both = ConcatPictures(PictureSets(pictures(3, ["cat"]), pictures(2, ["dog"])), "all", "photos")
+        >>> both.class_names, both.targets
+        (['cat', 'dog'], tensor([0, 0, 0, 1, 1]))
+        >>> both.name(4), both.batches(2)
+        ('val/1', [range(0, 2), range(2, 3), range(3, 5)])
     """
 
-    def __init__(self, sets: PictureSets, split: Split, root: str | Path) -> None:
-        if split not in get_args(Split):
-            raise ValueError(f"Unknown split {split!r}: choose one of {', '.join(get_args(Split))} (--split).")
+    def __init__(self, sets: PictureSets, split: SplitName, root: str | Path) -> None:
+        if split not in get_args(SplitName):
+            raise InputError(f"Unknown split {split!r}: choose one of {', '.join(get_args(SplitName))} (--split).")
         present: dict[str, Pictures] = {}
         for name, pictures in sets._asdict().items():
             if pictures is None or (split == "all" and any(pictures is other for other in present.values())):
                 continue  # one set may serve as val and as test
             present[name] = pictures
         if split != "all" and split not in present:
-            raise ValueError(f"There are no {split} pictures: choose one of all, {', '.join(present)} (--split).")
+            raise InputError(f"There are no {split} pictures: choose one of all, {', '.join(present)} (--split).")
         self.splits: dict[str, Pictures] = present if split == "all" else {split: present[split]}
         self.root = Path(root).expanduser()
         self.class_names = _class_names(self.splits)
@@ -53,6 +61,11 @@ class Source:
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.targets)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing has to be read from files."""
+        return all(isinstance(part, InMemoryPictures) for part in self.splits.values())
 
     def locate(self, place: int) -> tuple[str, Pictures, int]:
         """Split, set, and position in it, of the picture at a place in [0, N)."""
@@ -88,63 +101,6 @@ class Source:
                 digest.update(part.files.view("u1").data)
         digest.update(self.targets.numpy().data)
         return digest.hexdigest()[:16]
-
-
-class Batch(NamedTuple):
-    """What a loader's worker hands over.
-
-    Attributes:
-        images: (n, C, H, W) uint8, the pictures that can be read; None where none can.
-        places: their places in the source.
-        skipped: what is wrong with the others, by name.
-    """
-
-    images: Tensor | None
-    places: list[int]
-    skipped: list[str]
-
-
-class PictureBatches(Dataset[Batch]):
-    """Batches of clean pictures by number, as :class:`~simclr_lightning.data.CleanBatch` has them.
-
-    Other than there, no picture takes the place of one that cannot be read.
-
-    Args:
-        source: the pictures.
-        batches: places of each batch.
-        recipe: of the clean pictures.
-        on_bad_picture: raise an error that names the picture, or skip it.
-    """
-
-    def __init__(
-        self, source: Source, batches: list[range], recipe: ViewRecipe, on_bad_picture: Literal["raise", "skip"]
-    ) -> None:
-        self.source = source
-        self.batches = batches
-        self.recipe = recipe
-        self.on_bad_picture = on_bad_picture
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        return len(self.batches)
-
-    def __getitem__(self, number: int) -> Batch:
-        """One batch."""
-        images, places, skipped = [], [], []
-        for place in self.batches[number]:
-            _, pictures, position = self.source.locate(place)
-            try:
-                picture = pictures.read(position)
-            except BadPictureError as error:
-                if self.on_bad_picture == "raise":
-                    raise BadPictureError(
-                        f"{error} To go on without such pictures, type the same command with --on_bad_picture skip."
-                    ) from error
-                skipped.append(str(error))
-                continue
-            images.append(picture if pictures.equal_size else centre_view(picture, self.recipe))
-            places.append(place)
-        return Batch(torch.stack(images) if images else None, places, skipped)
 
 
 def _class_names(splits: dict[str, Pictures]) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""A finished matrix to read and to show: Markdown and a heat map."""
+"""A finished matrix to read and to show: tables in Markdown and a heat map. ± is a standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -21,19 +21,31 @@ _COLOURS = colormaps["viridis"]
 _NAMES = {"linear": "Linear accuracy", "knn": "kNN accuracy"}
 
 
-def markdown(matrix: Matrix, settings: Mapping[str, Any], *, advice: str, command: str) -> str:
+def markdown(matrix: Matrix, settings: Mapping[str, Any], *, advice: str, command: str | None) -> str:
     """Tables of the accuracies, what they were measured on and with, and what they mean.
 
     Args:
         matrix: with all runs finished.
         settings: of the study.
         advice: the recommendation.
-        command: that makes the same matrix again.
+        command: that makes the same matrix again, None where it was a Python program.
+
+    Example:
+        >>> from simclr_lightning.ablation.matrix import Scores
+        >>> matrix = Matrix(("crop", "colour"), seeds=(0, 1))
+        >>> for run in matrix.runs():
+        ...     accuracy = {"crop": 60.0, "colour": 40.0}.get(run.first, 20.0) + (run.first != run.second) + run.seed
+        ...     matrix.scores[run] = Scores(accuracy, accuracy - 5, 1.0)
+        >>> settings = {"dataset": "digits", "encoder": "resnet8", "width": 0.5, "views": {"size": 16}, "steps": 60}
+        >>> settings |= {"batch_size": 100, "training_pictures": 1000, "labelled_pictures": 1000}
+        >>> settings |= {"held_out_pictures": 250, "classes": 10}
+        >>> text = markdown(matrix, settings, advice="", command=None)
+        >>> next(line for line in text.splitlines() if line.startswith("| crop"))
+        '| crop | 60.5 ± 0.7 | 61.5 ± 0.7 | 61.0 |'
     """
-    spread = " ± standard deviation" * (len(matrix.seeds) > 1)
     facts = [
         f"{settings['encoder']} of width {settings['width']:g}, pre-trained for {_budget(settings)} on views of "
-        f"{settings['views']['size']} pixels; mean{spread} over {_seeds(matrix)}.",
+        f"{settings['views']['size']} pixels; mean{_spread(matrix)} over {_seeds(matrix)}.",
         f"The features are judged on {settings['held_out_pictures']} held-out pictures of {settings['classes']} "
         f"classes; the classifiers learn from {settings['labelled_pictures']}.",
         "Both views start from the same random crop; the row's operation, then the column's, change the second view "
@@ -41,7 +53,9 @@ def markdown(matrix: Matrix, settings: Mapping[str, Any], *, advice: str, comman
     ]
     parts = [f"# Augmentations for {_name(settings)}", "\n".join(facts)]
     parts += [f"{_NAMES[metric]} (%):\n\n{_table(matrix, metric)}" for metric in METRICS]
-    parts += [f"## Recommendation\n\n{advice}", f"```bash\n{command}\n```"]
+    parts.append(f"## Recommendation\n\n{advice}")
+    if command is not None:
+        parts.append(f"```bash\n{command}\n```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -63,6 +77,10 @@ def _budget(settings: Mapping[str, Any]) -> str:
     return f"{steps} steps of {batch_size} pictures ({epochs:.3g} epochs of {pictures})"
 
 
+def _spread(matrix: Matrix) -> str:
+    return " ± standard deviation" * (len(matrix.seeds) > 1)
+
+
 def _seeds(matrix: Matrix) -> str:
     return f"seed{'s' * (len(matrix.seeds) > 1)} {', '.join(map(str, matrix.seeds))}"
 
@@ -82,6 +100,21 @@ def plot_matrix(matrix: Matrix, path: Path, settings: Mapping[str, Any]) -> None
         matrix: with all runs finished.
         path: of the PNG.
         settings: of the study.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from simclr_lightning.ablation.matrix import Scores
+        >>> matrix = Matrix(("crop", "colour"), seeds=(0, 1))
+        >>> for run in matrix.runs():
+        ...     accuracy = {"crop": 60.0, "colour": 40.0}.get(run.first, 20.0) + (run.first != run.second) + run.seed
+        ...     matrix.scores[run] = Scores(accuracy, accuracy - 5, 1.0)
+        >>> settings = {"dataset": "digits", "encoder": "resnet8", "width": 0.5, "views": {"size": 16}, "steps": 60}
+        >>> settings |= {"batch_size": 100, "training_pictures": 1000, "labelled_pictures": 1000}
+        >>> settings |= {"held_out_pictures": 250, "classes": 10}
+        >>> with TemporaryDirectory() as folder:
+        ...     plot_matrix(matrix, Path(folder, "matrix.png"), settings)
+        ...     Path(folder, "matrix.png").read_bytes()[1:4]
+        b'PNG'
     """
     accuracies, operations = matrix.accuracies(), list(matrix.operations)
     means, number = accuracies.mean(2), len(operations)
@@ -111,7 +144,7 @@ def plot_matrix(matrix: Matrix, path: Path, settings: Mapping[str, Any]) -> None
     figure.suptitle(
         f"{_name(settings)}: linear accuracy (%) on {settings['held_out_pictures']} held-out pictures, untrained "
         f"{_figure(np.array(matrix.untrained()))}\n{settings['encoder']} of width {settings['width']:g}, "
-        f"{_budget(settings)}, {_seeds(matrix)}",
+        f"{_budget(settings)}; mean{_spread(matrix)} over {_seeds(matrix)}",
         fontsize=12,
     )
     figure.savefig(path, dpi=120)
