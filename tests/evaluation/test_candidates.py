@@ -95,11 +95,16 @@ def test_a_file_is_read_once_whatever_the_encoders_names_are(
     tmp_path: Path, trainer: Make, digits: SimCLRDataModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = saved(small(seed=1), tmp_path / "last.ckpt", trainer)
-    read: list[Any] = []
+    read: list[Path] = []
     load = torch.load
-    monkeypatch.setattr(torch, "load", lambda *arguments, **settings: read.append(1) or load(*arguments, **settings))
+
+    def watching(file: Path, **settings: Any) -> Any:
+        read.append(Path(file))
+        return load(file, **settings)
+
+    monkeypatch.setattr(torch, "load", watching)
     comparison = Comparison.prepare(trainer(), small(), digits, path, {"one": path, "other": path})
-    assert len(read) == 1
+    assert read == [path]
     names = [candidate.name for candidate in comparison.candidates()]
     assert names == ["raw pixels", "random encoder", "pre-trained encoder", "one", "other"]
 

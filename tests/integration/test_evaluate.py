@@ -84,12 +84,17 @@ def test_the_command_beside_a_figure_gives_it_again(simclr: Simclr, pretrained: 
 def test_a_checkpoint_is_read_once_for_a_command(
     command: str, settings: list[str], simclr: Simclr, pretrained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[Any] = []
+    read: list[Path] = []
     load = torch.load
-    monkeypatch.setattr(torch, "load", lambda path, **options: read.append(path) or load(path, **options))
+
+    def watching(file: Path, **options: Any) -> Any:
+        read.append(Path(file))
+        return load(file, **options)
+
+    monkeypatch.setattr(torch, "load", watching)
     few = ["--counts", "[1]", "--draws", "2"] if command == "label_curve" else []
     simclr(command, *pretrained, *settings, *few, "--others.again", CHECKPOINT)
-    assert [Path(path) for path in read] == [CHECKPOINT]
+    assert read == [CHECKPOINT]
 
 
 @pytest.mark.parametrize(

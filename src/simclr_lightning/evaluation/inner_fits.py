@@ -171,7 +171,7 @@ def linear_by_sgd(train: Features, test: Features, outer: Trainer, *, seed: int,
     return _fit_and_test(make, learned, judged, outer, epochs=LINEAR_EPOCHS, seed=seed, progress=progress)["top1"]
 
 
-def _loader(features: Features, batch_size: int, seed: int, *, training: bool) -> PictureLoader:
+def _loader(features: Features, batch_size: int, seed: int, *, training: bool) -> PictureLoader[FeatureBatch]:
     data = FeatureDataset(FeatureBatch(features.features, features.targets, torch.arange(len(features.targets))))
     sampler = GlobalBatchSampler(
         data, batch_size, num_replicas=1, rank=0, shuffle=training, drop_last=training, seed=seed
