@@ -63,19 +63,19 @@ class Pipeline(NamedTuple):
 
 def ours(setting: Setting, interpolation: Literal["bilinear", "bicubic"] = "bilinear") -> Pipeline:
     from simclr_lightning.data.decode import pixels_of, read_picture
-    from simclr_lightning.views import BatchedViews, ImageBatch, ViewRecipe, crop_views
+    from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe, crop_views
 
     size, strength, blur = setting.size, setting.strength, setting.blur
     recipe = ViewRecipe(size=size, jitter_strength=strength, blur=blur, interpolation=interpolation, mean=MEAN, std=STD)
-    finish, epochs = BatchedViews(recipe), count()
+    finish, epochs = ViewEngine(recipe), count()
 
     def views(pictures: Any) -> Tensor:
         images, crops, indices, epoch = None, None, torch.arange(len(pictures)), next(epochs)
         if setting.batched:
             images = pictures
         else:
-            crops = crop_views(pictures, recipe, indices, seed=0, epoch=epoch)
-        return finish(ImageBatch(images, crops, indices, indices), epoch=epoch).flatten(0, 1)
+            crops = crop_views(pictures, [recipe], indices, seed=0, epoch=epoch)
+        return finish(ImageBatch(images, crops, indices, indices, epoch))[0].flatten(0, 1)
 
     return Pipeline(
         _as_batch if setting.batched else lambda pictures: [pixels_of(picture) for picture in pictures],

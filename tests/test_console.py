@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from simclr_lightning import ViewRecipe, console
 
@@ -38,12 +39,25 @@ def test_errors_of_others_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_breaks_inside_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug of ours is no complaint: nothing here was raised by a ``raise``."""
+    """A bug of ours is no complaint."""
 
     def bug() -> None:
-        console._is_complaint(None)  # type: ignore[arg-type]
+        ViewRecipe(size="large")  # type: ignore[arg-type]
 
     monkeypatch.delenv(console.TRACEBACK, raising=False)
     monkeypatch.setattr(console, "main", bug)
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         console.run()
+
+
+def test_what_lightning_calls_a_misconfiguration_is_a_complaint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def misconfigured() -> None:
+        raise MisconfigurationException("of the Trainer")
+
+    monkeypatch.delenv(console.TRACEBACK, raising=False)
+    monkeypatch.setattr(console, "main", misconfigured)
+    with pytest.raises(SystemExit, match="1"):
+        console.run()
+    assert capsys.readouterr().err.startswith("simclr: error: of the Trainer")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from simclr_lightning import SimCLR
 from simclr_lightning.export import FORMATS, export_encoder, formats
+from simclr_lightning.losses import NTXentLoss
 
 Save = Callable[..., Path]
 
@@ -128,7 +129,7 @@ def test_code_of_the_model_card_gives_the_features(name: Any, save: Save, monkey
 def test_model_card_tells_what_the_checkpoint_knows(save: Save) -> None:
     views = {"size": 16, "eval_size": 24, "mean": [0.4, 0.5], "std": [0.2, 0.3]}
     data = {"dataset": "folder", "root": "/home/someone", "batch_size": 640, "views": views}
-    checkpoint = save(small(temperature=0.37), datamodule_hyper_parameters=data, global_step=4321)
+    checkpoint = save(small(loss=NTXentLoss(temperature=0.37)), datamodule_hyper_parameters=data, global_step=4321)
     file = export_encoder(checkpoint, "torchscript")
     card = file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
     for text in (
@@ -157,6 +158,18 @@ def test_model_card_tells_what_the_checkpoint_knows(save: Save) -> None:
 def test_model_card_tells_the_range_of_the_pictures(data: dict[str, Any], text: str, save: Save) -> None:
     file = export_encoder(save(small(), datamodule_hyper_parameters=data), "torchscript")
     assert text in file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
+
+
+def test_text_in_a_checkpoint_is_no_markup_of_the_model_card(save: Save) -> None:
+    hostile = "\x1b[2J\n```\n````\n<script>"
+    data = {"dataset": hostile, "views": {"mean": hostile, "std": hostile}}
+    file = export_encoder(save(small(), datamodule_hyper_parameters=data, global_step=hostile), "torchscript")
+    card = file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
+    assert "\x1b" not in card
+    before, settings, after = re.split(r"^`{5}(?:yaml)?$", card, flags=re.MULTILINE)  # longer than any fence within
+    assert "<script>" in settings
+    assert "<script>" not in before + after
+    assert "````" not in before + after
 
 
 # ---- what is refused, and leaves nothing behind

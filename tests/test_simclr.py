@@ -12,8 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import simclr_lightning.simclr as simclr_module
-from simclr_lightning.losses import contrastive_metrics, nt_xent
+from simclr_lightning.errors import InputError
+from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, base, contrastive_metrics, nt_xent
 from simclr_lightning.optim import LARS
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
@@ -29,7 +29,7 @@ def small(**arguments: Any) -> SimCLR:
 
 def view_batch(pictures: int = 6, channels: int = 3) -> ViewBatch:
     first, second, images = torch.rand(3, pictures, channels, 8, 8)
-    return ViewBatch.of(first, second, torch.arange(pictures))._replace(images=images)
+    return ViewBatch.of(first, second, targets=torch.arange(pictures))._replace(images=images)
 
 
 def loader(batches: Sequence[ViewBatch]) -> DataLoader[ViewBatch]:
@@ -47,6 +47,21 @@ def quiet_trainer(**arguments: Any) -> Trainer:
         "enable_model_summary": False,
     }
     return Trainer(**defaults | arguments)
+
+
+class Squared(ContrastiveLoss):
+    """A third party's loss, with a buffer."""
+
+    gather = False
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, projections: Tensor) -> Tensor:
+        self.steps += self.training
+        return self.weight * (projections[0] - projections[1]).square().mean()
 
 
 class Outputs(Callback):
@@ -77,7 +92,7 @@ class CallShapes:
 def test_training_step_returns_features_and_projections_of_first_then_second_views() -> None:
     model, batch, outputs = small(), view_batch(), Outputs()
     with torch.no_grad():  # BatchNorm in training mode depends on the batch alone
-        features = model(torch.cat([batch.views[0], batch.views[1]]))
+        features = model(batch.views[0].flatten(0, 1))
         projections = model.project(features)
     quiet_trainer(callbacks=outputs, max_steps=1).fit(model, loader([batch]))
     (returned,) = outputs.training
@@ -116,7 +131,7 @@ def test_metrics_are_computed_at_logged_steps_alone(monkeypatch: pytest.MonkeyPa
         computed_at.append(trainer.global_step)
         return contrastive_metrics(*arguments, **options)
 
-    monkeypatch.setattr(simclr_module, "contrastive_metrics", counted)
+    monkeypatch.setattr(base, "contrastive_metrics", counted)
     trainer = quiet_trainer(log_every_n_steps=3)
     trainer.fit(small(), loader([view_batch() for _ in range(7)]))
     assert computed_at == [2, 5]  # the third and the sixth step
@@ -134,7 +149,7 @@ def test_validation_judges_clean_pictures_in_eval_mode() -> None:
     model.eval()
     assert batch.images is not None
     torch.testing.assert_close(returned["features"], model(batch.images))
-    torch.testing.assert_close(returned["projections"], model.project(model(batch.views.flatten(0, 1))))
+    torch.testing.assert_close(returned["projections"], model.project(model(batch.views[0].flatten(0, 1))))
     assert metrics.keys() == {"val/loss", "val/contrast_top1", "val/contrast_top5", "val/contrast_entropy"}
     assert metrics["val/loss"] == pytest.approx(returned["loss"].item())
     for name, value in model.state_dict().items():
@@ -177,7 +192,7 @@ def test_gradient_reaches_every_parameter() -> None:
 def test_training_lowers_the_loss(optimizer: Any) -> None:
     batch, outputs = view_batch(16), Outputs()
     rate = {"lars": 1.0, "sgd": 0.1, "adamw": 0.01}[optimizer]
-    model = small(optimizer=optimizer, learning_rate=rate, temperature=0.5)
+    model = small(optimizer=optimizer, learning_rate=rate, loss=NTXentLoss(0.5))
     quiet_trainer(callbacks=outputs).fit(model, loader([batch] * 15))
     assert outputs.training[-1]["loss"] < outputs.training[0]["loss"] - 0.3
 
@@ -188,7 +203,7 @@ def test_bf16_mixed_trains_close_to_float32() -> None:
         torch.manual_seed(0)
         outputs = Outputs()
         trainer = quiet_trainer(callbacks=outputs, precision=precision)
-        model = small(optimizer="sgd", learning_rate=0.001, temperature=0.5)
+        model = small(optimizer="sgd", learning_rate=0.001, loss=NTXentLoss(0.5))
         trainer.fit(model, loader([view_batch(32) for _ in range(3)]))
         losses[precision] = torch.stack([output["loss"] for output in outputs.training])
     assert losses["bf16-mixed"].dtype == torch.float32
@@ -202,10 +217,12 @@ def test_diverged_training_stops_at_the_next_logged_step() -> None:
             with torch.no_grad():
                 next(pl_module.parameters()).fill_(torch.nan)
 
-    trainer = quiet_trainer(log_every_n_steps=4, callbacks=Poison())
-    with pytest.raises(ValueError, match=r"of 6 of 6 pictures are NaN .*training has diverged.*learning rate"):
-        trainer.fit(small(), loader([view_batch() for _ in range(8)]))
-    assert trainer.global_step == 3  # every fourth step is logged
+    # NT-Xent looks at once where that is no wait, on a CPU; whatever the loss, every fourth step is logged.
+    for loss, steps in ((Squared(), 3), (NTXentLoss(), 1)):
+        trainer = quiet_trainer(log_every_n_steps=4, callbacks=Poison())
+        with pytest.raises(ValueError, match=r"of 6 of 6 pictures are NaN .*training has diverged.*learning rate"):
+            trainer.fit(small(loss=loss), loader([view_batch() for _ in range(8)]))
+        assert trainer.global_step == steps
 
 
 def test_learning_rate_that_is_far_too_high_is_reported() -> None:
@@ -217,23 +234,66 @@ def test_learning_rate_that_is_far_too_high_is_reported() -> None:
 # --- parts and options ---
 
 
-def test_contrast_follows_the_hyperparameters_outside_a_trainer() -> None:
-    first, second = torch.randn(2, 5, 4)
-    options: dict[str, Any] = {"temperature": 0.3, "normalize": False, "official_scale": True}
-    expected = nt_xent(first, second, gather=True, **options)
-    assert torch.equal(small(**options).contrast(first, second), expected)
-
-
-def test_contrast_can_be_overridden() -> None:
-    class Squared(SimCLR):
-        def contrast(self, first: Tensor, second: Tensor) -> Tensor:
-            return (first - second).square().mean()
-
+def test_loss_is_an_object() -> None:
     outputs = Outputs()
-    model = Squared("resnet10", width=1 / 16, image_size=8)
-    quiet_trainer(callbacks=outputs).fit(model, loader([view_batch()]))
+    quiet_trainer(callbacks=outputs).fit(small(loss=Squared(2.0)), loader([view_batch()]))
     first, second = outputs.training[0]["projections"].chunk(2)
-    torch.testing.assert_close(outputs.training[0]["loss"], (first - second).square().mean())
+    torch.testing.assert_close(outputs.training[0]["loss"], 2 * (first - second).square().mean())
+
+
+def test_default_loss_is_nt_xent_of_all_processes() -> None:
+    projections = torch.randn(2, 5, 4)
+    assert torch.equal(small().loss(projections), nt_xent(*projections, gather=True))
+
+
+def test_loss_is_saved_as_primitives_and_its_buffers_too(tmp_path: Path) -> None:
+    model = small(loss=Squared(3.0))
+    path = trained_checkpoint(model, tmp_path)
+    loaded = SimCLR.load_from_checkpoint(path, weights_only=True)
+    assert isinstance(loaded.loss, Squared)
+    assert loaded.loss.weight == 3.0
+    assert loaded.loss.steps == model.loss.steps == 1
+
+
+def test_loss_whose_class_is_not_imported_is_kept(tmp_path: Path) -> None:
+    path = trained_checkpoint(small(loss=Squared(3.0)), tmp_path)
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["loss"]["class_path"] = "their_package.losses.Squared"
+    torch.save(content, path)
+    loaded = SimCLR.load_from_checkpoint(path, weights_only=True)
+    assert loaded.hparams["loss"] == {"class_path": "their_package.losses.Squared", "init_args": {"weight": 3.0}}
+    assert loaded.state_dict().keys() == content["state_dict"].keys()
+    assert loaded(torch.rand(2, 3, 8, 8)).shape == (2, 32)
+    with pytest.raises(InputError, match=r"Import their_package\.losses before"):
+        loaded.loss(torch.randn(2, 3, 4))
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # without a Trainer
+@pytest.mark.parametrize("micro_batch_size", [None, 2])
+@pytest.mark.parametrize("counts", [(4,), (1, 1), (2, 3), (1, 2, 1)])
+def test_views_of_any_number_and_size_are_contrasted(counts: tuple[int, ...], micro_batch_size: int | None) -> None:
+    sizes = (8, 16, 8)
+    views = tuple(torch.rand(count, 6, 3, size, size) for count, size in zip(counts, sizes, strict=False))
+    batch = ViewBatch(views, torch.arange(6), torch.arange(6))
+    calls: list[int] = []
+    model = small(zero_init_residual=False, micro_batch_size=micro_batch_size).eval()
+    model.encoder.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    outputs = model.training_step(batch, 0)
+    in_order = torch.cat([model(own.flatten(0, 1)) for own in views])
+    torch.testing.assert_close(outputs["features"], in_order.detach())
+    projections = model.project(in_order).unflatten(0, (sum(counts), 6))
+    torch.testing.assert_close(outputs["loss"], model.loss(projections))
+    together = 6 if micro_batch_size is None else micro_batch_size
+    by_size = {size: sum(c for c, s in zip(counts, sizes, strict=False) if s == size) for size in sizes}
+    passes = [together * count for count in by_size.values() if count]
+    assert calls[: len(passes)] == passes  # all views of one size in one pass
+
+
+def test_one_view_is_explained() -> None:
+    for views in ((), (torch.rand(1, 4, 3, 8, 8),)):
+        batch = ViewBatch(views, torch.arange(4), torch.arange(4), images=torch.rand(4, 3, 8, 8))
+        with pytest.raises(InputError, match=r"contrasts two or more: use SimCLRDataModule"):
+            small().training_step(batch, 0)
 
 
 @pytest.mark.parametrize(("layers", "dimension"), [(0, 32), (1, 8), (2, 8), (3, 8)])
@@ -302,25 +362,29 @@ def trained_checkpoint(model: SimCLR, folder: Path) -> Path:
 
 
 def test_checkpoint_loads_without_arguments(tmp_path: Path) -> None:
-    model = small(temperature=0.3, projection_layers=3)
+    model = small(loss=NTXentLoss(0.3), projection_layers=3)
     path = trained_checkpoint(model, tmp_path)
     loaded = SimCLR.load_from_checkpoint(path, weights_only=True)
     assert loaded.hparams == model.hparams
-    assert loaded.hparams["temperature"] == 0.3
+    assert isinstance(loaded.loss, NTXentLoss)
+    assert loaded.loss.temperature == 0.3
     assert loaded.state_dict().keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
 def test_hyperparameters_are_primitives() -> None:
-    assert all(isinstance(value, (str, int, float, bool, type(None))) for value in small().hparams.values())
+    loss, *others = (small().hparams.pop("loss"), *small().hparams.values())
+    assert loss["class_path"] == "simclr_lightning.losses.nt_xent.NTXentLoss"
+    for value in (*loss["init_args"].values(), *(value for value in others if value != loss)):
+        assert isinstance(value, (str, int, float, bool, type(None)))
 
 
 class Mine(SimCLR):
     """A third party's subclass with its own argument and encoder."""
 
     def __init__(self, features: int = 5, temperature: float = 0.2) -> None:
-        super().__init__(temperature=temperature, projection_dim=4)
+        super().__init__(loss=NTXentLoss(temperature), projection_dim=4)
 
     def build_encoder(self) -> nn.Module:
         features = self.hparams["features"]
@@ -390,7 +454,7 @@ def test_prediction_without_clean_pictures_is_explained() -> None:
 
 def test_temperature_must_be_positive() -> None:
     with pytest.raises(ValueError, match="temperature must be a positive number, got 0"):
-        small(temperature=0)
+        small(loss=NTXentLoss(0))
 
 
 def test_unknown_encoder_is_explained() -> None:
@@ -399,8 +463,8 @@ def test_unknown_encoder_is_explained() -> None:
 
 
 def test_unknown_optimizer_is_explained() -> None:
-    with pytest.raises(ValueError, match="optimizer must be lars, sgd or adamw, got 'adam'"):
-        small(optimizer="adam").configure_optimizers()
+    with pytest.raises(ValueError, match="optimizer is 'adam': choose lars, sgd, adamw"):
+        small(optimizer="adam")
 
 
 def test_encoder_without_feature_dim_is_explained() -> None:

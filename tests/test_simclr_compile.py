@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
 
@@ -35,7 +36,7 @@ class Small(SimCLR):
     def __init__(
         self, micro_batch_size: int | None = None, compile_encoder: bool = False, channels_last: bool = False
     ) -> None:
-        super().__init__(optimizer="sgd", learning_rate=0.05, temperature=0.5)
+        super().__init__(optimizer="sgd", learning_rate=0.05, loss=NTXentLoss(0.5))
 
     def build_encoder(self) -> nn.Module:
         return Encoder()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import simclr_lightning.simclr as simclr_module
+from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
 
@@ -46,7 +47,7 @@ def model_of(kind: type[SimCLR] = PerPicture, **arguments: Any) -> SimCLR:
     """The same weights at every call."""
     torch.manual_seed(0)
     defaults: dict[str, Any] = {"encoder": "resnet10", "width": 1 / 16, "image_size": 8, "zero_init_residual": False}
-    return kind(**defaults | {"optimizer": "sgd", "learning_rate": 0.1, "temperature": 0.5} | arguments)
+    return kind(**defaults | {"optimizer": "sgd", "learning_rate": 0.1, "loss": NTXentLoss(0.5)} | arguments)
 
 
 def batch_of(pictures: int = PICTURES, seed: int = 1) -> ViewBatch:
@@ -91,7 +92,7 @@ def test_loss_features_and_gradients_are_those_of_the_whole_batch(
     dtype: torch.dtype, tolerance: float, size: int
 ) -> None:
     batch = batch_of()
-    batch = batch._replace(views=batch.views.to(dtype))
+    batch = batch._replace(views=tuple(own.to(dtype) for own in batch.views))
     truth, gradients = step(model_of().to(dtype), batch)
     found, found_gradients = step(model_of(micro_batch_size=size).to(dtype), batch)
     assert found.keys() == truth.keys() == {"loss", "features", "projections"}
@@ -173,8 +174,8 @@ def test_both_views_of_a_picture_share_a_micro_batch_and_the_last_is_kept() -> N
     model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     step(model, batch)
     assert sizes == [8, 6, 6, 6, 8]  # backward recomputes the second, then the first
-    assert torch.equal(seen[0], batch.views[:, :4].flatten(0, 1))
-    assert torch.equal(seen[2], batch.views[:, 7:].flatten(0, 1))
+    assert torch.equal(seen[0], batch.views[0][:, :4].flatten(0, 1))
+    assert torch.equal(seen[2], batch.views[0][:, 7:].flatten(0, 1))
 
 
 def test_overridden_hooks_are_called_for_every_micro_batch() -> None:
@@ -187,15 +188,16 @@ def test_overridden_hooks_are_called_for_every_micro_batch() -> None:
             calls.append(("project", len(features)))
             return super().project(features) + 1
 
-        def contrast(self, first: Tensor, second: Tensor) -> Tensor:
-            calls.append(("contrast", len(first)))
-            return super().contrast(first, second)
+    class Counted(NTXentLoss):
+        def forward(self, projections: Tensor) -> Tensor:
+            calls.append(("contrast", projections.shape[1]))
+            return super().forward(projections)
 
     calls: list[tuple[str, int]] = []
-    truth, _ = step(model_of(Mine), batch_of())
+    truth, _ = step(model_of(Mine, loss=Counted()), batch_of())
     assert calls == [("forward", 20), ("project", 20), ("contrast", 10)]
     calls.clear()
-    found, _ = step(model_of(Mine, micro_batch_size=5), batch_of())
+    found, _ = step(model_of(Mine, loss=Counted(), micro_batch_size=5), batch_of())
     both = [("forward", 10), ("project", 10)]
     assert calls == [*both, *both, ("contrast", 10), *both]
     for name, value in truth.items():
@@ -223,11 +225,11 @@ def test_activations_of_one_micro_batch_alone_are_kept() -> None:
 
     def kept(size: int | None) -> int:
         model = model_of(SimCLR, width=1 / 8, micro_batch_size=size)
-        fixed = sum(value.nbytes for value in (*model.parameters(), *model.buffers(), batch.views))
+        fixed = sum(value.nbytes for value in (*model.parameters(), *model.buffers(), *batch.views))
         return kept_bytes(lambda: model.train().training_step(batch, 0)) - fixed
 
     whole = kept(None)
-    assert whole > 4 * batch.views.nbytes
+    assert whole > 4 * batch.views[0].nbytes
     assert kept(8) < whole / 5  # an eighth, and what the loss keeps
     assert kept(16) < whole / 3
 

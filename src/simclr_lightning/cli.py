@@ -19,10 +19,15 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import simclr_lightning
 from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
+from simclr_lightning.compat import CommandLine
 from simclr_lightning.embed import embed_pictures
+from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
+from simclr_lightning.losses import build_loss
+from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.simclr import SimCLR
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -31,6 +36,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export_encoder,
 }
 """Commands that work on a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
+
+DEFAULTS: dict[str, Any] = {
+    "model": {
+        "class_path": "simclr_lightning.SimCLR",
+        "init_args": {"loss": {"class_path": "simclr_lightning.losses.NTXentLoss"}},
+    },
+    "data": {"class_path": "simclr_lightning.SimCLRDataModule"},
+}
+"""What is trained, on what, where nothing is typed."""
+
+_PRINT = "--print_config"
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -74,7 +90,7 @@ class SyncBatchNormOnDevices(Callback):
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(pl_module)  # type: ignore[no-untyped-call]
 
 
-class SimCLRCLI(LightningCLI):
+class SimCLRCLI(CommandLine):
     """LightningCLI whose defaults are ours and whose checkpoints never overrule what was typed."""
 
     def __init__(self, args: ArgsType = None) -> None:
@@ -110,12 +126,7 @@ class SimCLRCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Make SimCLR and SimCLRDataModule the defaults and tell the model what only the data know."""
-        parser.set_defaults(
-            {
-                "model": {"class_path": "simclr_lightning.SimCLR"},
-                "data": {"class_path": "simclr_lightning.SimCLRDataModule"},
-            }
-        )
+        parser.set_defaults(DEFAULTS)
         parser.add_argument(
             "--sync_batchnorm",
             type=bool,
@@ -126,49 +137,64 @@ class SimCLRCLI(LightningCLI):
         parser.link_arguments("data", "model.init_args.in_channels", compute_fn=_in_channels, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse; the hyperparameters of a named checkpoint replace our defaults, and nothing else."""
-        super().parse_arguments(parser, args)
-        subcommand = self.config.subcommand
-        path = self.config[subcommand].get("ckpt_path")
+        """Parse twice: the first time finds the classes and the checkpoint that the defaults depend on.
+
+        The defaults of our classes would otherwise become those of the classes that are chosen instead, whose arguments
+        have the same names. The hyperparameters of a named checkpoint replace defaults, and nothing else.
+        """
+        words = sys.argv[1:] if args is None else args
+        printed = isinstance(words, list) and any(word.startswith(_PRINT) for word in words)
+        # It would print, and exit, too early.
+        first = [word for word in words if not word.startswith(_PRINT)] if printed else args
+        super().parse_arguments(parser, cast("ArgsType", first))
+        chosen = self.config[self.config.subcommand]
+        defaults = {"model": self._model_defaults(parser, chosen), "data": {"class_path": chosen.data.class_path}}
+        if defaults != DEFAULTS or printed:
+            self.parser_of(self.config.subcommand).set_defaults(defaults)
+            super().parse_arguments(parser, args)
+
+    def _model_defaults(self, parser: LightningArgumentParser, chosen: Namespace) -> dict[str, Any]:
+        """Class path and arguments that apply where nothing is typed."""
+        arguments: dict[str, Any] = {}
+        if "loss" in chosen.model.init_args:
+            arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
+        path = chosen.get("ckpt_path")
         if path is None or not Path(path).is_file():  # "last" and "best" are resolved by the Trainer
-            return
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        hyperparameters = {**checkpoint.get("hyper_parameters", {})}
-        hyperparameters.pop("_instantiator", None)
-        written_by_python = f"simclr_lightning.{checkpoint.get('classifier', 'SimCLR')}"
-        class_path = hyperparameters.pop("_class_path", written_by_python)
-        package, _, name = class_path.rpartition(".")
-        typed = self.config[subcommand].model.class_path
-        if typed.rpartition(".")[2] == name:
-            class_path = typed
+            return {"class_path": chosen.model.class_path, "init_args": arguments}
+        self._checkpoint = checkpoint = read_checkpoint(path)  # kept, so that it is read once
+        wrote = checkpoint.class_path or "simclr_lightning.SimCLR"
+        package, _, name = wrote.rpartition(".")
+        if chosen.model.class_path.rpartition(".")[2] == name:
+            wrote = chosen.model.class_path
         elif package.partition(".")[0] != "simclr_lightning" or not hasattr(simclr_lightning, name):
             parser.error(
-                f"The checkpoint {path} is of the class {class_path}, and nothing is imported because a file names it: "
-                f"type --model {class_path}, or a --config that does."
+                f"The checkpoint {path} is of the class {wrote}, and nothing is imported because a file names it: "
+                f"type --model {wrote}, or a --config that does."
             )
+        arguments |= checkpoint.hyperparameters
         for linked in ("image_size", "in_channels"):
-            hyperparameters.pop(linked, None)
-        self._subcommand_parsers[subcommand].set_defaults(
-            {"model": {"class_path": class_path, "init_args": hyperparameters}}
-        )
-        super().parse_arguments(parser, args)
-
-    def _parse_ckpt_path(self) -> None:
-        """Lightning lets the checkpoint overrule configuration and command line here: see ``parse_arguments``."""
+            arguments.pop(linked, None)
+        loss = arguments.get("loss")
+        if loss is not None and isinstance(build_loss(loss), UnknownLoss):
+            parser.error(
+                f"The loss of the checkpoint {path} is {loss['class_path']}, and nothing is imported because a file "
+                f"names it: type --model.loss {loss['class_path']}, or a --config that does."
+            )
+        return {"class_path": wrote, "init_args": arguments}
 
     def instantiate_classes(self) -> None:
         """Instantiate; what a constructor complains of is not buried in the parser's list of types that did not fit."""
         try:
             super().instantiate_classes()
         except ValueError as error:
-            cause: BaseException = error
-            while str(cause).startswith("Does not validate against any of the Union subtypes") and cause.__cause__:
-                cause = cause.__cause__
-            raise cause from cause.__cause__
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__ or cause.__context__
+            raise (cause or error) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
-        config = self._get(self.config_init, "trainer")
+        config = self.chosen(self.config_init, "trainer")
         callbacks = list(config["callbacks"] or [])
         for default in self._default_callbacks(config):
             if not any(isinstance(callback, type(default)) for callback in callbacks):
@@ -184,7 +210,7 @@ class SimCLRCLI(LightningCLI):
             callbacks.append(ClassReport())
         if self.subcommand != "fit":
             return callbacks
-        if self._get(self.config, "sync_batchnorm"):
+        if self.chosen(self.config, "sync_batchnorm"):
             callbacks.append(SyncBatchNormOnDevices())
         if isinstance(self.model, SimCLR) and type(self.model).configure_optimizers is SimCLR.configure_optimizers:
             callbacks.append(LARSWarmup())
@@ -210,13 +236,14 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
     """
-    # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
-    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
     words = sys.argv[1:] if args is None else args
-    if words and words[0] in COMMANDS:
-        auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
-        return
-    SimCLRCLI(args=args)
+    with warnings.catch_warnings():
+        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        if words and words[0] in COMMANDS:
+            auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
+        else:
+            SimCLRCLI(args=args)
 
 
 def _has(callbacks: Any, kind: type[Callback]) -> bool:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from pathlib import Path
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from simclr_lightning.cli import main
+from simclr_lightning.errors import InputError
 
 TRACEBACK = "SIMCLR_TRACEBACK"
 """Environment variable; anything but nothing shows where a complaint comes from."""
 
 
 def run() -> None:
-    """Entry point. Whatever this package did not raise itself keeps its traceback: it may be a bug, here or elsewhere.
+    """Entry point. Only what a user can mend loses its traceback: anything else may be a bug, here or elsewhere.
 
     Raises:
         SystemExit: with status 1, after a complaint.
     """
     try:
         main()
-    except Exception as error:
-        if os.environ.get(TRACEBACK) or not _is_complaint(error):
+    except (InputError, MisconfigurationException) as error:
+        if os.environ.get(TRACEBACK):
             raise
         print(f"simclr: error: {error}\n({TRACEBACK}=1 shows where this comes from.)", file=sys.stderr)
         raise SystemExit(1) from error
-
-
-def _is_complaint(error: Exception) -> bool:
-    """Whether a ``raise`` of this package is where it began."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(last.filename).is_relative_to(Path(__file__).parent) and (last.line or "").startswith("raise ")

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, cast
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes that train together, 1 where torch.distributed was not started."""
+    """Number of processes that train together, 1 where torch.distributed was not started.
+
+    Example:
+        >>> world_size()
+        1
+    """
     return dist.get_world_size() if _started() else 1
 
 
 def rank() -> int:
-    """Number of this process, in [0, ``world_size()``)."""
+    """Number of this process, in [0, ``world_size()``).
+
+    Example:
+        >>> rank()
+        0
+    """
     return dist.get_rank() if _started() else 0
 
 
@@ -22,12 +34,43 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
     Args:
         tensor: any shape, equal on every process. It is not changed.
+
+    Example:
+        >>> all_reduce_sum(torch.tensor([1.0, 2.0]))  # of two processes like this one: [2.0, 4.0]
+        tensor([1., 2.])
     """
     if world_size() == 1:
         return tensor
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def mean_over_processes(values: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """Mean of the values of all processes, equal on each of them; the gradient is that of this mean.
+
+    Args:
+        values: any shape, which may differ between processes.
+        reduction: what the training strategy does with the gradients of the processes: ``mean``
+            (DistributedDataParallel and its like) or ``sum``. The derivatives are scaled so that the outcome is exact.
+
+    Returns:
+        A scalar ().
+    """
+    return values.mean() if world_size() == 1 else cast("Tensor", _MeanOverProcesses.apply(values, reduction))
+
+
+class _MeanOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, reduction: str) -> Tensor:
+        total, number = all_reduce_sum(torch.stack([values.sum(), values.new_tensor(values.numel())])).unbind()
+        ctx.scale = (world_size() if reduction == "mean" else 1) / number
+        ctx.shape = values.shape
+        return total / number
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return (gradient * ctx.scale).expand(ctx.shape), None
 
 
 def row_counts(rows: Tensor) -> list[int]:
@@ -37,6 +80,10 @@ def row_counts(rows: Tensor) -> list[int]:
 
     Args:
         rows: (n, ...), n may differ between processes.
+
+    Example:
+        >>> row_counts(torch.zeros(3, 8))  # of two processes, the other with 5 rows: [3, 5]
+        [3]
     """
     if world_size() == 1:
         return [len(rows)]
@@ -56,6 +103,11 @@ def gather_rows(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, 
     Returns:
         The rows of all processes (M, D) and the position of this process's first row among them. On one process these
         are ``rows`` itself, detached, and 0.
+
+    Example:
+        >>> everybodys_rows, position = gather_rows(torch.zeros(3, 8))
+        >>> everybodys_rows.shape, position
+        (torch.Size([3, 8]), 0)
     """
     rows = rows.detach()
     if world_size() == 1:

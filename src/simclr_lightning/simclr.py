@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,24 +13,34 @@ from torch.optim import Optimizer
 
 from simclr_lightning.checkpoints import load_encoder
 from simclr_lightning.distributed import world_size
-from simclr_lightning.losses import contrastive_metrics, nt_xent
-from simclr_lightning.losses.nt_xent import check_temperature
+from simclr_lightning.errors import InputError
+from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
+from simclr_lightning.losses.watch import check_finite
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memory_format
 from simclr_lightning.models.micro_batches import check_micro_batch_size, micro_batches, recomputed
 from simclr_lightning.optim import LARS, parameter_groups
 from simclr_lightning.views import ViewBatch
 
+OptimizerName = Literal["lars", "sgd", "adamw"]
+
 
 class SimCLR(LightningModule):
     """A simple framework for contrastive learning of visual representations (Chen et al. 2020, arXiv 2002.05709).
 
-    Two views of every picture go through the encoder in one pass; the projection head maps their features to the
-    space where NT-Xent pulls the two views of a picture together and pushes all others apart. Afterwards the head is
-    dropped: ``model(images)`` gives the encoder's features.
+    The views of every picture, two or more, go through the encoder, all views of one size in one pass; the projection
+    head maps their features to the space where the loss, NT-Xent, pulls the views of a picture together and pushes all
+    others apart. Afterwards the head is dropped: ``model(images)`` gives the encoder's features.
 
-    Override :meth:`build_encoder`, :meth:`build_head`, :meth:`contrast` or :meth:`configure_optimizers` to change one
-    part. The first two are called by ``__init__`` when ``self.hparams`` holds all arguments, also those of a subclass.
-    The learning rate is a base rate: the callback ``LARSWarmup`` scales it by the global batch and schedules it.
+    Give another ``loss``, or override :meth:`build_encoder`, :meth:`build_head` or :meth:`configure_optimizers`, to
+    change one part. The first two of these are called by ``__init__`` when ``self.hparams`` holds all arguments, also
+    those of a subclass. The learning rate is a base rate: the callback ``LARSWarmup`` scales it by the global batch and
+    schedules it.
+
+    Example:
+        >>> model = SimCLR("resnet8", width=0.125, stem="cifar", loss=NTXentLoss(temperature=0.5))
+        >>> batch = ViewBatch.of(torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16))
+        >>> model(batch.views[0][0]).shape
+        torch.Size([4, 32])
 
     Args:
         encoder: resnet8, resnet10, resnet18, resnet34, resnet50, resnet101, resnet152, or any torchvision model
@@ -43,10 +54,8 @@ class SimCLR(LightningModule):
         projection_layers: linear layers of the projection head: 0 (none), 1 (linear), 2 (SimCLR), 3 (SimCLRv2).
         projection_hidden: width of the head's hidden layers, the encoder's feature dimension by default.
         projection_dim: dimension in which the views are contrasted.
-        temperature: of NT-Xent, positive. The paper uses 0.1 on ImageNet (Table 5) and 0.5 on CIFAR-10 (B.9).
-        normalize: whether similarities are cosines; False uses raw dot products (Table 5).
-        official_scale: twice the paper's loss, as the official code computes it.
-        gather: whether the pictures of all processes are negatives, as in the paper.
+        loss: of the projections of all views; NT-Xent by default, see ``NTXentLoss`` for its temperature and the like.
+            Another one by its class path: my_project.MyLoss, a subclass of ``ContrastiveLoss``.
         optimizer: lars (the paper's), sgd (Nesterov momentum) or adamw.
         learning_rate: base learning rate, of a global batch of 256 for the linear rule: 0.3 for LARS in the paper.
         weight_decay: decay of the weights; biases and normalisation layers are never decayed (nor adapted by LARS).
@@ -58,6 +67,9 @@ class SimCLR(LightningModule):
             BatchNorm alone tells the difference, since it sees micro-batches.
         compile_encoder: whether ``Trainer.fit`` runs the encoder through ``torch.compile``, which needs a C++ compiler
             on a CPU and takes minutes to start.
+
+    Raises:
+        InputError: if an argument is out of range or a name unknown.
     """
 
     def __init__(
@@ -71,11 +83,8 @@ class SimCLR(LightningModule):
         projection_layers: int = 2,
         projection_hidden: int | None = None,
         projection_dim: int = 128,
-        temperature: float = 0.1,
-        normalize: bool = True,
-        official_scale: bool = False,
-        gather: bool = True,
-        optimizer: Literal["lars", "sgd", "adamw"] = "lars",
+        loss: ContrastiveLoss | None = None,
+        optimizer: OptimizerName = "lars",
         learning_rate: float = 0.3,
         weight_decay: float = 1e-6,
         momentum: float = 0.9,
@@ -85,9 +94,15 @@ class SimCLR(LightningModule):
         compile_encoder: bool = False,
     ) -> None:
         super().__init__()
-        check_temperature(temperature)
         check_micro_batch_size(micro_batch_size)
-        self.save_hyperparameters()
+        if optimizer not in get_args(OptimizerName):
+            raise InputError(
+                f"optimizer is {optimizer!r}: choose {', '.join(get_args(OptimizerName))} (--model.optimizer)."
+            )
+        # A checkpoint holds the loss as primitives, and gives it back as such.
+        self.loss = build_loss(loss) if isinstance(loss, Mapping) else loss or NTXentLoss()
+        self.save_hyperparameters(ignore=["loss"])
+        self.save_hyperparameters({"loss": self.loss.config()})
         self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
         if not isinstance(getattr(self.encoder, "feature_dim", None), int):
             raise TypeError(
@@ -180,7 +195,7 @@ class SimCLR(LightningModule):
         """
         expected = getattr(self.encoder, "in_channels", None)
         if expected is not None and images.shape[1] != expected:
-            raise ValueError(
+            raise InputError(
                 f"The pictures have {images.shape[1]} channels but the encoder was built for {expected}: set "
                 f"in_channels={images.shape[1]} (--model.in_channels {images.shape[1]})."
             )
@@ -192,33 +207,20 @@ class SimCLR(LightningModule):
         """Projections z = g(h): (N, F) features to (N, D)."""
         return cast("Tensor", self.head(features))
 
-    def contrast(self, first: Tensor, second: Tensor) -> Tensor:
-        """Loss () of the projections (N, D) of the first and of the second views."""
-        return nt_xent(
-            first,
-            second,
-            temperature=self.hparams["temperature"],
-            normalize=self.hparams["normalize"],
-            official_scale=self.hparams["official_scale"],
-            gather=self.hparams["gather"],
-            # The check waits for the device; a run that has diverged is still caught at the next logged step.
-            check_finite=not self.training or self._is_logged_step(),
-        )
-
     def training_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Contrast the two views of every picture.
+        """Contrast the views of every picture.
 
         Returns:
-            loss (), and detached, in the order [all first views; all second views]: features (2N, F) and projections
-            (2N, D). Callbacks rely on nothing else.
+            loss (), and detached, in the order [all first views; all second views; ...]: features (V N, F) and
+            projections (V N, D). Callbacks rely on nothing else.
         """
-        return self._shared_step(batch, "train", log_metrics=self._is_logged_step())
+        return self._shared_step(batch, "train", watch=self._is_logged_step())
 
     def validation_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Contrast the two views, and encode the clean pictures for the callbacks that judge features.
+        """Contrast the views, and encode the clean pictures for the callbacks that judge features.
 
         Returns:
-            loss (), projections (2N, D) of the views, and features (N, F) of ``batch.images`` where it has any.
+            loss (), projections (V N, D) of the views, and features (N, F) of ``batch.images`` where it has any.
         """
         return self._evaluation_step(batch, "val")
 
@@ -229,7 +231,7 @@ class SimCLR(LightningModule):
     def predict_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Features (N, F) of the clean pictures, with the targets (N,) and indices (N,) of the pictures."""
         if batch.images is None:
-            raise ValueError("Prediction needs clean pictures: the batch has images=None.")
+            raise InputError("Prediction needs clean pictures: the batch has images=None.")
         return {"features": self._encode(batch.images), "targets": batch.targets, "indices": batch.indices}
 
     def setup(self, stage: str) -> None:
@@ -246,13 +248,11 @@ class SimCLR(LightningModule):
                 return LARS(groups, lr=rate, momentum=momentum, trust_coefficient=self.hparams["trust_coefficient"])
             case "sgd":
                 return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
-            case "adamw":
+            case _:
                 return torch.optim.AdamW(groups, lr=rate)
-            case unknown:
-                raise ValueError(f"optimizer must be lars, sgd or adamw, got {unknown!r}.")
 
     def _evaluation_step(self, batch: ViewBatch, stage: str) -> dict[str, Tensor]:
-        outputs = self._shared_step(batch, stage, log_metrics=True)
+        outputs = self._shared_step(batch, stage, watch=True)
         del outputs["features"]  # those of the views: nothing is judged by them
         if batch.images is not None:
             outputs["features"] = self._encode(batch.images)
@@ -262,39 +262,46 @@ class SimCLR(LightningModule):
         """Features (N, F) of pictures (N, C, H, W), a micro-batch at a time."""
         return torch.cat([self(part) for part in micro_batches(images, self.hparams["micro_batch_size"])])
 
-    def _embed(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Detached features (2, N, F) and projections (2, N, D) of views (2, N, C, H, W), a micro-batch at a time."""
-        *others, last = micro_batches(views, self.hparams["micro_batch_size"], dim=1)
+    def _embed(self, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Detached features (V, N, F) and projections (V, N, D) of views (V_k, N, C, S_k, S_k)."""
+        size = self.hparams["micro_batch_size"]
+        *others, last = zip(*(micro_batches(own, size, dim=1) for own in views), strict=True)
         outputs = [recomputed(self._embed_at_once, part, self) for part in others]
         outputs.append(self._embed_at_once(last))  # backward begins with it: its activations may stay
         features, projections = zip(*outputs, strict=True)
         return torch.cat(features, dim=1), torch.cat(projections, dim=1)
 
-    def _embed_at_once(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        features = self(views.flatten(0, 1))
-        projections = self.project(features)
-        pairs = views.shape[:2]
-        return torch.unflatten(features.detach(), 0, pairs), torch.unflatten(projections, 0, pairs)
+    def _embed_at_once(self, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        features = self._features(views)
+        projections = self.project(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        return features.detach(), projections
 
-    def _shared_step(self, batch: ViewBatch, stage: str, *, log_metrics: bool) -> dict[str, Tensor]:
+    def _features(self, views: tuple[Tensor, ...]) -> Tensor:
+        """Features (V, N, F) of views (V_k, N, C, S_k, S_k), all of one size in one pass for BatchNorm."""
+        sizes = dict.fromkeys(own.shape[2:] for own in views)
+        if len(sizes) == 1:
+            together = views[0] if len(views) == 1 else torch.cat(views)
+            return self(together.flatten(0, 1)).unflatten(0, together.shape[:2])  # type: ignore[no-any-return]
+        found: dict[int, Tensor] = {}
+        for size in sizes:
+            same = [place for place, own in enumerate(views) if own.shape[2:] == size]
+            features = self._features(tuple(views[place] for place in same))
+            found |= zip(same, features.split([len(views[place]) for place in same]), strict=True)
+        return torch.cat([found[place] for place in range(len(views))])
+
+    def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool) -> dict[str, Tensor]:
         self._check(batch)
         pictures = len(batch.targets)
         features, projections = self._embed(batch.views)
-        first, second = projections
-        loss = self.contrast(first, second)
+        if watch:  # the check waits for the device
+            check_finite(projections)
+        loss = self.loss(projections)
         # A gathered loss is that of the global batch already; epoch means are synchronised nevertheless, as Lightning
         # warns otherwise.
-        sync = stage == "val" or not self.hparams["gather"]
+        sync = stage != "train" or not self.loss.gather
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=pictures, sync_dist=sync)
-        if log_metrics:
-            metrics = contrastive_metrics(
-                first,
-                second,
-                temperature=self.hparams["temperature"],
-                normalize=self.hparams["normalize"],
-                gather=self.hparams["gather"],
-            )
-            values = {f"{stage}/contrast_{name}": value for name, value in metrics._asdict().items()}
+        if watch:
+            values = {f"{stage}/contrast_{k}": value for k, value in self.loss.metrics(projections)._asdict().items()}
             self.log_dict(values, batch_size=pictures, sync_dist=True)
         return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 
@@ -310,9 +317,15 @@ class SimCLR(LightningModule):
                 f"SimCLR trains on a ViewBatch, got a {type(batch).__name__}. Use SimCLRDataModule, or let your loader "
                 "return ViewBatch.of(first_views, second_views)."
             )
-        processes = world_size() if self.hparams["gather"] else 1
+        views = sum(len(own) for own in batch.views)
+        if views < 2:
+            raise InputError(
+                f"The batch has {views or 'no'} view{'s' * (views != 1)} of each picture, and SimCLR contrasts two or "
+                "more: use SimCLRDataModule (--data SimCLRDataModule), with recipes that count two views at least."
+            )
+        processes = world_size() if self.loss.gather else 1
         if len(batch.targets) * processes < 2:
-            raise ValueError(
+            raise InputError(
                 "The batch holds one picture, which leaves no negatives to contrast it with: use a batch size of at "
                 "least 2 (--data.batch_size), and several hundred for useful features."
             )

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from PIL import Image
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from simclr_lightning.callbacks.class_report import ClassReport, draw_confusion, write_classes
+from simclr_lightning.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 CONFUSION = torch.tensor([[8, 1, 1], [0, 0, 0], [2, 3, 5]])
@@ -132,5 +132,5 @@ def test_a_module_without_a_confusion_matrix_is_refused_at_once(tmp_path: Path) 
     module = Judged()
     del module.confusion_matrix
     trainer(tmp_path).predict(module, DataLoader([0]))  # type: ignore[arg-type]  # which it has no part in
-    with pytest.raises(MisconfigurationException, match=r"needs the attribute `confusion_matrix`.*remove ClassReport"):
+    with pytest.raises(InputError, match=r"needs the attribute `confusion_matrix`.*remove ClassReport"):
         trainer(tmp_path).fit(module, Data())

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from simclr_lightning.callbacks.labelled_stream import LabelledStream
+from simclr_lightning.errors import InputError
 
 DATA = TensorDataset(torch.arange(10))
 
@@ -64,5 +64,5 @@ def test_an_iterable_without_length_or_sampler_will_do() -> None:
 
 
 def test_an_empty_loader_is_an_error() -> None:
-    with pytest.raises(MisconfigurationException, match=r"gives no batches.*--data.probe"):
+    with pytest.raises(InputError, match=r"gives no batches.*--data.probe"):
         LabelledStream(DataLoader(DATA, batch_size=20, drop_last=True)).take()

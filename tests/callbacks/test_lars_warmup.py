@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
 
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
+from simclr_lightning.errors import InputError
 from simclr_lightning.optim import LARS, ScalingRule, parameter_groups
 
 pytestmark = [
@@ -274,19 +274,19 @@ def test_second_scheduler_is_an_error_that_says_what_to_remove() -> None:
             optimizer = super().configure_optimizers()
             return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)]
 
-    with pytest.raises(MisconfigurationException, match=r"CosineAnnealingLR. Remove LARSWarmup .* Scheduled.config"):
+    with pytest.raises(InputError, match=r"CosineAnnealingLR. Remove LARSWarmup .* Scheduled.config"):
         fit(LARSWarmup(), Scheduled(), max_epochs=1)
 
 
 def test_manual_optimisation_is_an_error() -> None:
     module = Regression()
     module.automatic_optimization = False
-    with pytest.raises(MisconfigurationException, match="Regression optimises manually"):
+    with pytest.raises(InputError, match="Regression optimises manually"):
         fit(LARSWarmup(), module, max_epochs=1)
 
 
 def test_accumulation_that_changes_is_an_error() -> None:
-    with pytest.raises(MisconfigurationException, match=r"Trainer\(accumulate_grad_batches=...\)"):
+    with pytest.raises(InputError, match=r"Trainer\(accumulate_grad_batches=...\)"):
         fit(LARSWarmup(), callbacks=[GradientAccumulationScheduler({0: 2})], max_epochs=1)
 
 
@@ -295,13 +295,13 @@ def test_parameter_groups_that_appear_later_are_an_error() -> None:
         def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             trainer.optimizers[0].add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
 
-    with pytest.raises(MisconfigurationException, match="had 2 parameter groups when fitting started and has 3 now"):
+    with pytest.raises(InputError, match="had 2 parameter groups when fitting started and has 3 now"):
         fit(LARSWarmup(warmup_steps=0), callbacks=[Unfreeze()], max_epochs=1)
 
 
 @pytest.mark.filterwarnings("ignore:`max_epochs` was not set")
 def test_endless_run_is_an_error() -> None:
-    with pytest.raises(MisconfigurationException, match="Set max_steps, or max_epochs"):
+    with pytest.raises(InputError, match="Set max_steps, or max_epochs"):
         fit(LARSWarmup(), max_epochs=-1)
 
 
@@ -311,13 +311,13 @@ class Stream(IterableDataset[list[Tensor]]):
 
 
 def test_stream_without_a_number_of_steps_is_an_error() -> None:
-    with pytest.raises(MisconfigurationException, match="Set max_steps, or max_epochs"):
+    with pytest.raises(InputError, match="Set max_steps, or max_epochs"):
         fit(LARSWarmup(), data=DataLoader(Stream(), batch_size=4), max_epochs=2)
 
 
 def test_stream_needs_the_number_of_pictures_or_of_steps() -> None:
     data = DataLoader(Stream(), batch_size=4)
-    with pytest.raises(MisconfigurationException, match=r"LARSWarmup\(num_pictures=...\) or LARSWarmup\(warmup_steps"):
+    with pytest.raises(InputError, match=r"LARSWarmup\(num_pictures=...\) or LARSWarmup\(warmup_steps"):
         fit(LARSWarmup(), data=data, max_epochs=-1, max_steps=6)
     expected = reference(0.5 * 4 / 256, 2, 6)
     for warmup in (LARSWarmup(warmup_steps=2), LARSWarmup(warmup_epochs=1, num_pictures=8)):
@@ -330,7 +330,7 @@ def test_stream_needs_the_number_of_pictures_or_of_steps() -> None:
     ids=["several loaders", "loader of whole batches"],
 )
 def test_unknown_batch_size_is_an_error_that_says_what_to_pass(data: Any, kind: str) -> None:
-    with pytest.raises(MisconfigurationException, match=rf"loader \({kind}\). Pass LARSWarmup\(batch_size=...\)"):
+    with pytest.raises(InputError, match=rf"loader \({kind}\). Pass LARSWarmup\(batch_size=...\)"):
         fit(LARSWarmup(warmup_steps=1), data=data, max_epochs=-1, max_steps=4)
 
 
@@ -343,7 +343,7 @@ def test_epochs_of_warm_up_beyond_the_run_are_cut_with_a_warning() -> None:
 
 
 def test_steps_of_warm_up_beyond_the_run_are_an_error() -> None:
-    with pytest.raises(MisconfigurationException, match="17 steps is longer than the whole run of 16 steps"):
+    with pytest.raises(InputError, match="17 steps is longer than the whole run of 16 steps"):
         fit(LARSWarmup(warmup_steps=17), max_epochs=2)
 
 

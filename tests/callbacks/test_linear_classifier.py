@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
+from simclr_lightning.errors import InputError
 
 
 def make(num_features: int = 5, num_classes: int = 7, *, learning_rate: float = 0.05) -> LinearClassifier:
@@ -103,7 +103,7 @@ def test_too_large_label_is_named_and_counts_as_unlabelled(use: str) -> None:
     classifier = make()
     getattr(classifier, use)(torch.rand(3, 5), torch.tensor([2, 9, -1]))
     getattr(classifier, use)(torch.rand(3, 5), torch.tensor([2, 1, -1]))
-    with pytest.raises(MisconfigurationException, match=r"label 9, but the probe has 7 classes.*num_classes=10"):
+    with pytest.raises(InputError, match=r"label 9, but the probe has 7 classes.*num_classes=10"):
         classifier.check_labels()
     assert classifier.judge(torch.rand(3, 5), torch.tensor([2, 9, -1])) == 1
 
@@ -151,5 +151,5 @@ def test_a_restored_classifier_continues_with_its_own_rate() -> None:
 
 
 def test_state_of_another_size_is_refused() -> None:
-    with pytest.raises(MisconfigurationException, match="10 classes apart by 4 features, this run has 7 classes and 5"):
+    with pytest.raises(InputError, match="10 classes apart by 4 features, this run has 7 classes and 5"):
         make().load_state_dict(make(4, 10).state_dict())

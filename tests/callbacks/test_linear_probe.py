@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from tests.distributed.harness import run_in_processes
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.distributed import rank, world_size
+from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewBatch
 
 pytestmark = [
@@ -335,7 +335,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     trainer.fit(Toy(), Data(labelled_batches()))
     trainer.save_checkpoint(tmp_path / "four.ckpt")
     again = trainer_for(OnlineLinearProbe(num_classes=9), max_epochs=4)
-    with pytest.raises(MisconfigurationException, match=r"tells 4 classes apart .* this run has 9 classes"):
+    with pytest.raises(InputError, match=r"tells 4 classes apart .* this run has 9 classes"):
         again.fit(Toy(), Data(labelled_batches()), ckpt_path=tmp_path / "four.ckpt", weights_only=True)
 
 
@@ -368,13 +368,13 @@ def test_too_large_label_is_named(place: str) -> None:
         "validation": Data(good, val=bad),
         "labelled loader": Data(good, probe=bad),
     }[place]
-    with pytest.raises(MisconfigurationException, match=r"label 7, .* 4 classes, labels 0 to 3.*num_classes=8"):
+    with pytest.raises(InputError, match=r"label 7, .* 4 classes, labels 0 to 3.*num_classes=8"):
         trainer_for(OnlineLinearProbe(), log_every_n_steps=50).fit(Toy(), data)
 
 
 def test_unknown_number_of_classes_is_an_error() -> None:
     loader: DataLoader[Any] = DataLoader(labelled_batches(), batch_size=None)  # type: ignore[arg-type]
-    with pytest.raises(MisconfigurationException, match=r"number of classes.*OnlineLinearProbe\(num_classes=10\)"):
+    with pytest.raises(InputError, match=r"number of classes.*OnlineLinearProbe\(num_classes=10\)"):
         trainer_for(OnlineLinearProbe()).fit(Toy(), loader, loader)
     with pytest.raises(ValueError, match="num_classes is 0"):
         OnlineLinearProbe(num_classes=0)
@@ -407,7 +407,7 @@ class PooledTooLate(Toy):
     ],
 )
 def test_what_a_module_must_offer_is_said(model: type[Toy], message: str) -> None:
-    with pytest.raises(MisconfigurationException, match=message):
+    with pytest.raises(InputError, match=message):
         trainer_for(OnlineLinearProbe()).fit(model(), Data(labelled_batches()))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import DummyLogger
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from simclr_lightning.callbacks.view_grid import ViewGrid, draw_views, undo_normalisation
+from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewBatch
 
 pytestmark = [
@@ -227,7 +227,7 @@ def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_a_batch_without_views_is_an_error(batch: Any, message: str, tmp_path: Path) -> None:
-    with pytest.raises(MisconfigurationException, match=rf"{message}.* remove ViewGrid"):
+    with pytest.raises(InputError, match=rf"{message}.* remove ViewGrid"):
         fit(tmp_path, ViewGrid(), [batch])
 
 

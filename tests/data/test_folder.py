@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simclr_lightning.data.folder import find_splits, scan
+from simclr_lightning.errors import InputError
 
 WriteTree = Callable[..., Path]
 
@@ -63,7 +64,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 def test_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "archive.zip").write_text("")
-    with pytest.raises(NotADirectoryError, match=r"archive\.zip' is a file"):
+    with pytest.raises(InputError, match=r"archive\.zip' is a file"):
         find_splits(tmp_path / "archive.zip")
 
 

@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from simclr_lightning.data import CleanBatch, FeatureBatch, LabelledBatch, LabelledDataModule, SimCLRDataModule, loading
-from simclr_lightning.views import BatchedViews, ImageBatch, ViewBatch, ViewRecipe, centre_view, clean, crop_views
+from simclr_lightning.data import FeatureBatch, LabelledDataModule, SimCLRDataModule, serving
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, centre_view, clean, crop_views
 
 WriteTree = Callable[..., Path]
 SMALL = ViewRecipe("cifar10", size=12, eval_size=16)
@@ -90,10 +91,10 @@ def test_training_batches_hold_one_augmented_picture_each(augmentation: Any) -> 
     assert len(batches) == 4
     for epoch, batch in batches:
         assert isinstance(batch, ViewBatch)
-        assert batch.views.shape == (2, 0, 1, 16, 16)
-        raw = ImageBatch(pixels(data)[batch.indices], None, batch.targets, batch.indices)
+        assert batch.views == ()
+        raw = ImageBatch(pixels(data)[batch.indices], None, batch.targets, batch.indices, epoch)
         assert batch.images is not None
-        assert torch.equal(batch.images, BatchedViews(recipe)(raw, epoch=epoch)[0])
+        assert torch.equal(batch.images, ViewEngine(recipe)(raw)[0][0])
         assert torch.equal(batch.targets, data.splits.train.pictures.targets[batch.indices])
 
 
@@ -102,7 +103,7 @@ def test_without_augmentation_training_pictures_are_the_clean_ones_in_a_new_orde
     batches = fit(data).training_batches
     for _, batch in batches:
         assert torch.equal(batch.images, clean(pixels(data)[batch.indices], data.recipe))
-        assert batch.views.shape == (2, 0, 1, 16, 16)
+        assert batch.views == ()
     orders = [tuple(batch.indices.tolist()) for _, batch in batches]
     assert len(set(orders)) == 4
 
@@ -110,16 +111,16 @@ def test_without_augmentation_training_pictures_are_the_clean_ones_in_a_new_orde
 def test_loaders_crop_a_file_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crops = []
 
-    def spy(*arguments: Any, **options: Any) -> Tensor:
+    def spy(*arguments: Any, **options: Any) -> Any:
         crops.append(crop_views(*arguments, **options))
         return crops[-1]
 
-    monkeypatch.setattr(loading, "crop_views", spy)
+    monkeypatch.setattr(serving, "crop_views", spy)
     data = folder(photos)
     batches = fit(data, max_epochs=1).training_batches
-    assert [crop.shape for crop in crops] == [(1, 4, 3, 12, 12)] * 3  # and none for validation
-    for (_, batch), crop in zip(batches, crops, strict=True):
-        assert torch.equal(batch.images, crop[0] / 255)  # crops and flips alone
+    assert [crop.pixels.shape for (crop,) in crops] == [(1, 4, 3, 12, 12)] * 3  # and none for validation
+    for (_, batch), (crop,) in zip(batches, crops, strict=True):
+        assert torch.equal(batch.images, crop.pixels[0] / 255)  # crops and flips alone
         names = [data.splits.train.pictures.name(int(index)) for index in batch.indices]
         assert batch.targets.tolist() == [LABEL[Path(name).parent.name] for name in names]
 
@@ -133,8 +134,10 @@ def test_validation_test_and_prediction_have_clean_pictures(photos: Path) -> Non
     assert batches[0].images.shape == (4, 3, 16, 16)
     assert torch.cat([batch.targets for batch in batches]).tolist() == [0, 0, 0, 1, 1, 1]
     for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
-        assert isinstance(next(iter(loader)), CleanBatch)
-    assert isinstance(next(iter(data.train_dataloader())), LabelledBatch)
+        batch = next(iter(loader))
+        assert (batch.epoch, batch.clean) == (None, True)
+    batch = next(iter(data.train_dataloader()))
+    assert (batch.epoch, batch.clean) == (0, False)
 
 
 def test_only_the_labels_that_may_be_used_are_served_and_as_many_of_every_class() -> None:
@@ -231,7 +234,7 @@ def test_served_features_come_in_the_order_of_the_pictures() -> None:
     assert sum(len(batch.targets) for batch in served.validation_batches) == 2 * 360
     assert all(isinstance(batch, FeatureBatch) for batch in served.validation_batches)
     data.serve_pictures()
-    assert isinstance(next(iter(data.train_dataloader())), CleanBatch)
+    assert isinstance(next(iter(data.train_dataloader())), ImageBatch)
 
 
 def test_features_that_cannot_be_right_are_refused() -> None:
@@ -241,7 +244,7 @@ def test_features_that_cannot_be_right_are_refused() -> None:
     data = ready(label_fraction=0.1, augmentation="none")
     with pytest.raises(ValueError, match="There are 143 train pictures, but features of 360"):
         data.serve_features(rows(data, "val"))
-    assert isinstance(next(iter(data.train_dataloader())), CleanBatch)
+    assert isinstance(next(iter(data.train_dataloader())), ImageBatch)
 
 
 def test_a_checkpoint_holds_primitives_only(tmp_path: Path) -> None:
@@ -253,3 +256,47 @@ def test_a_checkpoint_holds_primitives_only(tmp_path: Path) -> None:
     again = LabelledDataModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     assert saved["augmentation"] == again.augmentation == "none"
     assert again.recipe == data.recipe
+
+
+def test_pictures_of_another_data_module_are_served(photos: Path) -> None:
+    source = SimCLRDataModule("folder", photos, views=SMALL, num_workers=0, on_bad_picture="skip", label_fraction=0.5)
+    source.setup("fit")
+    labelled = source.splits.labelled
+    assert labelled is not None
+    own = LabelledDataModule.of(
+        source, torch.tensor([0, 3, 5]), batch_size=2, seed=7, test=source.splits.val, augmentation="simclr"
+    )
+    assert (own.recipe, own.on_bad_picture, own.num_workers, own.seed, own.batch_size) == (SMALL, "skip", 0, 7, 2)
+    assert (own.num_pictures, own.num_classes, own.class_names, own.metric) == (3, 2, ["a", "b"], "top1")
+    served = fit(own, max_epochs=4).training_batches
+    assert {int(index) for _, batch in served for index in batch.indices} == set(labelled.positions[[0, 3, 5]].tolist())
+    assert torch.cat([batch.targets for batch in own.test_dataloader()]).tolist() == [0, 0, 0, 1, 1, 1]
+    assert own.splits.train.pictures is source.splits.train.pictures
+    same = LabelledDataModule("folder", photos, views=SMALL, num_workers=0, batch_size=2, seed=7, augmentation="simclr")
+    raw = next(iter(own.train_dataloader()))
+    expected = ViewEngine(replace(SMALL, count=1), seed=7)(raw)[0][0]
+    assert torch.equal(served[0][1].images, expected)
+    assert same.recipe == own.recipe
+
+
+def test_pictures_without_labels_cannot_be_served(write_tree: WriteTree) -> None:
+    source = SimCLRDataModule("folder", write_tree("photos", ["1.png", "2.png"]))
+    source.setup("fit")
+    with pytest.raises(InputError, match="None of the training pictures has a label"):
+        LabelledDataModule.of(source, torch.arange(1), batch_size=1, seed=0, test=None)
+
+
+@pytest.mark.filterwarnings("ignore:Cannot read the picture", "ignore:1 of these 12 pictures cannot be read")
+def test_features_of_an_unreadable_picture_are_not_learned_from(photos: Path) -> None:
+    (photos / "train/b/0.png").write_bytes(b"")
+    options: Any = {"augmentation": "none", "on_bad_picture": "skip", "batch_size": 12}
+    pictures = fit(folder(photos, **options), max_epochs=1).training_batches
+    data = folder(photos, **options)
+    data.setup("fit")
+    features = rows(data, "train")
+    assert (features.targets < 0).sum() == 1
+    data.serve_features(features)
+    served = fit(data, max_epochs=1).training_batches
+    for (_, batch), (_, expected) in zip(served, pictures, strict=True):
+        assert torch.equal(batch.targets, expected.targets)
+        assert torch.equal(batch.indices, expected.indices)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from simclr_lightning.data import InMemoryPictures
-from simclr_lightning.data.datasets import PictureSets, folder
+from simclr_lightning.data import InMemoryPictures, PictureSets
+from simclr_lightning.data.folder import folder_sets
 from simclr_lightning.data.splits import Split, Splits, arrange
 
 WriteTree = Callable[..., Path]
@@ -102,20 +102,20 @@ def test_probe_supplies_the_labels_and_is_not_trained_on(write_tree: WriteTree) 
     probe = write_tree(
         "pets", [f"{split}/{pet}/{i}.png" for split in ("train", "val") for pet in ("cat", "dog") for i in (1, 2)]
     )
-    splits = arrange(folder(str(photos), False), probe=str(probe))
+    splits = arrange(folder_sets(photos), probe=str(probe))
     assert labels(splits.train) == [-1, -1, -1]
     assert labels(splits.labelled) == labels(splits.val) == labels(splits.test) == [0, 0, 1, 1]
     assert (splits.num_classes, splits.class_names) == (2, ["cat", "dog"])
     assert splits.labelled is not None
     assert splits.labelled.pictures is not splits.train.pictures
 
-    aside = arrange(folder(str(photos), False), probe=str(probe), val_fraction=0.5)
+    aside = arrange(folder_sets(photos), probe=str(probe), val_fraction=0.5)
     assert len(aside.train.positions) == 3
     assert labels(aside.labelled) == labels(aside.val) == [0, 1]
     assert set(positions(aside.labelled)) | set(positions(aside.val)) == {0, 1, 2, 3}
     assert labels(aside.test) == [0, 0, 1, 1]
 
-    few = arrange(folder(str(photos), False), probe=str(probe), label_fraction=0.5)
+    few = arrange(folder_sets(photos), probe=str(probe), label_fraction=0.5)
     assert len(few.train.positions) == 3
     assert sorted(labels(few.labelled)) == [0, 1]
 
@@ -152,7 +152,7 @@ def test_cache_reads_every_set_once_and_leaves_bad_pictures_out(write_tree: Writ
     root = write_tree(
         "pets", [f"{split}/{pet}/{i}.png" for split in ("train", "test") for pet in "ab" for i in (1, 2)], side=6
     )
-    splits = arrange(folder(str(root), False), cache=True)
+    splits = arrange(folder_sets(root), cache=True)
     assert isinstance(splits.train.pictures, InMemoryPictures)
     assert splits.labelled is not None
     assert splits.labelled.pictures is splits.train.pictures
@@ -161,6 +161,6 @@ def test_cache_reads_every_set_once_and_leaves_bad_pictures_out(write_tree: Writ
     assert splits.val.pictures is splits.test.pictures
     (root / "train/b/1.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"b/1\.png"):
-        splits = arrange(folder(str(root), False), cache=True, on_bad_picture="skip")
+        splits = arrange(folder_sets(root), cache=True, on_bad_picture="skip")
     assert positions(splits.train) == positions(splits.labelled) == [0, 1, 3]
     assert labels(splits.train) == [0, 0, 1]

@@ -11,7 +11,7 @@ from tests.distributed.harness import run_in_processes
 from torch import Tensor
 
 from simclr_lightning.distributed import all_reduce_sum, rank, world_size
-from simclr_lightning.losses import NTXentLoss, contrastive_metrics, nt_xent, tiles
+from simclr_lightning.losses import NTXentLoss, contrastive_metrics, negatives, nt_xent
 
 PICTURES = 12  # of a global batch
 WORLD_SIZES = (2, 3, 4)
@@ -50,12 +50,12 @@ def loss_and_gradient(
     """Loss of this process's pictures (2, n, 6), and the gradient of a linear head, reduced over the processes."""
     generator = torch.Generator().manual_seed(1)
     head = torch.randn(6, 5, dtype=torch.float64, generator=generator).to(pictures.dtype).requires_grad_()
-    first, second = pictures @ head
-    with mock.patch.object(tiles, "_TILE", tile), mock.patch.object(tiles, "_MOST_KEPT", most_kept):
+    projections = pictures @ head
+    with mock.patch.multiple(negatives, _TILE=tile, _MOST_KEPT=most_kept):
         if kind == "module":
-            loss = NTXentLoss(gather=gather, **arguments)(first, second)
+            loss = NTXentLoss(gather=gather, **arguments)(projections)
         else:
-            loss = nt_xent(first, second, gather=gather, **arguments)
+            loss = nt_xent(*projections, gather=gather, **arguments)
         (gradient,) = torch.autograd.grad(loss, head)
     gradient = all_reduce_sum(gradient)
     return loss.detach(), gradient if arguments.get("gradient_reduction") == "sum" else gradient / world_size()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from simclr_lightning.distributed import rank, world_size
+from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
 
@@ -34,7 +35,7 @@ class Small(SimCLR):
     """Has that encoder."""
 
     def __init__(self, micro_batch_size: int | None, batch_norm: bool) -> None:
-        super().__init__(temperature=0.5, optimizer="sgd", learning_rate=0.1)
+        super().__init__(loss=NTXentLoss(temperature=0.5), optimizer="sgd", learning_rate=0.1)
 
     def build_encoder(self) -> nn.Module:
         return Encoder(nn.BatchNorm2d(8) if self.hparams["batch_norm"] else nn.GroupNorm(2, 8))

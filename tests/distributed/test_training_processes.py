@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from simclr_lightning.distributed import rank, world_size
-from simclr_lightning.losses import nt_xent
+from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, nt_xent
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
 
@@ -46,10 +46,22 @@ class Encoder(nn.Module):
         return features
 
 
-class Recorder(SimCLR):
-    """Records losses and gradients; may imitate processes that do not gather."""
+class Apart(ContrastiveLoss):
+    """What several processes that do not gather compute, on one: the mean of the losses of their parts."""
 
-    imitated_sizes: list[list[int]] | None = None
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self.processes = processes
+        self.calls = 0
+
+    def forward(self, projections: Tensor) -> Tensor:
+        parts = torch.split(projections, sizes(self.calls, self.processes), dim=1)
+        self.calls += 1  # two steps, then the validation, whose pictures are those of the first step
+        return torch.stack([nt_xent(*part, temperature=0.5) for part in parts]).mean()
+
+
+class Recorder(SimCLR):
+    """Records losses and gradients."""
 
     def build_encoder(self) -> nn.Module:
         return Encoder()
@@ -60,13 +72,6 @@ class Recorder(SimCLR):
     def on_fit_start(self) -> None:
         self.losses: list[Tensor] = []
         self.gradients: list[dict[str, Tensor]] = []
-
-    def contrast(self, first: Tensor, second: Tensor) -> Tensor:
-        if self.imitated_sizes is None:
-            return super().contrast(first, second)
-        parts = self.imitated_sizes[len(self.losses) % 2]
-        pairs = zip(torch.split(first, parts), torch.split(second, parts), strict=True)
-        return torch.stack([nt_xent(*pair, temperature=0.5) for pair in pairs]).mean()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.losses.append(self.trainer.callback_metrics["train/loss"].clone())
@@ -86,12 +91,10 @@ def batches() -> list[ViewBatch]:
     return result
 
 
-def train(*, gather: bool, precision: str, imitated_processes: int | None = None) -> dict[str, Any]:
+def train(loss: ContrastiveLoss, precision: str) -> dict[str, Any]:
     """Two steps of SGD and a validation; the last batch is spread unevenly over the processes."""
     torch.manual_seed(0)
-    model = Recorder(gather=gather, temperature=0.5, optimizer="sgd", learning_rate=0.01, weight_decay=0.0)
-    if imitated_processes is not None:
-        model.imitated_sizes = [sizes(step, imitated_processes) for step in range(2)]
+    model = Recorder(loss=loss, optimizer="sgd", learning_rate=0.01, weight_decay=0.0)
     trainer = Trainer(
         accelerator="cpu",
         strategy="ddp" if world_size() > 1 else "auto",
@@ -123,13 +126,12 @@ def trainings() -> dict[Any, Any]:
     assert LightningEnvironment().creates_processes_externally == (world_size() > 1)
     results: dict[Any, Any] = {}
     for precision in PRECISIONS:
-        results[precision, "gather"] = train(gather=True, precision=precision)
+        results[precision, "gather"] = train(NTXentLoss(temperature=0.5), precision)
         if world_size() > 1:
-            results[precision, "alone"] = train(gather=False, precision=precision)
+            results[precision, "alone"] = train(NTXentLoss(temperature=0.5, gather=False), precision)
         else:
             for processes in WORLD_SIZES:
-                imitation = train(gather=False, precision=precision, imitated_processes=processes)
-                results[precision, "alone", processes] = imitation
+                results[precision, "alone", processes] = train(Apart(processes), precision)
     return results
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from simclr_lightning.errors import InputError
 from simclr_lightning.losses import NTXentLoss, nt_xent
 
 
@@ -284,7 +284,7 @@ def test_shapes_must_be_equal_matrices(first: tuple[int, ...], second: tuple[int
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
 def test_empty_projections_are_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="at least one picture and one dimension"):
+    with pytest.raises(ValueError, match="at least one picture, in at least one dimension"):
         nt_xent(torch.ones(shape), torch.ones(shape))
 
 
@@ -303,7 +303,6 @@ def test_projections_must_be_finite(bad: float) -> None:
         ValueError, match=r"projections of 2 of 5 pictures .* \(first at row 2\): training has diverged"
     ):
         nt_xent(first, second)
-    assert not nt_xent(first, second, check_finite=False).isfinite()
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 3e38), (torch.float16, 6e4)])
@@ -327,24 +326,55 @@ def test_gather_changes_nothing_on_one_process() -> None:
         assert torch.equal(gathered_gradient, gradient)
 
 
-def test_module_hands_all_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_and_function_compute_the_same() -> None:
     arguments: dict[str, Any] = {
         "temperature": 0.3,
         "normalize": False,
         "official_scale": True,
         "gather": False,
         "gradient_reduction": "sum",
-        "check_finite": False,
     }
     first, second = torch.randn(2, 5, 4)
-    module = NTXentLoss(**arguments)
-    assert torch.equal(module(first, second), nt_xent(first, second, **arguments))
-    received: list[dict[str, Any]] = []
-    # By name, since the function hides the file of the same name.
-    file = importlib.import_module("simclr_lightning.losses.nt_xent")
-    monkeypatch.setattr(file, "nt_xent", lambda *_, **given: received.append(given))
-    module(first, second)
-    assert received == [arguments]
+    assert torch.equal(NTXentLoss(**arguments)(torch.stack([first, second])), nt_xent(first, second, **arguments))
+    assert NTXentLoss(**arguments).config()["init_args"] == arguments
+
+
+@pytest.mark.parametrize("temperature", [0.0125, 0.3])  # with and without a running maximum
+@pytest.mark.parametrize("views", [2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_more_views_are_contrasted_pair_by_pair(views: int, temperature: float, dtype: torch.dtype) -> None:
+    projections = torch.randn(views, 5, 4, dtype=torch.float64).to(dtype).requires_grad_()
+    loss = NTXentLoss(temperature)(projections)
+    (gradient,) = torch.autograd.grad(loss, projections)
+    exact = projections.detach().double().requires_grad_()
+    z = torch.nn.functional.normalize(exact, dim=-1)
+    terms = []
+    for u in range(views):
+        for i in range(5):
+            others = [z[v, j] @ z[u, i] / temperature for v in range(views) for j in range(5) if j != i]
+            for v in range(views):
+                if v != u:
+                    positive = z[v, i] @ z[u, i] / temperature
+                    terms.append(torch.stack([positive, *others]).logsumexp(0) - positive)
+    truth = torch.stack(terms).mean()
+    (exact_gradient,) = torch.autograd.grad(truth, exact)
+    tolerance = 1e-12 if dtype == torch.float64 else 2e-5
+    torch.testing.assert_close(loss.double(), truth, rtol=tolerance, atol=tolerance)
+    assert (gradient.double() - exact_gradient).norm() / exact_gradient.norm() < tolerance
+
+
+@pytest.mark.parametrize("views", [2, 4])
+def test_expected_losses_are_those_of_collapse_and_of_orthogonal_pictures(views: int) -> None:
+    for official_scale in (False, True):
+        loss = NTXentLoss(0.5, official_scale=official_scale)
+        chance, floor = loss.expected(6, views)
+        assert loss(torch.ones(views, 6, 8)).item() == pytest.approx(chance)
+        assert loss(torch.eye(6, 8).expand(views, 6, 8)).item() == pytest.approx(floor)
+
+
+def test_one_view_is_refused() -> None:
+    with pytest.raises(InputError, match="two or more views"):
+        NTXentLoss()(torch.randn(1, 4, 3))
 
 
 def test_module_gathers_by_default_and_prints_what_decides_the_loss() -> None:

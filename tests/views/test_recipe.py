@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser, Namespace
 
-from simclr_lightning.views.presets import PRESETS
-from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.errors import InputError
+from simclr_lightning.views.recipe import PRESETS, ViewRecipe
 
 
 class Consumer:
-    def __init__(self, views: ViewRecipe | str | None = None) -> None:
+    def __init__(self, views: ViewRecipe | str | list[ViewRecipe] | None = None) -> None:
         self.views = views
 
 
@@ -66,6 +66,12 @@ def test_every_preset_fills_every_field(preset: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_has_two_views_of_each_picture(preset: str) -> None:
+    assert ViewRecipe(preset).count == 2
+    assert ViewRecipe(preset, count=6) == dataclasses.replace(ViewRecipe(preset), count=6)
+
+
 @pytest.mark.parametrize(("size", "kernel"), [(224, 23), (96, 9), (64, 7), (32, 3), (20, 3), (16, 1)])
 def test_blur_kernel_is_a_tenth_of_the_size_made_odd(size: int, kernel: int) -> None:
     assert ViewRecipe(size=size).blur_kernel == kernel
@@ -93,7 +99,7 @@ def test_asdict_gives_the_same_recipe_back() -> None:
 
 
 def test_unknown_preset_names_the_nearest_and_all() -> None:
-    with pytest.raises(ValueError, match=r"'cifar11'.*Did you mean cifar10.*imagenet, cifar10, stl10, grayscale"):
+    with pytest.raises(InputError, match=r"'cifar11'.*Did you mean cifar10.*imagenet, cifar10, stl10, grayscale"):
         ViewRecipe("cifar11")
     with pytest.raises(ValueError, match=r"Unknown view preset 'zzz'\. Choose one of imagenet"):
         ViewRecipe("zzz")
@@ -124,10 +130,12 @@ def test_unknown_preset_names_the_nearest_and_all() -> None:
         ("blur_sigma", (0.0, 2.0), "blur_sigma is 0.0"),
         ("noise", -0.1, "noise is -0.1"),
         ("mean", (0.5,), r"give both, or neither"),
+        ("count", 0, "count is 0: draw at least one view of each picture"),
+        ("count", -2, "count is -2"),
     ],
 )
 def test_values_out_of_range_are_named(field: str, value: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         ViewRecipe(**{field: value})
 
 
@@ -148,6 +156,8 @@ def test_normalisation_is_checked() -> None:
         ("crop_area", 0.5),
         ("crop_area", (0.1, 0.5, 1.0)),
         ("additive_brightness", 1),
+        ("count", 2.0),
+        ("count", True),
     ],
 )
 def test_values_of_the_wrong_type_are_named(field: str, value: Any) -> None:
@@ -165,6 +175,11 @@ def test_values_of_the_wrong_type_are_named(field: str, value: Any) -> None:
         (["--data.views.size", "28", "--data.views.preset", "cifar10"], ViewRecipe("cifar10", size=28)),
         (["--data.views.flip", "0"], ViewRecipe(flip=0.0)),
         (["--data.views", "{preset: stl10, crop_area: [0.2, 1.0]}"], ViewRecipe("stl10", crop_area=(0.2, 1.0))),
+        (["--data.views.count", "4"], ViewRecipe(count=4)),
+        (
+            ["--data.views", "[{size: 32}, {preset: cifar10, size: 16, count: 4}]"],
+            [ViewRecipe(size=32), ViewRecipe("cifar10", size=16, count=4)],
+        ),
         (
             ["--data.views.mean", "[0.1, 0.2, 0.3]", "--data.views.std", "[1, 1, 1]"],
             ViewRecipe(mean=(0.1, 0.2, 0.3), std=(1, 1, 1)),

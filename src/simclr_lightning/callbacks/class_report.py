@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
@@ -15,8 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from simclr_lightning.callbacks.logged_picture import log_picture
+from simclr_lightning.callbacks.pictures import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.errors import InputError
 
 _MOST_NAMES = 50  # classes whose names fit beside the picture
 _MOST_NUMBERS = 20  # classes whose cells have room for a number
@@ -28,16 +28,19 @@ class ClassReport(Callback):
     After ``test`` and ``validate``, and at the end of ``fit`` from its last validation: ``<split>_classes.csv`` and
     ``<split>_confusion.png``, which goes to every logger that takes pictures, too. The module has the counts in an
     attribute ``confusion_matrix`` (classes, classes), rows being the true classes, or None before it has judged.
+
+    Example:
+        >>> trainer = Trainer(callbacks=[ClassReport()], accelerator="cpu", logger=False)
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look at the module before anything is computed.
 
         Raises:
-            MisconfigurationException: if it has no such attribute.
+            InputError: if it has no such attribute.
         """
         if stage != "predict" and not hasattr(pl_module, "confusion_matrix"):
-            raise MisconfigurationException(
+            raise InputError(
                 f"ClassReport needs the attribute `confusion_matrix` that classifiers have; {type(pl_module).__name__} "
                 "has none: remove ClassReport from trainer.callbacks."
             )

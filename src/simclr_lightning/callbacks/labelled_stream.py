@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from simclr_lightning.errors import InputError
 
 
 class LabelledStream:
@@ -34,7 +35,7 @@ class LabelledStream:
         """Next batch, as the loader gives it.
 
         Raises:
-            MisconfigurationException: if the loader is empty.
+            InputError: if the loader is empty.
         """
         with torch.random.fork_rng(devices=[]):
             if self._batches is None:
@@ -45,7 +46,7 @@ class LabelledStream:
                 self._batches = self._start()
                 batch = next(self._batches, None)
         if batch is None:
-            raise MisconfigurationException(
+            raise InputError(
                 "The loader of labelled pictures, `probe_dataloader()` of the data module, gives no batches: put more "
                 "pictures into the labelled set (--data.probe FOLDER), or remove OnlineLinearProbe."
             )

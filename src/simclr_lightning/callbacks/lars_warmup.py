@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from simclr_lightning.errors import InputError
 from simclr_lightning.optim.schedule import ScalingRule, scaled_learning_rate, warmup_cosine, warmup_steps_for
 
 
@@ -25,6 +25,11 @@ class LARSWarmup(Callback):
     with a warning; one that was given in steps is an error, except under ``fast_dev_run``.
 
     List it before ``LearningRateMonitor``, which otherwise logs the rate of the step before.
+
+    Example:
+        >>> from lightning.pytorch.callbacks import LearningRateMonitor
+        >>> callbacks = [LARSWarmup(warmup_epochs=10), LearningRateMonitor()]
+        >>> trainer = Trainer(max_epochs=100, callbacks=callbacks, accelerator="cpu")
 
     Args:
         warmup_epochs: length of the warm-up in passes over the training data.
@@ -45,9 +50,8 @@ class LARSWarmup(Callback):
         global_batch_size_: pictures per optimizer step.
 
     Raises:
-        ValueError: if an argument is out of range.
-        MisconfigurationException: when fitting starts, if there is a second scheduler, if the module optimises
-            manually, or if something cannot be found out.
+        InputError: if an argument is out of range; when fitting starts, if there is a second scheduler, if the module
+            optimises manually, or if something cannot be found out.
 
     Source: Chen et al. (2020), arXiv:2002.05709, section 2.2 and appendix B.1.
     """
@@ -71,7 +75,7 @@ class LARSWarmup(Callback):
         scaled_learning_rate(0.0, 1 if batch_size is None else batch_size, scaling)
         warmup_steps_for(warmup_epochs, 1 if num_pictures is None else num_pictures, 1)
         if warmup_steps is not None and warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be at least 0, got {warmup_steps}.")
+            raise InputError(f"warmup_steps must be at least 0, got {warmup_steps}.")
         self.warmup_epochs = warmup_epochs
         self.warmup_steps = warmup_steps
         self.scaling = scaling
@@ -81,19 +85,19 @@ class LARSWarmup(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the base rates of the new optimizer, before a checkpoint overwrites them."""
         if not pl_module.automatic_optimization:
-            raise MisconfigurationException(
+            raise InputError(
                 f"LARSWarmup needs automatic optimisation, but {type(pl_module).__name__} optimises manually: the "
                 "number of its optimizer steps is not known. Remove LARSWarmup, or leave automatic_optimization alone."
             )
         if trainer.lr_scheduler_configs:
             names = ", ".join(type(config.scheduler).__name__ for config in trainer.lr_scheduler_configs)
-            raise MisconfigurationException(
+            raise InputError(
                 f"Two schedules set the learning rate: LARSWarmup and {names}. Remove LARSWarmup from the Trainer's "
                 f"callbacks, or return only the optimizer from {type(pl_module).__name__}.configure_optimizers()."
             )
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by one of its connectors
         if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks):
-            raise MisconfigurationException(
+            raise InputError(
                 "LARSWarmup needs a constant global batch, but GradientAccumulationScheduler changes it. Remove it, "
                 "and use Trainer(accumulate_grad_batches=...)."
             )
@@ -121,7 +125,7 @@ class LARSWarmup(Callback):
         factor = warmup_cosine(trainer.global_step, self.warmup_steps_, self.total_steps_)
         groups = _parameter_groups(trainer)
         if len(groups) != len(self.peak_learning_rates):
-            raise MisconfigurationException(
+            raise InputError(
                 f"The optimizer had {len(self.peak_learning_rates)} parameter groups when fitting started and has "
                 f"{len(groups)} now. LARSWarmup needs all groups from the start: create them in configure_optimizers()."
             )
@@ -145,7 +149,7 @@ class LARSWarmup(Callback):
             return warmup
         smoke_test = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by one of its connectors
         if self.warmup_steps is not None and not smoke_test:
-            raise MisconfigurationException(
+            raise InputError(
                 f"LARSWarmup: the warm-up of {warmup} steps is longer than the whole run of {total} steps. Choose a "
                 "smaller warmup_steps, or train longer."
             )
@@ -164,7 +168,7 @@ def _total_steps(trainer: Trainer) -> int:
     steps = trainer.estimated_stepping_batches
     # -1: Lightning's answer for data of unknown length without max_steps
     if not 1 <= steps < float("inf"):
-        raise MisconfigurationException(
+        raise InputError(
             "LARSWarmup needs to know the number of optimizer steps of the whole run, and the Trainer cannot tell. Set "
             "max_steps, or max_epochs if the training data have a length."
         )
@@ -177,7 +181,7 @@ def _global_batch_size(trainer: Trainer) -> int:
     sampler = getattr(loader, "batch_sampler", None)
     per_process = getattr(sampler, "batch_size", None) or getattr(loader, "batch_size", None)
     if not isinstance(per_process, int):
-        raise MisconfigurationException(
+        raise InputError(
             f"LARSWarmup cannot tell the batch size of the training loader ({type(loader).__name__}). Pass "
             "LARSWarmup(batch_size=...): the pictures per optimizer step over all processes and accumulated batches."
         )
@@ -190,7 +194,7 @@ def _num_pictures(trainer: Trainer) -> int:
         return pictures
     dataset = getattr(trainer.train_dataloader, "dataset", None)
     if not isinstance(dataset, Sized):
-        raise MisconfigurationException(
+        raise InputError(
             "LARSWarmup cannot tell the number of training pictures, which it needs for warmup_epochs. Pass "
             "LARSWarmup(num_pictures=...) or LARSWarmup(warmup_steps=...)."
         )

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from simclr_lightning.distributed import all_reduce_sum
+from simclr_lightning.errors import InputError
 
 UNLABELLED = -1
 
@@ -110,11 +110,11 @@ class LinearClassifier:
         """Look at the labels that were seen so far.
 
         Raises:
-            MisconfigurationException: if one is too large.
+            InputError: if one is too large.
         """
         highest, classes = int(self._highest), self.head.out_features
         if highest >= classes:
-            raise MisconfigurationException(
+            raise InputError(
                 f"A picture has the label {highest}, but the probe has {classes} classes, labels 0 to {classes - 1}: "
                 f"pass num_classes={highest + 1} or more to OnlineLinearProbe, or correct the labels."
             )
@@ -127,11 +127,11 @@ class LinearClassifier:
         """Continue where another one of the same size was.
 
         Raises:
-            MisconfigurationException: if it had another size.
+            InputError: if it had another size.
         """
         if state["head"]["weight"].shape != self.head.weight.shape:
             classes, features = state["head"]["weight"].shape
-            raise MisconfigurationException(
+            raise InputError(
                 f"The saved probe tells {classes} classes apart by {features} features, this run has "
                 f"{self.head.out_features} classes and {self.head.in_features} features. Give OnlineLinearProbe "
                 "another `name` to start it afresh."

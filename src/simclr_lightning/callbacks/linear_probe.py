@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
@@ -15,6 +14,7 @@ from torchmetrics import MetricCollection
 from simclr_lightning.callbacks.labelled_stream import LabelledStream
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
 from simclr_lightning.distributed import all_reduce_sum
+from simclr_lightning.errors import InputError
 from simclr_lightning.features import encode_batch
 
 _REMEDY = (
@@ -36,6 +36,9 @@ class OnlineLinearProbe(Callback):
     Where ``trainer.datamodule.probe_dataloader()`` gives a loader, because training pictures are unlabelled, the probe
     learns from one of its batches per step instead, encoded in evaluation mode.
 
+    Example:
+        >>> trainer = Trainer(callbacks=[OnlineLinearProbe(num_classes=10)], accelerator="cpu", logger=False)
+
     Args:
         num_classes: number of classes. None: that of ``trainer.datamodule``.
         learning_rate: of Adam, constant. None: 2 / number of features, 0.001 for a ResNet-50; for the reason see
@@ -44,7 +47,7 @@ class OnlineLinearProbe(Callback):
         name: prefix of what is logged. Probes of different names live side by side, in the checkpoint too.
 
     Raises:
-        ValueError: if num_classes is smaller than 1.
+        InputError: if num_classes is smaller than 1.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class OnlineLinearProbe(Callback):
     ) -> None:
         super().__init__()
         if num_classes is not None and num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}: choose the number of classes, or None to ask the data.")
+            raise InputError(f"num_classes is {num_classes}: choose the number of classes, or None to ask the data.")
         self.num_classes = num_classes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -73,7 +76,7 @@ class OnlineLinearProbe(Callback):
     @property
     def state_key(self) -> str:
         """Key in the checkpoint, different for probes of different names."""
-        return self._generate_state_key(name=self.name)
+        return f"{type(self).__qualname__}{ {'name': self.name} }"
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, Adam's moments and the place in the labelled loader; empty before the first fit."""
@@ -86,7 +89,7 @@ class OnlineLinearProbe(Callback):
         """Take over a state, now or as soon as there is a classifier.
 
         Raises:
-            MisconfigurationException: if it belongs to another number of classes or features.
+            InputError: if it belongs to another number of classes or features.
         """
         if self._classifier is None:
             self._loaded = state_dict
@@ -101,7 +104,7 @@ class OnlineLinearProbe(Callback):
         """Make the classifier on the model's device, and give it the state of a checkpoint or of an earlier fit.
 
         Raises:
-            MisconfigurationException: if nobody tells the number of classes, or the module has no ``feature_dim``.
+            InputError: if nobody tells the number of classes, or the module has no ``feature_dim``.
         """
         self._loaded = self.state_dict()
         self._classifier = None
@@ -114,7 +117,7 @@ class OnlineLinearProbe(Callback):
         elif hasattr(datamodule, "num_classes"):
             rank_zero_warn(f"OnlineLinearProbe has no labels to learn from and logs nothing. {_REMEDY}")
         else:
-            raise MisconfigurationException(
+            raise InputError(
                 "OnlineLinearProbe does not know the number of classes, since there is no data module with "
                 "`num_classes`: pass it, OnlineLinearProbe(num_classes=10)."
             )
@@ -153,7 +156,7 @@ class OnlineLinearProbe(Callback):
         """Take one step, from this batch or from the next one of the labelled loader.
 
         Raises:
-            MisconfigurationException: if ``training_step`` returns no features, or a label is too large.
+            InputError: if ``training_step`` returns no features, or a label is too large.
         """
         if self._classifier is None or not outputs:  # training_step may return None to leave out a step
             return
@@ -183,7 +186,7 @@ class OnlineLinearProbe(Callback):
         """Log the epoch's accuracies in training.
 
         Raises:
-            MisconfigurationException: if a label is too large.
+            InputError: if a label is too large.
         """
         if self._classifier is not None:
             self._classifier.check_labels()
@@ -209,7 +212,7 @@ class OnlineLinearProbe(Callback):
         """Count the right answers, in the first validation loader.
 
         Raises:
-            MisconfigurationException: if ``validation_step`` returns no features.
+            InputError: if ``validation_step`` returns no features.
         """
         if self._classifier is not None and dataloader_idx == 0:
             labelled = self._classifier.judge(*_features_and_targets(outputs, batch, "validation_step"))
@@ -219,7 +222,7 @@ class OnlineLinearProbe(Callback):
         """Log the accuracies, unless nothing was counted or learned yet.
 
         Raises:
-            MisconfigurationException: if a label is too large.
+            InputError: if a label is too large.
         """
         if self._classifier is not None:
             self._classifier.check_labels()
@@ -240,7 +243,7 @@ class OnlineLinearProbe(Callback):
 def _feature_dim(pl_module: LightningModule) -> int:
     feature_dim = getattr(pl_module, "feature_dim", None)
     if not isinstance(feature_dim, int):
-        raise MisconfigurationException(
+        raise InputError(
             f"OnlineLinearProbe needs the length of the features: give {type(pl_module).__name__} an integer attribute "
             "`feature_dim`, as SimCLR has."
         )
@@ -253,13 +256,13 @@ def _features_and_targets(outputs: Any, batch: Any, step: str) -> tuple[Tensor, 
     targets = getattr(batch, "targets", None)
     if not isinstance(features, Tensor) or not isinstance(targets, Tensor):
         found = f"the keys {sorted(outputs)}" if isinstance(outputs, dict) else f"a {type(outputs).__name__}"
-        raise MisconfigurationException(
+        raise InputError(
             f"OnlineLinearProbe needs `features` in the dictionary that {step} returns, as SimCLR does, and `targets` "
             f"(-1: unlabelled) in the batch, as ViewBatch has; found {found} and a batch of type "
             f"{type(batch).__name__}."
         )
     if features.ndim != 2 or len(features) % len(targets):
-        raise MisconfigurationException(
+        raise InputError(
             f"OnlineLinearProbe needs features (2N, F) or (N, F) for targets (N,); {step} returned "
             f"{tuple(features.shape)} for {len(targets)} targets."
         )

@@ -11,15 +11,20 @@ from rich.table import Table
 
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.run_folder import run_folder
-from simclr_lightning.losses import chance_loss, floor_loss
+from simclr_lightning.losses import ContrastiveLoss
 
 
 class RunSummary(Callback):
     """Prints what ``auto`` became: device, precision, batch, rates, steps, sizes, and the losses to expect.
 
-    The loss of a healthy run falls from its value at chance towards its floor, that of identical views and orthogonal
-    negatives (at temperature 0.5 and 512 pictures, from 6.9 to 4.9): a plateau there is the end, not a failure.
+    The figures to expect are those that the loss itself tells (``ContrastiveLoss.expected``). In a healthy run NT-Xent
+    falls from its value at chance towards its floor, that of identical views and orthogonal negatives (at temperature
+    0.5 and 512 pictures, from 6.9 to 4.9): a plateau there is the end, not a failure.
     List it after ``LARSWarmup``, whose rates and steps it prints.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=[RunSummary()], logger=False, enable_checkpointing=False, accelerator="cpu")
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,15 +66,21 @@ def _model(pl_module: LightningModule) -> dict[str, str]:
 
 
 def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
-    settings: dict[str, Any] = dict(pl_module.hparams)
-    batch_size = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
-    if batch_size is None or "temperature" not in settings:
+    """What the loss itself says of so many pictures, where there is one that says anything."""
+    loss = getattr(pl_module, "loss", None)
+    data: Any = getattr(trainer, "datamodule", None)
+    batch_size = getattr(data, "batch_size", None)
+    if batch_size is None or not isinstance(loss, ContrastiveLoss):
         return {}
-    gathered = settings.get("gather", True)
-    pictures = batch_size if gathered else batch_size // trainer.world_size
-    scale = 2 if settings.get("official_scale") else 1
-    floor = floor_loss(pictures, settings["temperature"])
-    return {
-        "negatives per view": f"{2 * (pictures - 1)}" + ("" if gathered else " (of this process only)"),
-        "loss to expect": f"{scale * chance_loss(pictures):.3f} at chance, {scale * floor:.3f} at its floor",
+    pictures = batch_size if loss.gather else batch_size // trainer.world_size
+    views = sum(recipe.count for recipe in getattr(data, "recipes", ())) or 2
+    rows = {
+        "negatives per view": f"{views * (pictures - 1)}" + ("" if loss.gather else " (of this process only)"),
+        "loss": type(loss).__name__,
     }
+    # Losses that say nothing of the number of views are asked as always.
+    expected = loss.expected(pictures) if views == 2 else loss.expected(pictures, views=views)
+    if expected is not None:
+        chance, floor = expected
+        rows["loss"] += f", {chance:.3f} at chance, {floor:.3f} at its floor"
+    return rows

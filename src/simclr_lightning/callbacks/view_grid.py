@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image, ImageDraw
@@ -15,8 +14,9 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from simclr_lightning.callbacks.logged_picture import log_picture
+from simclr_lightning.callbacks.pictures import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.errors import InputError
 
 _SMALLEST_SIDE = 96  # pixels of a view in the picture; smaller views are enlarged
 _MARGIN = 22  # pixels of a line of text
@@ -30,21 +30,26 @@ class ViewGrid(Callback):
     views exactly as the network gets them: only a normalisation by ``trainer.datamodule.recipe`` is undone, and what
     then lies outside [0, 1] is clipped and reported. Nothing is drawn in a ``fast_dev_run``.
 
+    Example:
+        >>> trainer = Trainer(callbacks=[ViewGrid(num_pictures=4)], accelerator="cpu", logger=False)
+        >>> draw_views(torch.rand(2, 4, 3, 96, 96), title="Epoch 0").height  # two rows, four columns
+        220
+
     Args:
         num_pictures: columns, at most as many as this process has in its batch.
         every_n_epochs: draw the first batch of every n-th epoch as well. None: the first batch of the fit only.
         filename: name of the folder, and of the picture in the loggers.
 
     Raises:
-        ValueError: if a number is smaller than 1.
+        InputError: if a number is smaller than 1.
     """
 
     def __init__(self, num_pictures: int = 8, every_n_epochs: int | None = None, filename: str = "views") -> None:
         super().__init__()
         if num_pictures < 1:
-            raise ValueError(f"num_pictures is {num_pictures}: the grid needs at least one column.")
+            raise InputError(f"num_pictures is {num_pictures}: the grid needs at least one column.")
         if every_n_epochs is not None and every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs is {every_n_epochs}: choose 1 or more, or None for the first batch only.")
+            raise InputError(f"every_n_epochs is {every_n_epochs}: choose 1 or more, or None for the first batch only.")
         self.num_pictures = num_pictures
         self.every_n_epochs = every_n_epochs
         self.filename = filename
@@ -58,14 +63,14 @@ class ViewGrid(Callback):
         """Draw the batch if it is the first of the fit, or of an epoch that is due.
 
         Raises:
-            MisconfigurationException: if the batch has no ``views`` (V, N, C, H, W).
+            InputError: if the batch has no ``views`` (V, N, C, H, W).
         """
         if trainer.fast_dev_run or not self._is_due(trainer.current_epoch):  # type: ignore[attr-defined]
             return
         views = getattr(batch, "views", None)
         if not isinstance(views, Tensor) or views.ndim != 5:
             found = f"{type(batch).__name__}" + ("" if views is None else f" whose views are {_describe(views)}")
-            raise MisconfigurationException(
+            raise InputError(
                 "ViewGrid draws batches with `views` of shape (2, N, C, H, W), such as SimCLRDataModule's ViewBatch; "
                 f"this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from trainer.callbacks."
             )

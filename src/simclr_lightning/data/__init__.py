@@ -1,33 +1,40 @@
-"""Pictures and how they reach the device: data sets, samplers, loaders and ``SimCLRDataModule``."""
+"""Pictures and how they reach the device: data sets, samplers, loaders and the data modules."""
 
-from simclr_lightning.data.datamodule import VALIDATION_EPOCH, SimCLRDataModule
-from simclr_lightning.data.datasets import DATASETS
+from simclr_lightning.data import datasets  # noqa: F401  # registers the data sets that have a name
 from simclr_lightning.data.decode import BadPictureError, read_picture
-from simclr_lightning.data.feature_batches import FeatureBatch
+from simclr_lightning.data.iterable import IterableStream
 from simclr_lightning.data.labelled import LabelledDataModule
-from simclr_lightning.data.loading import CleanBatch, EvaluationBatch, LabelledBatch, TrainingBatch
-from simclr_lightning.data.pictures import DatasetPictures, FilePictures, InMemoryPictures, Pictures
-from simclr_lightning.data.sampler import GlobalBatchSampler, Key
-from simclr_lightning.data.subsets import balanced_subset, stratified_split
+from simclr_lightning.data.labels import balanced_subset, stratified_split
+from simclr_lightning.data.loaders import GlobalBatchSampler
+from simclr_lightning.data.module import PictureDataModule
+from simclr_lightning.data.pictures import DatasetPictures, FilePictures, InMemoryPictures, Pictures, PictureSets
+from simclr_lightning.data.pretraining import SimCLRDataModule
+from simclr_lightning.data.serving import FeatureBatch, Key
+from simclr_lightning.data.sources import SOURCES, Source, find_source, register_source
+from simclr_lightning.data.stream import Stream
+from simclr_lightning.views import VALIDATION_EPOCH
 
 __all__ = [
-    "DATASETS",
+    "SOURCES",
     "VALIDATION_EPOCH",
     "BadPictureError",
-    "CleanBatch",
     "DatasetPictures",
-    "EvaluationBatch",
     "FeatureBatch",
     "FilePictures",
     "GlobalBatchSampler",
     "InMemoryPictures",
+    "IterableStream",
     "Key",
-    "LabelledBatch",
     "LabelledDataModule",
+    "PictureDataModule",
+    "PictureSets",
     "Pictures",
     "SimCLRDataModule",
-    "TrainingBatch",
+    "Source",
+    "Stream",
     "balanced_subset",
+    "find_source",
     "read_picture",
+    "register_source",
     "stratified_split",
 ]

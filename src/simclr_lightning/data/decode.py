@@ -6,11 +6,14 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
+
+from simclr_lightning.errors import InputError
 
 try:
     import simplejpeg  # of the extra "fast": the same pixels as Pillow's, a third faster
@@ -21,8 +24,15 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, 
 """What Pillow raises on files that are corrupt, truncated, unreadable or absurdly large."""
 
 
-class BadPictureError(RuntimeError):
-    """A picture could not be read; the message names it."""
+class BadPictureError(InputError):
+    """A picture could not be read; the message names it.
+
+    Example:
+        >>> read_picture("nowhere.jpg")
+        Traceback (most recent call last):
+        simclr_lightning.data.decode.BadPictureError: Cannot read the picture nowhere.jpg: [Errno 2] No such file or \
+directory: 'nowhere.jpg'
+    """
 
 
 def read_picture(path: str | os.PathLike[str]) -> Tensor:
@@ -36,6 +46,14 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
 
     Raises:
         BadPictureError: if the file is missing, corrupt or truncated; it names the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        ...     Image.new("L", (60, 40)).save(file)
+        ...     _ = file.seek(0)
+        ...     read_picture(file.name).shape
+        torch.Size([3, 40, 60])
     """
     try:
         with Image.open(path) as picture:  # reads the header, and refuses absurdly large pictures
@@ -52,7 +70,12 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
-    """(3, H, W) uint8, the pixels of a picture in mode RGB."""
+    """(3, H, W) uint8, the pixels of a picture in mode RGB.
+
+    Example:
+        >>> pixels_of(Image.new("RGB", (2, 1), "red")).tolist()
+        [[[255, 255]], [[0, 0]], [[0, 0]]]
+    """
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
@@ -68,6 +91,10 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
     Raises:
         ValueError: if the values have no known range (floating point, or 32-bit integers beyond 16 bits).
+
+    Example:
+        >>> to_rgb(Image.new("RGBA", (2, 1))).getpixel((0, 0))  # transparent
+        (255, 255, 255)
     """
     if picture.mode == "RGB" and "transparency" not in picture.info:
         picture.load()
@@ -80,6 +107,65 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture.convert("RGB")
+
+
+def picture_of(item: Any) -> Any:
+    """The picture of what a data set gives: a picture, or a picture and its label.
+
+    Example:
+        >>> picture_of(("a picture", 3)), picture_of("a picture")
+        ('a picture', 'a picture')
+    """
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
+def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
+    """Pixels of a picture that somebody's data set gives.
+
+    Args:
+        picture: PIL picture, or uint8 tensor (C, H, W).
+        shape: that all tensors must have; None: the data set gives PIL pictures.
+        name: of the picture, for messages.
+
+    Returns:
+        (C, H, W) uint8; RGB of a PIL picture.
+
+    Raises:
+        BadPictureError: if it cannot be decoded.
+        InputError: if it is something else, or has another shape.
+
+    Example:
+        >>> decoded(Image.new("L", (60, 40)), None, "Picture 0").shape
+        torch.Size([3, 40, 60])
+    """
+    check_picture(picture, shape, name)
+    if isinstance(picture, Tensor):
+        return picture
+    try:
+        return pixels_of(to_rgb(picture))
+    except BROKEN as error:
+        raise BadPictureError(f"Cannot read {name}: {error}") from error
+
+
+def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
+    """Complain of what is no picture; see :func:`decoded`.
+
+    Example:
+        >>> check_picture(torch.zeros(1, 8, 8, dtype=torch.uint8), torch.Size([1, 8, 8]), "Picture 0")
+    """
+    if isinstance(picture, Image.Image) and shape is None:
+        return
+    if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.ndim != 3:
+        got = f"{tuple(picture.shape)} {picture.dtype}" if isinstance(picture, Tensor) else type(picture).__name__
+        raise InputError(
+            f"{name} is a {got}: the data set should return PIL pictures, or uint8 tensors (C, H, W), always the "
+            "same. Leave out transforms such as ToTensor: the views are made by the recipe."
+        )
+    if picture.shape != shape:
+        raise InputError(
+            f"{name} has shape {tuple(picture.shape)}, picture 0 has {tuple(shape or ())}: tensors must all have the "
+            "same channels and size. Return PIL pictures where sizes differ."
+        )
 
 
 def _is_plain_jpeg(picture: Image.Image) -> bool:

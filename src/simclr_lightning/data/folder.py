@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simclr_lightning.data.pictures import FilePictures
+from simclr_lightning.data.pictures import FilePictures, Pictures, PictureSets
+from simclr_lightning.errors import InputError, MissingFileError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 _SPLITS = {"validation": "val", "valid": "val", "val": "val", "test": "test"}
@@ -29,14 +30,22 @@ def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
         The folder of "train" and, where there is one, of "val" and "test".
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        NotADirectoryError: if it is a file.
+        MissingFileError: if there is no such folder.
+        InputError: if it is a file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as photos:
+        ...     for name in ("train", "validation"):
+        ...         Path(photos, name).mkdir()
+        ...     list(find_splits(photos))
+        ['train', 'val']
     """
     root = Path(root).expanduser()
     if not root.exists():
-        raise FileNotFoundError(f"There is no folder {os.fspath(root)!r}: correct --data.root (or --data.probe).")
+        raise MissingFileError(f"There is no folder {os.fspath(root)!r}: correct its name", "data.root", "data.probe")
     if not root.is_dir():
-        raise NotADirectoryError(f"{os.fspath(root)!r} is a file: give the folder with the pictures.")
+        raise InputError(f"{os.fspath(root)!r} is a file: give the folder with the pictures.")
     folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
     splits = {"train": root}
     splits |= {split: root / name for name, split in _SPLITS.items() if name in folders}
@@ -58,11 +67,21 @@ def scan(root: Path) -> FilePictures:
         The pictures, none of which has been opened.
 
     Raises:
-        FileNotFoundError: if there is no picture.
+        MissingFileError: if there is no picture.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as photos:
+        ...     for name in ("dog/2.jpg", "cat/1.PNG", "cat/notes.txt"):
+        ...         Path(photos, name).parent.mkdir(exist_ok=True)
+        ...         Path(photos, name).touch()
+        ...     pictures = scan(Path(photos))
+        >>> pictures.files.tolist(), pictures.targets.tolist(), pictures.class_names
+        ([b'cat/1.PNG', b'dog/2.jpg'], [0, 1], ['cat', 'dog'])
     """
     names = sorted(_walk(root))
     if not names:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There is no picture in {os.fspath(root)!r} or the folders in it. Looked for files that end in "
             f"{', '.join(EXTENSIONS)} (upper or lower case)."
         )
@@ -70,6 +89,34 @@ def scan(root: Path) -> FilePictures:
     files = np.array([os.fsencode(name) for name in names])
     targets, class_names = _labels(names)
     return FilePictures(root, files, targets, class_names)
+
+
+def picture_sets(found: Mapping[str, Pictures]) -> PictureSets:
+    """Splits by their names; those of test serve as val, or the other way round, where only one is there.
+
+    Example:
+        >>> from simclr_lightning.data import InMemoryPictures
+        >>> pictures = InMemoryPictures(torch.zeros(9, 1, 4, 4, dtype=torch.uint8), torch.arange(9))
+        >>> picture_sets({"train": pictures, "test": pictures}).val is pictures
+        True
+    """
+    test = found.get("test", found.get("val"))
+    return PictureSets(found["train"], found.get("val", test), test)
+
+
+def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
+    """All pictures of a folder, see :func:`find_splits` and :func:`scan`.
+
+    Raises:
+        MissingFileError: if there is no such folder, or no picture in it.
+        InputError: if it is a file.
+
+    Example:
+        >>> folder_sets("nowhere")
+        Traceback (most recent call last):
+        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct --data.root (or --data.probe).
+    """
+    return picture_sets({split: scan(path) for split, path in find_splits(root).items()})
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -5,42 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from simclr_lightning import distributed
-from simclr_lightning.data.datamodule import SimCLRDataModule
-from simclr_lightning.data.datasets import PictureSets
-from simclr_lightning.data.feature_batches import FeatureBatch, FeatureDataset
-from simclr_lightning.data.label_list import listed_positions
+from simclr_lightning.data.labels import listed_positions
 from simclr_lightning.data.loaders import PictureLoader
-from simclr_lightning.data.loading import BatchDataset, CleanBatch, LabelledBatch
-from simclr_lightning.data.sampler import GlobalBatchSampler
+from simclr_lightning.data.module import PictureDataModule
+from simclr_lightning.data.pictures import PictureSets
+from simclr_lightning.data.serving import BatchDataset, FeatureBatch, FeatureDataset
+from simclr_lightning.data.sources import Source
 from simclr_lightning.data.splits import Split, Splits, hide_other_labels
-from simclr_lightning.views import BatchedViews, ViewRecipe
-from simclr_lightning.views.batched import check_channels
+from simclr_lightning.data.stream import Stream
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import ViewBatch, ViewEngine, ViewRecipe, check_channels
 
 Augmentation = Literal["crop_flip", "none", "simclr"]
 
 
-class LabelledDataModule(SimCLRDataModule):
+class LabelledDataModule(PictureDataModule):
     """Loads labelled pictures and serves one augmented picture of each, for ``LinearEvaluation`` and the like.
 
-    Everything is that of ``SimCLRDataModule``, but only pictures whose labels may be used are trained on (those of
-    ``probe``, if it is given). A training batch is a ``ViewBatch`` without views, (2, 0, C, size, size), whose
-    ``images`` are the augmented pictures (N, C, size, size); batches of validation, test and prediction have the clean
-    pictures there. Where there are fewer labels than ``batch_size``, all of them make a batch.
+    Only pictures whose labels may be used are trained on (those of ``probe``, if it is given). A training batch is a
+    ``ViewBatch`` without views whose ``images`` are the augmented pictures (N, C, size, size); batches of validation,
+    test and prediction have the clean pictures there. Where there are fewer labels than ``batch_size``, all of them
+    make a batch. The data set must have a length.
 
     Args:
-        dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), folder (any tree of
-            pictures under ``root``, in class folders), or a callable, or its import path, that returns a data set: see
-            ``SimCLRDataModule``.
+        dataset: the name of a data set, or a callable, or its import path: see :class:`PictureDataModule`.
         root: folder of the data.
         batch_size: pictures of one step over all processes, each of which loads its share.
-        views: the recipe that ``augmentation`` takes its part of, or the name of a preset. ``size`` is the side of
-            training pictures, ``eval_size`` that of clean ones. None: the preset that fits the data set.
+        views: the recipe that ``augmentation`` takes its part of, or the name of a preset; the first of a list.
+            ``size`` is the side of training pictures, ``eval_size`` that of clean ones. None: the preset that fits the
+            data set.
         augmentation: of training pictures. crop_flip: the recipe's random crop and flip alone (the paper's linear
             evaluation and fine-tuning, B.5 and B.6). simclr: the whole recipe. none: clean pictures, which a frozen
             encoder needs to see only once.
@@ -61,15 +61,22 @@ class LabelledDataModule(SimCLRDataModule):
         seed: of the augmentation, the order and the subsets; at least 0.
 
     Raises:
-        ValueError: if an argument is out of range or a name unknown.
+        InputError: if an argument is out of range or a name unknown.
+
+    Example:
+        >>> data = LabelledDataModule("digits", batch_size=128, label_fraction=0.1)
+        >>> data.setup("fit")
+        >>> batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+        >>> data.num_pictures, tuple(batch.images.shape), batch.views
+        (143, (128, 1, 16, 16), ())
     """
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] = "digits",
+        dataset: str | Callable[..., Any] | Source | Stream = "digits",
         root: str | Path = "data",
         batch_size: int = 256,
-        views: ViewRecipe | str | None = None,
+        views: ViewRecipe | str | list[ViewRecipe] | None = None,
         augmentation: Augmentation = "crop_flip",
         probe: str | Path | None = None,
         val_fraction: float = 0.0,
@@ -102,42 +109,92 @@ class LabelledDataModule(SimCLRDataModule):
             seed=seed,
         )
         if augmentation not in get_args(Augmentation):
-            raise ValueError(
+            raise InputError(
                 f"augmentation is {augmentation!r}: choose {', '.join(get_args(Augmentation))} (--data.augmentation)."
             )
         if label_list is not None and (label_fraction != 1 or probe is not None):
-            raise ValueError(
+            raise InputError(
                 "label_list names the pictures of root whose labels may be used: leave label_fraction and probe out."
             )
         self.augmentation = augmentation
         self.label_list = None if label_list is None else str(label_list)
         self.save_hyperparameters({"label_list": self.label_list})  # a primitive
-        self._augmented = BatchedViews(_augmenting(self.recipe, augmentation), seed)
+        self._augmented = _augmenting(self.recipe, augmentation)
+        self.engine = ViewEngine(self._augmented, seed)
         self._features: dict[Literal["train", "val"], FeatureBatch] = {}
+
+    @classmethod
+    def of(
+        cls,
+        data: PictureDataModule,
+        positions: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        test: Split | None,
+        augmentation: Augmentation = "crop_flip",
+    ) -> Self:
+        """Serve pictures that another data module has read.
+
+        Args:
+            data: is set up.
+            positions: (n,) int64, which of its labelled training pictures to train on, as places among them.
+            batch_size: pictures of a step of all processes.
+            seed: of the augmentation and the order.
+            test: the pictures that ``test_dataloader`` serves, None for none.
+            augmentation: of training pictures.
+
+        Raises:
+            InputError: if nothing is labelled.
+
+        Example:
+            >>> from simclr_lightning.data import SimCLRDataModule
+            >>> pictures = SimCLRDataModule("digits")
+            >>> pictures.setup("fit")
+            >>> own = LabelledDataModule.of(pictures, torch.arange(50), batch_size=25, seed=1, test=None)
+            >>> own.num_pictures, own.splits.train.pictures is pictures.splits.train.pictures
+            (50, True)
+        """
+        own = cls(
+            data.source,
+            batch_size=batch_size,
+            views=data.recipe,
+            augmentation=augmentation,
+            on_bad_picture=data.on_bad_picture,
+            num_workers=data.num_workers,
+            pin_memory=data.pin_memory,
+            prefetch_factor=data.prefetch_factor,
+            persistent_workers=data.persistent_workers,
+            seed=seed,
+        )
+        own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
+        pictures, labelled = _labelled(data.splits)
+        own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
+        return own
 
     @property
     def num_pictures(self) -> int:
         """Number of labelled training pictures."""
-        return len(self._labelled.positions)
+        return len(_labelled(self.splits).positions)
 
     def setup(self, stage: str | None = None) -> None:
         """Find, load, split and label the pictures; a second call does nothing.
 
         Raises:
-            ValueError: if nothing is labelled, or ``label_list`` does not fit the pictures.
+            InputError: if nothing is labelled, or ``label_list`` does not fit the pictures.
         """
         super().setup(stage)
         if not self.num_pictures:
-            raise ValueError(
+            raise InputError(
                 f"None of the training pictures may be learned from: those that {self.label_list!r} names are "
                 "unlabelled, or set aside for validation (--data.val_fraction)."
             )
 
-    def train_dataloader(self) -> PictureLoader:
+    def train_dataloader(self) -> PictureLoader[Any]:
         """Labelled pictures in a new order each epoch; those that do not fill a batch are left out.
 
         Raises:
-            ValueError: if the batch size does not fit the processes, there is less than a picture for each of them, or
+            InputError: if the batch size does not fit the processes, there is less than a picture for each of them, or
                 the augmentation does not fit the channels of the pictures.
         """
         processes = distributed.world_size() if self.trainer is None else self.trainer.world_size
@@ -145,7 +202,7 @@ class LabelledDataModule(SimCLRDataModule):
         if self.num_pictures < batch_size:
             batch_size = self.num_pictures // processes * processes
             if not batch_size:
-                raise ValueError(
+                raise InputError(
                     f"{self.num_pictures} labelled picture(s) cannot be shared by {processes} processes: use fewer "
                     "devices (--trainer.devices 1), or more labels."
                 )
@@ -153,22 +210,20 @@ class LabelledDataModule(SimCLRDataModule):
                 f"There are {self.num_pictures} labelled training pictures, fewer than batch_size "
                 f"({self.batch_size}): {batch_size} of them make a batch."
             )
-        check_channels(self._augmented.recipe, self.in_channels)
-        loader = self._loader_of(self._served("train"), batch_size, training=True, shuffle=True)
-        self._sampler = cast("GlobalBatchSampler", loader.sampler)
-        return loader
+        check_channels(self._augmented, self.in_channels)
+        return self._loader(self._learned(), training=True, batch_size=batch_size)
 
-    def val_dataloader(self) -> PictureLoader | list[PictureLoader]:
+    def val_dataloader(self) -> PictureLoader[Any] | list[Any]:
         """Clean pictures with labels, in their order; [] without validation pictures."""
-        if self.splits.val is None:
-            return super().val_dataloader()
-        return self._loader_of(self._served("val"), self.batch_size, training=False, shuffle=False)
+        if "val" in self._features:
+            return self._loader(FeatureDataset(self._features["val"]))
+        return [] if self.splits.val is None else self.clean_dataloader("val")
 
-    def test_dataloader(self) -> PictureLoader:
+    def test_dataloader(self) -> PictureLoader[Any]:
         """Clean pictures with labels, in their order.
 
         Raises:
-            ValueError: if there are none.
+            InputError: if there are none.
         """
         return self.clean_dataloader("test")
 
@@ -183,10 +238,10 @@ class LabelledDataModule(SimCLRDataModule):
             val: features of the validation pictures; None: the pictures are served.
 
         Raises:
-            ValueError: if there is an augmentation, or the number of features is not that of the pictures.
+            InputError: if there is an augmentation, or the number of features is not that of the pictures.
         """
         if self.augmentation != "none":
-            raise ValueError(
+            raise InputError(
                 f"augmentation is {self.augmentation}: the pictures change from epoch to epoch, and so do their "
                 "features (--data.augmentation none)."
             )
@@ -196,31 +251,25 @@ class LabelledDataModule(SimCLRDataModule):
         for split, features in served.items():
             expected = len(self._part(split).positions)
             if len(features.targets) != expected:
-                raise ValueError(f"There are {expected} {split} pictures, but features of {len(features.targets)}.")
-        self._features = served
+                raise InputError(f"There are {expected} {split} pictures, but features of {len(features.targets)}.")
+        # Where another took the place of a picture that cannot be read, it is learned from under its own label.
+        own = _labelled(self.splits).pictures.targets[train.indices]
+        self._features = {**served, "train": train._replace(targets=own.where(train.targets < 0, train.targets))}
 
     def serve_pictures(self) -> None:
         """Serve pictures again, and forget the features."""
         self._features = {}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Turn the bytes of an ``ImageBatch`` into a ``ViewBatch`` on its device; other batches pass through."""
-        if not isinstance(batch, LabelledBatch):
-            return super().on_after_batch_transfer(batch, dataloader_idx)
-        images = self._augmented(batch, epoch=self._epoch(), views=1)[0]
-        return self._finished(batch, images.new_empty(2, 0, *images.shape[1:]), images)
+        """As :meth:`PictureDataModule.on_after_batch_transfer`; the one view that is trained on becomes the picture."""
+        ready = super().on_after_batch_transfer(batch, dataloader_idx)
+        if isinstance(ready, ViewBatch) and ready is not batch and ready.views:
+            return ready._replace(views=(), images=ready.views[0][0])
+        return ready
 
-    @property
-    def _labelled(self) -> Split:
-        if self.splits.labelled is None:
-            raise ValueError(
-                "None of the training pictures has a label, and a classifier needs some: sort them into class folders "
-                "(--data.root), or name a folder of labelled pictures (--data.probe)."
-            )
-        return self.splits.labelled
-
-    def _assign(self, sets: PictureSets) -> Splits:
-        splits = super()._assign(sets)
+    def arrange(self, sets: PictureSets) -> Splits:
+        """See :meth:`PictureDataModule.arrange`; ``label_list`` hides all other labels."""
+        splits = super().arrange(sets)
         if self.label_list is None or splits.labelled is None:
             return splits
         pictures, positions = splits.labelled
@@ -228,16 +277,24 @@ class LabelledDataModule(SimCLRDataModule):
         labelled = Split(pictures, positions[torch.isin(positions, listed)])
         return splits._replace(labelled=labelled, train=hide_other_labels(splits.train, labelled.positions))
 
-    def _served(self, split: Literal["train", "val"]) -> BatchDataset | FeatureDataset:
-        if split in self._features:
-            return FeatureDataset(self._features[split])
-        clean = split == "val" or self.augmentation == "none"
-        kind = CleanBatch if clean else LabelledBatch
-        return BatchDataset(*self._part(split), kind, self.recipe, seed=self.seed, on_bad_picture=self.on_bad_picture)
+    def _learned(self) -> BatchDataset | FeatureDataset:
+        if "train" in self._features:
+            return FeatureDataset(self._features["train"])
+        part, random = _labelled(self.splits), self.augmentation != "none"
+        return self._served(part, random=random, training=True, recipes=[self._augmented])
+
+
+def _labelled(splits: Splits) -> Split:
+    if splits.labelled is None:
+        raise InputError(
+            "None of the training pictures has a label, and a classifier needs some: sort them into class folders "
+            "(--data.root), or name a folder of labelled pictures (--data.probe)."
+        )
+    return splits.labelled
 
 
 def _augmenting(recipe: ViewRecipe, augmentation: Augmentation) -> ViewRecipe:
     """What is done to training pictures; the crop's and the flip's random numbers are the recipe's in any case."""
     if augmentation == "simclr":
-        return recipe
-    return replace(recipe, rotation=0.0, jitter=0.0, grey=0.0, blur=0.0, noise=0.0)
+        return replace(recipe, count=1)
+    return replace(recipe, rotation=0.0, jitter=0.0, grey=0.0, blur=0.0, noise=0.0, count=1)

@@ -7,16 +7,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from simclr_lightning.data.decode import BROKEN, BadPictureError, pixels_of, read_picture, to_rgb
+from simclr_lightning.data.decode import BROKEN, BadPictureError, check_picture, decoded, picture_of, read_picture
 from simclr_lightning.distributed import rank
+from simclr_lightning.errors import InputError
 
 
 class Pictures(ABC):
@@ -30,6 +30,18 @@ class Pictures(ABC):
         multi_targets: (N, classes) int64 where a picture may show several classes: 1 where it does, 0 where it does
             not, -1 where it does not count for the class. ``targets`` then holds one of the classes it shows, for all
             that needs one: balanced splits, and watching a pre-training. None where one class is all there is.
+
+    Attributes:
+        bad: (N,) bool, pictures that turned out to be unreadable. Loaders' workers share it.
+        reported: positions of those whose number has been told.
+
+    Example:
+        >>> class Shades(Pictures):
+        ...     def read(self, position):
+        ...         return torch.full((1, 4 + position, 6), position, dtype=torch.uint8)
+        >>> shades = Shades(torch.tensor([0, 1, -1]), ["dark", "light"], in_channels=1, equal_size=False)
+        >>> len(shades), shades.read(2).shape
+        (3, torch.Size([1, 6, 6]))
     """
 
     def __init__(
@@ -46,15 +58,20 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        # Pictures that turned out to be unreadable. Loaders' workers share it: one of them tries and warns, once.
         self.bad: Tensor = torch.zeros(len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self.reported: set[int] = set()
 
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.targets)
 
     def relabelled(self, targets: Tensor, class_names: Sequence[str] | None) -> Self:
-        """The same pictures with other labels, one for each."""
+        """The same pictures with other labels.
+
+        Args:
+            targets: (N,) int64 class indices, -1 where unlabelled.
+            class_names: names of the classes, None where there are none.
+        """
         other = copy.copy(self)
         other.multi_targets = None
         other.targets, other.class_names = targets, list(class_names) if class_names is not None else None
@@ -79,6 +96,25 @@ class Pictures(ABC):
         """
 
 
+class PictureSets(NamedTuple):
+    """The splits of a data set.
+
+    Attributes:
+        train: pictures to pre-train on.
+        val: pictures to watch the training with, None where there are none.
+        test: pictures to judge the result on, None where there are none.
+
+    Example:
+        >>> train = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9))
+        >>> PictureSets(train, test=train).val is None
+        True
+    """
+
+    train: Pictures
+    val: Pictures | None = None
+    test: Pictures | None = None
+
+
 class InMemoryPictures(Pictures):
     """Pictures of equal size in one array.
 
@@ -90,6 +126,11 @@ class InMemoryPictures(Pictures):
     Raises:
         ValueError: if there are no pictures, or not one target for each.
         TypeError: if the pictures are not (N, C, H, W) bytes.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9) % 2, ["cat", "dog"])
+        >>> len(pictures), pictures.in_channels, pictures.read(4).shape
+        (9, 3, torch.Size([3, 8, 8]))
     """
 
     def __init__(self, images: Tensor, targets: Tensor, class_names: Sequence[str] | None = None) -> None:
@@ -116,6 +157,11 @@ class FilePictures(Pictures):
         targets: (N,) int64 class indices, -1 where unlabelled.
         class_names: names of the classes, None where there are none.
         multi_targets: (N, classes) int64 where a picture may show several, see ``Pictures``.
+
+    Example:
+        >>> pictures = FilePictures(Path("photos"), np.array([b"cat/1.jpg", b"dog/2.jpg"]), torch.arange(2), None)
+        >>> pictures.path(1).as_posix()
+        'photos/dog/2.jpg'
     """
 
     def __init__(
@@ -154,8 +200,15 @@ class DatasetPictures(Pictures):
         dataset: with ``__len__`` and ``__getitem__``.
 
     Raises:
-        ValueError: if the data set is empty.
-        TypeError: if the first picture is neither a PIL picture nor a uint8 tensor, or a label is not an integer.
+        InputError: if the data set is empty, the first picture is neither a PIL picture nor a uint8 tensor, or a label
+            is not an integer.
+        TypeError: if it has no length or no ``__getitem__``.
+
+    Example:
+        >>> from PIL import Image
+        >>> pictures = DatasetPictures([Image.new("RGB", (5, 4)), Image.new("L", (3, 3))])
+        >>> pictures.targets, [tuple(pictures.read(position).shape) for position in range(2)]
+        (tensor([-1, -1]), [(3, 4, 5), (3, 3, 3)])
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -164,11 +217,11 @@ class DatasetPictures(Pictures):
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise TypeError(f"Expected a map-style data set, with __len__ and __getitem__, got {kind}.")
         if not len(dataset):
-            raise ValueError(f"The data set {kind} is empty.")
+            raise InputError(f"The data set {kind} is empty.")
         first = dataset[0]
-        picture = _picture(first)
+        picture = picture_of(first)
         self.shape = picture.shape if isinstance(picture, Tensor) else None
-        self._check(picture, 0)
+        check_picture(picture, self.shape, self.name(0))
         super().__init__(
             self._targets(first),
             getattr(dataset, "classes", None),
@@ -183,29 +236,10 @@ class DatasetPictures(Pictures):
     def read(self, position: int) -> Tensor:
         """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
         try:
-            picture = _picture(self.dataset[position])
-            if isinstance(picture, Image.Image):
-                picture = to_rgb(picture)
+            picture = picture_of(self.dataset[position])
         except BROKEN as error:
             raise BadPictureError(f"Cannot read {self.name(position)}: {error}") from error
-        picture = self._check(picture, position)
-        return pixels_of(picture) if isinstance(picture, Image.Image) else picture
-
-    def _check(self, picture: Any, position: int) -> Image.Image | Tensor:
-        if isinstance(picture, Image.Image) and self.shape is None:
-            return picture
-        if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.ndim != 3:
-            got = f"{tuple(picture.shape)} {picture.dtype}" if isinstance(picture, Tensor) else type(picture).__name__
-            raise TypeError(
-                f"{self.name(position)} is a {got}: the data set should return PIL pictures, or uint8 tensors "
-                "(C, H, W), always the same. Leave out transforms such as ToTensor: the views are made by the recipe."
-            )
-        if picture.shape != self.shape:
-            raise ValueError(
-                f"{self.name(position)} has shape {tuple(picture.shape)}, picture 0 has {tuple(self.shape or ())}: "
-                "tensors must all have the same channels and size. Return PIL pictures where sizes differ."
-            )
-        return picture
+        return decoded(picture, self.shape, self.name(position))
 
     def _targets(self, first: Any) -> Tensor:
         if not isinstance(first, (tuple, list)):
@@ -220,9 +254,5 @@ class DatasetPictures(Pictures):
             labels = [self.dataset[position][1] for position in positions]
         targets = torch.as_tensor([-1 if label is None else label for label in labels])
         if targets.is_floating_point():
-            raise TypeError(f"The labels of {kind} should be integers, got {labels[0]!r}.")
+            raise InputError(f"The labels of {kind} should be integers, got {labels[0]!r}.")
         return targets.long()
-
-
-def _picture(item: Any) -> Any:
-    return item[0] if isinstance(item, (tuple, list)) else item

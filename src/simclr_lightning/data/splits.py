@@ -1,17 +1,18 @@
-"""Which pictures are trained on, watched, tested, and which of them carry labels."""
+"""Which pictures are trained on, watched and tested, and which of them carry labels."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from simclr_lightning.data.cache import cached
-from simclr_lightning.data.datasets import PictureSets, folder
-from simclr_lightning.data.pictures import InMemoryPictures, Pictures
-from simclr_lightning.data.subsets import balanced_subset, stratified_split
+from simclr_lightning.data.folder import folder_sets
+from simclr_lightning.data.labels import balanced_subset, stratified_split
+from simclr_lightning.data.pictures import InMemoryPictures, Pictures, PictureSets
+from simclr_lightning.errors import InputError
 
 
 class Split(NamedTuple):
@@ -20,6 +21,11 @@ class Split(NamedTuple):
     Attributes:
         pictures: the set.
         positions: (n,) int64, the pictures that belong to the part.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9))
+        >>> Split(pictures, torch.tensor([0, 4])).positions.tolist()
+        [0, 4]
     """
 
     pictures: Pictures
@@ -27,15 +33,20 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """The parts that a run works with.
+    """The parts that a run works with, as :func:`arrange` makes them.
 
     Attributes:
-        train: pictures to pre-train on.
+        train: pictures to pre-train on; none of them where they come as a stream.
         labelled: labelled pictures that a classifier may learn from, None where there are none.
         val: pictures to watch the training with, None where there are none.
         test: pictures to judge the result on, None where there are none.
         class_names: names of the classes, None where they have none.
         num_classes: number of classes, None where nothing is labelled.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.full((9,), -1))
+        >>> arrange(PictureSets(pictures)).labelled is None
+        True
     """
 
     train: Split
@@ -68,7 +79,13 @@ def arrange(
         seed: of both fractions.
 
     Raises:
-        ValueError: if there are too few labels for what is asked, classes do not match, or channels differ.
+        InputError: if there are too few labels for what is asked, classes do not match, or channels differ.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(90, 3, 8, 8, dtype=torch.uint8), torch.arange(90) % 3)
+        >>> splits = arrange(PictureSets(pictures), val_fraction=0.1, label_fraction=0.5)
+        >>> [len(part.positions) for part in (splits.train, splits.labelled, splits.val)], splits.num_classes
+        ([81, 40, 9], 3)
     """
     source = sets if probe is None else _probe(probe)
     pictures = {
@@ -109,10 +126,68 @@ def arrange(
     )
 
 
+def arrange_beside_stream(stream: object, probe: str | None, **options: Any) -> Splits:
+    """What there is beside training pictures that come as a stream: a labelled folder, or nothing.
+
+    Args:
+        stream: may have attributes ``in_channels``, 3 by default, and ``class_names``, which are those of the classes
+            where there is no folder.
+        probe: folder of labelled pictures.
+        options: as :func:`arrange` takes them.
+
+    Raises:
+        InputError: as :func:`arrange`; also if there is nothing that the options could be about.
+
+    Example:
+        >>> splits = arrange_beside_stream(object(), None)
+        >>> len(splits.train.positions), splits.labelled, splits.val
+        (0, None, None)
+    """
+    train = Split(_NoPictures(getattr(stream, "in_channels", None) or 3), torch.arange(0))
+    if probe is not None:
+        splits = arrange(_probe(probe), **options)
+        _check_channels({"train": train.pictures, "probe": splits.train.pictures})
+        return splits._replace(train=train)
+    for option, default in (("val_fraction", 0.0), ("label_fraction", 1.0), ("cache", False)):
+        value = options.get(option, default)
+        if value != default:
+            raise InputError(
+                f"{option} is {value}, and pictures that come as a stream cannot be counted or kept: leave it out "
+                f"(--data.{option}), or name a folder of labelled pictures that it is about (--data.probe)."
+            )
+    names = getattr(stream, "class_names", None)
+    return Splits(train, None, None, None, *((None, None) if names is None else (list(names), len(names))))
+
+
+def hide_other_labels(train: Split, allowed: Tensor) -> Split:
+    """Training batches must not show the labels that ``label_fraction`` rules out; validation keeps its own.
+
+    Args:
+        train: training pictures.
+        allowed: (n,) int64, positions of the pictures whose labels may be shown.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+        >>> hide_other_labels(Split(pictures, torch.arange(3)), torch.tensor([0, 2])).pictures.targets
+        tensor([ 0, -1,  1])
+    """
+    targets = torch.full_like(train.pictures.targets, -1)
+    targets[allowed] = train.pictures.targets[allowed]
+    return Split(train.pictures.relabelled(targets, train.pictures.class_names), train.positions)
+
+
+class _NoPictures(Pictures):
+    def __init__(self, channels: int) -> None:
+        super().__init__(torch.full((0,), -1), None, channels, equal_size=False)
+
+    def read(self, position: int) -> Tensor:
+        raise IndexError(f"There is no picture {position}: the training pictures come as a stream.")
+
+
 def _probe(root: str) -> PictureSets:
-    sets = folder(root, False)
+    sets = folder_sets(root)
     if sets.train.class_names is None:
-        raise ValueError(f"The probe folder {root!r} needs class folders, at least two: its pictures have no labels.")
+        raise InputError(f"The probe folder {root!r} needs class folders, at least two: its pictures have no labels.")
     return sets
 
 
@@ -121,7 +196,6 @@ def _in_memory(sets: dict[str, Pictures], on_bad_picture: Literal["raise", "skip
     for key, pictures in distinct.items():
         if not isinstance(pictures, InMemoryPictures):
             distinct[key] = cached(pictures, on_bad_picture)
-            distinct[key].multi_targets = pictures.multi_targets
     return {name: distinct[id(pictures)] for name, pictures in sets.items()}
 
 
@@ -129,7 +203,7 @@ def _check_channels(sets: dict[str, Pictures]) -> None:
     channels = sets["train"].in_channels
     for name, pictures in sets.items():
         if pictures.in_channels != channels:
-            raise ValueError(
+            raise InputError(
                 f"The {name} pictures have {pictures.in_channels} channel(s) and the training pictures {channels}: all "
                 "must have the same."
             )
@@ -140,13 +214,6 @@ def _usable(part: Split, fraction: float, seed: int) -> Split:
     targets = part.pictures.targets[part.positions]
     chosen = targets >= 0 if fraction == 1 else balanced_subset(targets, fraction, seed, part.pictures.class_names)
     return Split(part.pictures, part.positions[chosen])
-
-
-def hide_other_labels(train: Split, allowed: Tensor) -> Split:
-    """Training batches must not show the labels that ``label_fraction`` rules out; validation keeps its own."""
-    targets = torch.full_like(train.pictures.targets, -1)
-    targets[allowed] = train.pictures.targets[allowed]
-    return Split(train.pictures.relabelled(targets, train.pictures.class_names), train.positions)
 
 
 def _unlabelled(pictures: Pictures) -> Pictures:
@@ -166,7 +233,7 @@ def _labelled_as(pictures: Pictures, names: list[str] | None, has_labels: bool, 
         return pictures
     unknown = sorted(set(pictures.class_names) - set(names))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"The {split} pictures have classes that the labelled pictures lack: {', '.join(unknown[:5])}."
         )
     number = torch.tensor([names.index(name) for name in pictures.class_names])

@@ -1,8 +1,10 @@
 """Data sets of the paper's transfer experiments whose pictures are files (Chen et al. 2020, B.8.1), by split.
 
 torchvision fetches and lists them; the files are read by ``FilePictures``. Splits are the official ones where there are
-any. Every function takes the folder of the data and whether to download, and returns the pictures of "train", "test"
-and, where the data set has its own, "val".
+any. Every function takes the folder of the data and, where torchvision offers the files, whether to download them; it
+returns the pictures of "train", "test" and, where the data set has its own, "val".
+
+The attributes of torchvision that are private are named here and nowhere else: it has no public way to its file names.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import torchvision
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from simclr_lightning.data.folder import find_splits, scan
-from simclr_lightning.data.pictures import FilePictures
+from simclr_lightning.data.folder import folder_sets, picture_sets
+from simclr_lightning.data.pictures import FilePictures, PictureSets
+from simclr_lightning.errors import MissingFileError
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -34,6 +37,9 @@ def official(name: str, **splits: str) -> Callable[[str, bool], dict[str, FilePi
     Args:
         name: of the class in ``torchvision.datasets``.
         splits: our name of a split, and the class's.
+
+    Example:
+        >>> load = official("Food101", train="train", test="test")  # load("data", download=True) fetches 5 GB
     """
 
     def load(root: str, download: bool) -> dict[str, FilePictures]:
@@ -47,18 +53,25 @@ def official(name: str, **splits: str) -> Callable[[str, bool], dict[str, FilePi
     return load
 
 
-def cars(root: str, download: bool) -> dict[str, FilePictures]:
+def cars(root: str) -> PictureSets:
     """Stanford Cars (8,144 + 8,041 pictures of 196 classes), which its authors no longer offer for download.
 
     Raises:
-        FileNotFoundError: if it is not there; the message says what is expected where.
+        MissingFileError: if it is not there; the message says what is expected where.
+
+    Example:
+        >>> try:
+        ...     cars("nowhere")
+        ... except MissingFileError as error:
+        ...     print(str(error).split(",")[0])
+        Stanford Cars is not complete in 'nowhere'
     """
     found = {}
     for split in ("train", "test"):
         try:
             dataset: Any = torchvision.datasets.StanfordCars(_expanded(root), split=split)
         except (RuntimeError, OSError) as error:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"Stanford Cars is not complete in {root!r}, and its authors no longer offer it for download. Get a "
                 f"copy elsewhere, and put cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat into "
                 f"{os.path.join(root, 'stanford_cars')!r}, or name the folder that holds stanford_cars with "
@@ -66,7 +79,7 @@ def cars(root: str, download: bool) -> dict[str, FilePictures]:
             ) from error
         files, labels = zip(*dataset._samples, strict=True)
         found[split] = _pictures(root, files, labels, dataset.classes)
-    return found
+    return picture_sets(found)
 
 
 def sun397(root: str, download: bool) -> dict[str, FilePictures]:
@@ -78,7 +91,12 @@ def sun397(root: str, download: bool) -> dict[str, FilePictures]:
     are in neither part are left out.
 
     Raises:
-        FileNotFoundError: if a list names pictures that are not there.
+        MissingFileError: if a list names pictures that are not there.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> find_source("sun397").metric
+        'top1'
     """
     dataset: Any = torchvision.datasets.SUN397(_expanded(root), download=download)
     folder = Path(_expanded(root)) / "SUN397"
@@ -99,7 +117,7 @@ def sun397(root: str, download: bool) -> dict[str, FilePictures]:
         for split, path in lists.items():
             listed = [line.strip().lstrip("/") for line in path.read_text().splitlines() if line.strip()]
             if missing := [name for name in listed if name not in place]:
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"{path} lists {len(listed)} pictures, {len(missing)} of which are not in {str(folder)!r}, such as "
                     f"{missing[0]}: unpack SUN397.tar.gz again, or remove the list."
                 )
@@ -114,6 +132,11 @@ def caltech101(root: str, download: bool) -> dict[str, FilePictures]:
     """Caltech-101: 30 random pictures of each of the 101 classes to learn from, all others for the test.
 
     The paper's draw is not known; this one is always the same. The pictures of BACKGROUND_Google are left out.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> find_source("caltech101").metric
+        'mean_per_class'
     """
     dataset: Any = torchvision.datasets.Caltech101(_expanded(root), download=download)
     folder = Path(dataset.root) / "101_ObjectCategories"
@@ -133,25 +156,37 @@ def voc2007(root: str, download: bool) -> dict[str, FilePictures]:
 
     ``multi_targets`` are those of the official lists of the classification task. ``targets`` serve for balanced splits
     and for watching only: the first class in the order of their names that a picture shows.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> find_source("voc2007").metric
+        'map11'
     """
     return {split: _voc(root, split, download) for split in ("train", "val", "test")}
 
 
-def birdsnap(root: str, download: bool) -> dict[str, FilePictures]:
+def birdsnap(root: str) -> PictureSets:
     """Birdsnap (500 species), from a folder.
 
     Raises:
-        FileNotFoundError: if it is not there; the message says what is expected where.
+        MissingFileError: if it is not there; the message says what is expected where.
+
+    Example:
+        >>> try:
+        ...     birdsnap("nowhere")
+        ... except MissingFileError as error:
+        ...     print(str(error).split(",")[0])
+        Birdsnap is not in 'nowhere/birdsnap'
     """
     folder = Path(_expanded(root)) / "birdsnap"
     if not all((folder / split).is_dir() for split in ("train", "test")):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"Birdsnap is not in {str(folder)!r}, and torchvision does not offer it. Its authors' script "
             "get_birdsnap.py (thomasberg.org) fetches the pictures that are still online: put those of test_images.txt "
             "into test/<species>/ and the others into train/<species>/ there, and say how many there were beside any "
             "figure."
         )
-    return {split: scan(path) for split, path in find_splits(folder).items()}
+    return folder_sets(folder)
 
 
 def _voc(root: str, split: str, download: bool) -> FilePictures:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from simclr_lightning.data.subsets import stratified_split
+from simclr_lightning.data.labels import stratified_split
 from simclr_lightning.errors import InputError
 from simclr_lightning.features import Features
 from simclr_lightning.metrics import (

@@ -1,6 +1,20 @@
-"""NT-Xent as a function and as a module, and the figures by which a contrastive run is watched."""
+"""Contrastive losses, what they are made of, and the figures by which a contrastive run is watched."""
 
-from simclr_lightning.losses.diagnostics import ContrastiveMetrics, chance_loss, contrastive_metrics, floor_loss
-from simclr_lightning.losses.nt_xent import NTXentLoss, nt_xent
+from simclr_lightning.losses.base import ContrastiveLoss, build_loss
+from simclr_lightning.losses.negatives import log_negatives, log_negatives_and_positives
+from simclr_lightning.losses.nt_xent import NTXentLoss, nt_xent, scaled_views
+from simclr_lightning.losses.watch import ContrastiveMetrics, chance_loss, contrastive_metrics, floor_loss
 
-__all__ = ["ContrastiveMetrics", "NTXentLoss", "chance_loss", "contrastive_metrics", "floor_loss", "nt_xent"]
+__all__ = [
+    "ContrastiveLoss",
+    "ContrastiveMetrics",
+    "NTXentLoss",
+    "build_loss",
+    "chance_loss",
+    "contrastive_metrics",
+    "floor_loss",
+    "log_negatives",
+    "log_negatives_and_positives",
+    "nt_xent",
+    "scaled_views",
+]

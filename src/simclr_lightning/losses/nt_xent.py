@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from simclr_lightning.losses.tiles import TiledNTXent
+from simclr_lightning.distributed import mean_over_processes
+from simclr_lightning.errors import InputError
+from simclr_lightning.losses.base import ContrastiveLoss
+from simclr_lightning.losses.negatives import log_negatives_and_positives
+from simclr_lightning.losses.watch import chance_loss, check_finite, check_temperature, floor_loss
 
-# exp() of float32 overflows at 88: below this the sum over all negatives is safe without a running maximum.
-_SAFE_EXPONENT = 80.0
 _NO_LENGTH = 1e-12  # as in F.normalize
 
 
@@ -24,7 +28,6 @@ def nt_xent(
     official_scale: bool = False,
     gather: bool = False,
     gradient_reduction: Literal["mean", "sum"] = "mean",
-    check_finite: bool = True,
 ) -> Tensor:
     r"""NT-Xent: the normalised, temperature-scaled cross-entropy between two views of every picture.
 
@@ -33,6 +36,11 @@ def nt_xent(
     its mean over all 2N views (Algorithm 1). It is computed tile by tile in float32 (float64 for float64 input),
     outside autocast, and tiles are computed again in the backward pass, so memory grows with N, not with N squared.
     The positive pair is kept out of the sum, which keeps the gradient accurate when the loss is nearly zero.
+
+    Example:
+        >>> first, second = torch.eye(4), torch.eye(4)
+        >>> round(nt_xent(first, second, temperature=0.5).item(), 3)  # log(1 + 6 exp(-2))
+        0.594
 
     Args:
         first: (N, D) projections of the first views, any floating dtype.
@@ -46,47 +54,51 @@ def nt_xent(
         gradient_reduction: what the training strategy does with the gradients of the processes. "mean"
             (DistributedDataParallel, FSDP, DeepSpeed) or "sum"; only read where ``gather`` is set. Either way the
             result is exactly the gradient of the global batch.
-        check_finite: whether to raise an error where a projection is NaN or infinite, at the price of one
-            synchronisation with the device.
 
     Returns:
         The loss, a scalar (), float32 or float64. It can be differentiated once.
 
     Raises:
-        ValueError: if the temperature is not a positive number, the reduction is unknown, shapes are wrong, or a
-            projection is not finite.
+        InputError: if the temperature is not a positive number, the reduction is unknown, shapes are wrong, or, on a
+            CPU, a projection is not finite. (On other devices the check would wait; ``SimCLR`` makes it at logged
+            steps.)
         TypeError: if the projections are not floating-point tensors of one dtype.
     """
-    check_temperature(temperature)
-    if gradient_reduction not in ("mean", "sum"):
-        raise ValueError(f"gradient_reduction must be 'mean' or 'sum', got {gradient_reduction!r}.")
-    _check_projections(first, second)
-    if check_finite:
-        _check_finite(first, second)
-    with torch.autocast(first.device.type, enabled=False):
-        rows = torch.cat([first, second])
-        rows = rows if rows.dtype == torch.float64 else rows.float()
-        if normalize:
-            lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-            # A zero row has no direction: it stays zero, and so does its gradient.
-            views = rows * (temperature**-0.5 / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))
-        else:
-            views = rows * temperature**-0.5
-        bounded = normalize and 1 / temperature + math.log(len(rows)) < _SAFE_EXPONENT
-        loss: Tensor = TiledNTXent.apply(views, gather, gradient_reduction == "mean", bounded)
-    return 2 * loss if official_scale else loss
+    if not first.is_floating_point() or first.dtype != second.dtype:
+        raise TypeError(
+            f"first and second must be floating-point tensors of one dtype, got {first.dtype} and {second.dtype}."
+        )
+    if first.ndim != 2 or first.shape != second.shape:
+        raise InputError(
+            "first and second must both have the shape (N, D), one row a picture, got "
+            f"{tuple(first.shape)} and {tuple(second.shape)}."
+        )
+    _check(temperature, gradient_reduction)
+    projections = torch.stack([first, second])
+    return _nt_xent(projections, temperature, normalize, official_scale, gather, gradient_reduction)
 
 
-class NTXentLoss(nn.Module):
-    """NT-Xent as a module: see :func:`nt_xent` for the arguments and what is computed.
+class NTXentLoss(ContrastiveLoss):
+    """NT-Xent as a module: see :func:`nt_xent` for what is computed.
+
+    With more than two views of a picture it is the mean over all ordered pairs of them; the other views of a picture
+    are never negatives.
+
+    Example:
+        >>> loss = NTXentLoss(temperature=0.2)
+        >>> loss(torch.randn(2, 8, 16)).shape
+        torch.Size([])
+        >>> chance, floor = loss.expected(pictures=8)
 
     Args:
-        temperature: positive number.
-        normalize: whether similarities are cosines.
-        official_scale: twice the paper's loss, as in the official code.
-        gather: whether the views of all processes are negatives; nothing changes on one process.
-        gradient_reduction: what the training strategy does with the gradients of the processes.
-        check_finite: whether NaN and infinite projections are an error.
+        temperature: positive number. The paper uses 0.1 on ImageNet (Table 5) and 0.5 on CIFAR-10 (B.9).
+        normalize: whether similarities are cosines; False uses raw dot products (Table 5).
+        official_scale: twice the paper's loss, as the official code computes it.
+        gather: whether the pictures of all processes are negatives, as in the paper; nothing changes on one process.
+        gradient_reduction: what the training strategy does with the gradients of the processes, mean or sum.
+
+    Raises:
+        InputError: if the temperature is not a positive number, or the reduction is unknown.
     """
 
     def __init__(
@@ -97,67 +109,103 @@ class NTXentLoss(nn.Module):
         official_scale: bool = False,
         gather: bool = True,
         gradient_reduction: Literal["mean", "sum"] = "mean",
-        check_finite: bool = True,
     ) -> None:
         super().__init__()
-        check_temperature(temperature)
+        _check(temperature, gradient_reduction)
         self.temperature = temperature
         self.normalize = normalize
         self.official_scale = official_scale
         self.gather = gather
         self.gradient_reduction = gradient_reduction
-        self.check_finite = check_finite
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Loss () of the projections ``first`` (N, D) and ``second`` (N, D)."""
-        return nt_xent(
-            first,
-            second,
-            temperature=self.temperature,
-            normalize=self.normalize,
-            official_scale=self.official_scale,
-            gather=self.gather,
-            gradient_reduction=self.gradient_reduction,
-            check_finite=self.check_finite,
+    def forward(self, projections: Tensor) -> Tensor:
+        """Loss () of projections (V, N, D), float32 or float64.
+
+        Raises:
+            InputError: if shapes are wrong or, on a CPU, a projection is not finite.
+            TypeError: if the projections are not floating-point numbers.
+        """
+        return _nt_xent(
+            projections, self.temperature, self.normalize, self.official_scale, self.gather, self.gradient_reduction
         )
+
+    def expected(self, pictures: int, views: int = 2) -> tuple[float, float]:
+        """At chance, and where pairs are identical and everything else is orthogonal."""
+        scale = 2 if self.official_scale else 1
+        return scale * chance_loss(pictures, views), scale * floor_loss(pictures, self.temperature, views)
 
     def extra_repr(self) -> str:
         """Arguments that decide the loss, for ``print(model)``."""
         return f"temperature={self.temperature}, normalize={self.normalize}, gather={self.gather}"
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError unless ``temperature`` is a positive, finite number."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(
-            f"temperature must be a positive number, got {temperature}. The paper uses 0.1 on ImageNet and 0.5 on "
-            "CIFAR-10."
-        )
+def _nt_xent(
+    projections: Tensor,
+    temperature: float,
+    normalize: bool,
+    official_scale: bool,
+    gather: bool,
+    gradient_reduction: Literal["mean", "sum"],
+) -> Tensor:
+    views = scaled_views(projections, temperature, normalize=normalize)
+    number = len(views)
+    bound = 1 / temperature if normalize else None
+    log_r, positives = log_negatives_and_positives(views.flatten(0, 1), gather=gather, count=number, bound=bound)
+    with torch.autocast(views.device.type, enabled=False):
+        # The loss is softplus(log r - positive); F.softplus is exact only up to 20.
+        terms = F.logsigmoid(_margins(log_r.view(number, -1), positives))
+        loss = -(mean_over_processes(terms, reduction=gradient_reduction) if gather else terms.mean())
+    return 2 * loss if official_scale else loss
 
 
-def _check_projections(first: Tensor, second: Tensor) -> None:
-    if not (first.is_floating_point() and first.dtype == second.dtype):
-        raise TypeError(
-            f"first and second must be floating-point tensors of one dtype, got {first.dtype} and {second.dtype}."
-        )
-    if first.ndim != 2 or first.shape != second.shape:
-        raise ValueError(
-            "first and second must both have the shape (N, D), one row a picture, got "
-            f"{tuple(first.shape)} and {tuple(second.shape)}."
-        )
-    if first.numel() == 0:
-        raise ValueError(f"NT-Xent needs at least one picture and one dimension, got the shape {tuple(first.shape)}.")
+def _margins(log_r: Tensor, positives: Tensor) -> Tensor:
+    """``s_ip - log r_i`` of all ordered pairs of views of a picture; log r (V, N), positives (P, N)."""
+    if len(log_r) == 2:
+        return positives - log_r
+    pairs = zip(positives.unbind(), combinations(log_r.unbind(), 2), strict=True)
+    return torch.cat([positive - of_view for positive, both in pairs for of_view in both])
 
 
-def _check_finite(first: Tensor, second: Tensor) -> None:
-    first, second = first.detach(), second.detach()
-    if math.isfinite(first.sum() + second.sum()):  # one pass; a NaN or an infinity in a sum never vanishes
-        return
-    bad_rows = ~(first.isfinite().all(1) & second.isfinite().all(1))
-    if bad_rows.any():  # else the sum alone overflowed
-        pictures = bad_rows.nonzero().flatten().tolist()
-        raise ValueError(
-            f"The projections of {len(pictures)} of {len(first)} pictures are NaN or infinite (first at row "
-            f"{pictures[0]}): training has diverged. Usual causes: a learning rate that is too high or has no "
-            "warm-up, or float16 overflow (try --trainer.precision bf16-mixed or 32-true)."
+def _check(temperature: float, gradient_reduction: str) -> None:
+    check_temperature(temperature)
+    if gradient_reduction not in ("mean", "sum"):
+        raise InputError(f"gradient_reduction must be 'mean' or 'sum', got {gradient_reduction!r}.")
+
+
+def scaled_views(projections: Tensor, temperature: float, *, normalize: bool = True) -> Tensor:
+    """Projections whose dot products are similarities over the temperature, as ``log_negatives`` wants them.
+
+    Example:
+        >>> views = scaled_views(torch.randn(2, 8, 16), temperature=0.5)
+        >>> bool(torch.linalg.vecdot(views[0], views[0]).allclose(torch.tensor(2.0)))
+        True
+
+    Args:
+        projections: (V, N, D), any floating dtype.
+        temperature: positive number.
+        normalize: whether they are scaled to unit length, so that similarities are cosines.
+
+    Returns:
+        (V, N, D) float32, or float64 for float64 input, computed outside autocast.
+
+    Raises:
+        InputError: if there are fewer than two views, no picture or no dimension, or, on a CPU, a projection is not
+            finite.
+        TypeError: if the projections are not floating-point numbers.
+    """
+    if not projections.is_floating_point():
+        raise TypeError(f"Projections must be floating-point tensors, got {projections.dtype}.")
+    if projections.ndim != 3 or len(projections) < 2 or not projections.numel():
+        raise InputError(
+            "Projections must have the shape (V, N, D): two or more views, of at least one picture, in at least one "
+            f"dimension; got {tuple(projections.shape)}."
         )
+    if projections.device.type == "cpu":
+        check_finite(projections)
+    with torch.autocast(projections.device.type, enabled=False):
+        rows = projections if projections.dtype == torch.float64 else projections.float()
+        if not normalize:
+            return rows * temperature**-0.5
+        lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        # A zero row has no direction: it stays zero, and so does its gradient.
+        return rows * (temperature**-0.5 / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from simclr_lightning.errors import InputError
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
 
 
@@ -44,17 +45,22 @@ def build_encoder(
     Returns:
         The encoder, in train mode.
 
+    Example:
+        >>> encoder = build_encoder("mobilenet_v3_small", in_channels=1)
+        >>> encoder(torch.rand(2, 1, 64, 64)).shape, encoder.feature_dim
+        (torch.Size([2, 1024]), 1024)
+
     Raises:
-        ValueError: if the name is unknown (the nearest ones are named), if an option is out of range or not one of this
+        InputError: if the name is unknown (the nearest ones are named), if an option is out of range or not one of this
             network's, or if the network cannot turn such pictures into (N, F) features.
         ImportError: if a model of timm is wanted and timm is not installed.
     """
     if stem not in get_args(Stem):
-        raise ValueError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}")
+        raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}")
     if in_channels < 1:
-        raise ValueError(f"in_channels is {in_channels}, expected at least 1: 3 for colour pictures, 1 for grey ones")
+        raise InputError(f"in_channels is {in_channels}, expected at least 1: 3 for colour pictures, 1 for grey ones")
     if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size is {image_size}, expected at least 1 pixel, or None where it is not known")
+        raise InputError(f"image_size is {image_size}, expected at least 1 pixel, or None where it is not known")
 
     short = name.removeprefix("torchvision/")
     if short in RESNETS:
@@ -68,7 +74,7 @@ def build_encoder(
     build = _build_timm if name.startswith("timm/") else _build_torchvision
     _check_name(name)
     if width != 1.0 or stem != "auto" or not zero_init_residual:
-        raise ValueError(
+        raise InputError(
             f"the encoder {name!r} has none of these options: width={width}, stem={stem!r}, "
             f"zero_init_residual={zero_init_residual}. Leave them at 1.0, 'auto' and True, or take one of the encoders "
             f"that have them: {', '.join(RESNETS)}"
@@ -77,7 +83,7 @@ def build_encoder(
         encoder, size = build(name.rpartition("/")[2], in_channels, image_size)
         encoder.feature_dim = _feature_dim(encoder, (1, in_channels, *size))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"the encoder {name!r} cannot turn pictures with in_channels={in_channels} and image_size={image_size} "
             f"into one vector of features ({error}): choose another encoder or another size of the pictures"
         ) from error
@@ -86,7 +92,7 @@ def build_encoder(
 
 
 def _check_name(name: str) -> None:
-    """Raise a ValueError with the nearest names if neither torchvision nor timm knows this one."""
+    """Raise an InputError with the nearest names if neither torchvision nor timm knows this one."""
     if name.startswith("timm/"):
         known = [f"timm/{model}" for model in _import_timm().list_models()]
         listing = "timm/ and one of timm.list_models()"
@@ -99,7 +105,7 @@ def _check_name(name: str) -> None:
     if name.removeprefix("torchvision/") in known:
         return
     nearest = difflib.get_close_matches(name.removeprefix("torchvision/").lower(), known, n=5)
-    raise ValueError(
+    raise InputError(
         f"unknown encoder {name!r}"
         + (f", the nearest names are {', '.join(nearest)}" if nearest else "")
         + f". All names: {listing}"
@@ -169,5 +175,5 @@ def _feature_dim(encoder: Any, shape: tuple[int, ...]) -> int:
     encoder.train()
     if not isinstance(features, Tensor) or features.ndim != 2:
         found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"its output is {found} instead of (N, features)")
+        raise InputError(f"its output is {found} instead of (N, features)")
     return features.shape[1]

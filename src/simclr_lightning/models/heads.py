@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from simclr_lightning.errors import InputError
+
 
 class ProjectionHead(nn.Module):
     """Projection head g: features h (N, in_features) to projections z (N, out_features).
@@ -24,11 +26,17 @@ class ProjectionHead(nn.Module):
         layers: number of layers: 0 is the identity, 1 linear, 2 the head of the paper, 3 that of SimCLRv2.
 
     Raises:
-        ValueError: if ``layers`` is negative or a width is not positive.
+        InputError: if ``layers`` is negative or a width is not positive.
 
     Attributes:
         in_features: as given.
         out_features: as given; without layers it equals ``in_features``.
+
+    Example:
+        >>> import torch
+        >>> head = ProjectionHead(512, out_features=128, layers=2)
+        >>> head(torch.rand(4, 512)).shape
+        torch.Size([4, 128])
     """
 
     def __init__(
@@ -40,7 +48,7 @@ class ProjectionHead(nn.Module):
     ) -> None:
         super().__init__()
         if layers < 0:
-            raise ValueError(f"layers is {layers}, expected 0 (no head), 1 (linear), 2 (SimCLR), 3 (SimCLRv2) or more")
+            raise InputError(f"layers is {layers}, expected 0 (no head), 1 (linear), 2 (SimCLR), 3 (SimCLRv2) or more")
         hidden_features = in_features if hidden_features is None else hidden_features
         for name, width in (
             ("in_features", in_features),
@@ -48,7 +56,7 @@ class ProjectionHead(nn.Module):
             ("out_features", out_features),
         ):
             if width < 1:
-                raise ValueError(f"{name} is {width}, expected at least 1")
+                raise InputError(f"{name} is {width}, expected at least 1")
 
         self.in_features = in_features
         self.out_features = out_features if layers else in_features

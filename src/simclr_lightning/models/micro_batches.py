@@ -15,17 +15,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from simclr_lightning.errors import InputError
+
+_Batch = TypeVar("_Batch")
+
 
 def check_micro_batch_size(size: int | None) -> None:
-    """Raise ValueError unless ``size`` is None or an int of at least 1."""
+    """Raise InputError unless ``size`` is None or an int of at least 1."""
     if size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1):
         return
-    raise ValueError(
+    raise InputError(
         f"micro_batch_size must be a whole number of pictures, at least 1, got {size!r}: give the largest number that "
         "fits into memory, such as 256 (--model.micro_batch_size 256), or None (null) for whole batches."
     )
@@ -43,13 +48,17 @@ def micro_batches(batch: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor
 
     Returns:
         At least one micro-batch, in order.
+
+    Example:
+        >>> [len(part) for part in micro_batches(torch.rand(10, 3), 4)]
+        [4, 3, 3]
     """
     number = 1 if size is None else max(1, math.ceil(batch.shape[dim] / size))
     return batch.tensor_split(number, dim)
 
 
 def recomputed(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], batch: Tensor, module: nn.Module
+    function: Callable[[_Batch], tuple[Tensor, Tensor]], batch: _Batch, module: nn.Module
 ) -> tuple[Tensor, Tensor]:
     """``function(batch)``, whose activations backward recomputes instead of keeping them; a plain call without grad.
 
@@ -58,7 +67,7 @@ def recomputed(
 
     Args:
         function: what to compute, with ``module`` or parts of it. Backward calls it once more.
-        batch: its argument, kept until then. Copies of it belong into ``function``.
+        batch: its argument, a tensor or several, kept until then. Copies of it belong into ``function``.
         module: owner of all buffers that ``function`` writes.
     """
     outputs: tuple[Tensor, Tensor] = checkpoint(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from torch import nn
 from torchvision.models import resnet
 
+from simclr_lightning.errors import InputError
+
 Stem = Literal["auto", "imagenet", "cifar", "pooled"]
 
 #: Name -> kind of block, and the number of blocks in each of the four stages.
@@ -35,6 +37,10 @@ def resolve_stem(stem: Stem, image_size: int | None) -> Literal["imagenet", "cif
 
     Returns:
         A stem other than ``auto``.
+
+    Example:
+        >>> resolve_stem("auto", 32), resolve_stem("auto", 224), resolve_stem("pooled", 224)
+        ('cifar', 'imagenet', 'pooled')
     """
     if stem != "auto":
         return stem
@@ -64,11 +70,17 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
         zero_init_residual: start the last BatchNorm gain of every block at 0, so that blocks begin as their shortcut.
 
     Raises:
-        ValueError: if ``width`` leaves a stage without channels.
+        InputError: if ``width`` leaves a stage without channels.
 
     Attributes:
         feature_dim: number of features F: 512 x width, for bottlenecks 2048 x width (256 x width for ``resnet8``).
         in_channels: channels of the pictures.
+
+    Example:
+        >>> import torch
+        >>> encoder = ResNet(*RESNETS["resnet18"], width=0.25, stem="cifar")
+        >>> encoder(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 128])
     """
 
     def __init__(
@@ -82,7 +94,7 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
         zero_init_residual: bool = True,
     ) -> None:
         if not math.isfinite(width) or round(64 * width) < 1:
-            raise ValueError(
+            raise InputError(
                 f"width is {width}, but at least one of the 64 channels of the first stage must remain: "
                 "give a number such as 0.5, 1, 2 or 4"
             )

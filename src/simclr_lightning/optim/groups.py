@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from simclr_lightning.errors import InputError
+
 # _NormBase is what every BatchNorm, SyncBatchNorm and InstanceNorm derives from
 NORMALISATIONS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,
@@ -39,7 +41,13 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
         Either may be empty.
 
     Raises:
-        ValueError: if the module has no trainable parameter.
+        InputError: if the module has no trainable parameter.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))
+        >>> weights, others = parameter_groups(network, weight_decay=1e-6)
+        >>> len(weights["params"]), len(others["params"])  # the bias, and both parameters of the BatchNorm
+        (1, 3)
 
     Source: Chen et al. (2020), arXiv:2002.05709, appendix B.1, and the official code, which goes by names.
     """
@@ -54,7 +62,7 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
             is_weight = parameter.ndim >= 2 and name != "bias" and not isinstance(owner, NORMALISATIONS)
             (weights if is_weight else others).append(parameter)
     if not seen:
-        raise ValueError(
+        raise InputError(
             f"{type(module).__name__} has no trainable parameter. Set requires_grad=True on what should be trained."
         )
     return [

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from simclr_lightning.errors import InputError
+
 
 class LARS(Optimizer):
     """Layer-wise adaptive rate scaling: every tensor moves by a fixed fraction of its own norm.
@@ -41,8 +43,17 @@ class LARS(Optimizer):
         nesterov: look-ahead momentum; needs momentum above 0.
 
     Raises:
-        ValueError: if an argument, or its value in a group, is out of range.
+        InputError: if an argument, or its value in a group, is out of range.
         TypeError: if a value has the wrong type, or a parameter is complex.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(4))
+        >>> optimizer = LARS([weight], lr=1.0, momentum=0.0, trust_coefficient=0.1)
+        >>> weight.sum().backward()
+        >>> optimizer.step()  # by a tenth of the weight's norm, whatever the gradient's norm is
+        >>> weight
+        Parameter containing:
+        tensor([0.9000, 0.9000, 0.9000, 0.9000], requires_grad=True)
 
     Source: You, Gitman, Ginsburg (2017), arXiv:1708.03888; Chen et al. (2020), arXiv:2002.05709, section 2.2 and the
     optimizer of the official code.
@@ -74,7 +85,7 @@ class LARS(Optimizer):
             param_group: ``{"params": ..., "lr": ..., "adapt": ...}``.
 
         Raises:
-            ValueError: if a value is out of range.
+            InputError: if a value is out of range.
             TypeError: if a value has the wrong type, or a parameter is complex.
         """
         _check_group({**self.defaults, **param_group})
@@ -149,16 +160,16 @@ def _check_group(group: dict[str, Any]) -> None:
             raise TypeError(f"LARS: {name} must be True or False, got {group[name]!r}.")
     for name in ("lr", "weight_decay"):
         if not (group[name] >= 0 and math.isfinite(group[name])):
-            raise ValueError(f"LARS: {name} must be finite and at least 0, got {group[name]}.")
+            raise InputError(f"LARS: {name} must be finite and at least 0, got {group[name]}.")
     if not 0 <= group["momentum"] < 1:
-        raise ValueError(f"LARS: momentum must be in [0, 1), got {group['momentum']}.")
+        raise InputError(f"LARS: momentum must be in [0, 1), got {group['momentum']}.")
     if not (group["trust_coefficient"] > 0 and math.isfinite(group["trust_coefficient"])):
-        raise ValueError(
+        raise InputError(
             f"LARS: trust_coefficient must be finite and above 0, got {group['trust_coefficient']}. "
             "To switch adaptation off, give the parameter group adapt=False."
         )
     if group["nesterov"] and group["momentum"] == 0:
-        raise ValueError("LARS: nesterov=True needs a momentum above 0.")
+        raise InputError("LARS: nesterov=True needs a momentum above 0.")
 
 
 def _updated_together(parameters: list[Tensor]) -> Iterable[list[Tensor]]:

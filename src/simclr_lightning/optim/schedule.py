@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
+from simclr_lightning.errors import InputError
+
 ScalingRule: TypeAlias = Literal["linear", "sqrt", "none"]
 
 
@@ -20,16 +22,20 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
         The factor of the peak learning rate, in [0, 1].
 
     Raises:
-        ValueError: if a count is out of range, or the warm-up is longer than the run.
+        InputError: if a count is out of range, or the warm-up is longer than the run.
+
+    Example:
+        >>> [round(warmup_cosine(step, warmup_steps=2, total_steps=6), 3) for step in range(7)]
+        [0.0, 0.5, 1.0, 0.854, 0.5, 0.146, 0.0]
 
     Source: Chen et al. (2020), arXiv:2002.05709, section 2.2 and the schedule of the official code.
     """
     if step < 0:
-        raise ValueError(f"step must be at least 0, got {step}.")
+        raise InputError(f"step must be at least 0, got {step}.")
     if total_steps < 1:
-        raise ValueError(f"total_steps must be at least 1, got {total_steps}.")
+        raise InputError(f"total_steps must be at least 1, got {total_steps}.")
     if not 0 <= warmup_steps <= total_steps:
-        raise ValueError(f"warmup_steps must be between 0 and total_steps ({total_steps}), got {warmup_steps}.")
+        raise InputError(f"warmup_steps must be between 0 and total_steps ({total_steps}), got {warmup_steps}.")
     if step >= total_steps:
         return 0.0
     if step < warmup_steps:
@@ -51,14 +57,18 @@ def scaled_learning_rate(base: float, batch_size: int, rule: ScalingRule = "line
         The peak learning rate.
 
     Raises:
-        ValueError: if a value is out of range or the rule is unknown.
+        InputError: if a value is out of range or the rule is unknown.
+
+    Example:
+        >>> scaled_learning_rate(0.3, 4096), round(scaled_learning_rate(0.075, 4096, "sqrt"), 6)
+        (4.8, 4.8)
 
     Source: Chen et al. (2020), arXiv:2002.05709, section 2.2 and appendix B.1.
     """
     if not (base >= 0 and math.isfinite(base)):
-        raise ValueError(f"the base learning rate must be finite and at least 0, got {base}.")
+        raise InputError(f"the base learning rate must be finite and at least 0, got {base}.")
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     match rule:
         case "linear":
             return base * batch_size / 256
@@ -66,7 +76,7 @@ def scaled_learning_rate(base: float, batch_size: int, rule: ScalingRule = "line
             return base * math.sqrt(batch_size)
         case "none":
             return base
-    raise ValueError(f"unknown learning rate scaling {rule!r}: choose 'linear', 'sqrt' or 'none'.")
+    raise InputError(f"unknown learning rate scaling {rule!r}: choose 'linear', 'sqrt' or 'none'.")
 
 
 def warmup_steps_for(warmup_epochs: float, num_pictures: int, batch_size: int) -> int:
@@ -78,15 +88,19 @@ def warmup_steps_for(warmup_epochs: float, num_pictures: int, batch_size: int) -
         batch_size: pictures per optimizer step over all processes and accumulated micro-batches.
 
     Returns:
-        The number of steps: 3127 for 10 epochs of ImageNet (1,281,167 pictures) in batches of 4096.
+        The number of steps.
+
+    Example:
+        >>> warmup_steps_for(10, num_pictures=1_281_167, batch_size=4096)  # ImageNet
+        3127
 
     Raises:
-        ValueError: if a value is out of range.
+        InputError: if a value is out of range.
     """
     if not (warmup_epochs >= 0 and math.isfinite(warmup_epochs)):
-        raise ValueError(f"warmup_epochs must be finite and at least 0, got {warmup_epochs}.")
+        raise InputError(f"warmup_epochs must be finite and at least 0, got {warmup_epochs}.")
     if num_pictures < 1:
-        raise ValueError(f"num_pictures must be at least 1, got {num_pictures}.")
+        raise InputError(f"num_pictures must be at least 1, got {num_pictures}.")
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     return int(warmup_epochs * num_pictures // batch_size)

@@ -1,29 +1,28 @@
-"""Random views of pictures: what is drawn (``ViewRecipe``) and the engines that draw it.
+"""Random views of pictures: what is drawn (``ViewRecipe``) and the engine that draws it.
 
-``BatchedViews`` works on whole batches on any device; ``crop_views`` and ``centre_view`` are the part that loader
-workers do with pictures of different sizes; ``reference_view`` is the same in torchvision, slow, to test against.
+``ViewEngine`` works on whole batches on any device; ``crop_views`` and ``centre_view`` are the part that loader workers
+do with pictures of different sizes.
 """
 
-from simclr_lightning.views.batch import ImageBatch, ViewBatch
-from simclr_lightning.views.batched import BatchedViews, make_views
-from simclr_lightning.views.parameters import ViewParameters, draw_parameters
-from simclr_lightning.views.pictures import centre_view, crop_views
-from simclr_lightning.views.pixels import clean
-from simclr_lightning.views.randomness import uniforms
+from simclr_lightning.views.batch import Crops, ImageBatch, ViewBatch
+from simclr_lightning.views.draw import VALIDATION_EPOCH, ViewParameters, draw_parameters, uniforms
+from simclr_lightning.views.engine import ViewEngine, check_channels, clean, make_views
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.reference import reference_view
+from simclr_lightning.views.workers import centre_view, crop_views
 
 __all__ = [
-    "BatchedViews",
+    "VALIDATION_EPOCH",
+    "Crops",
     "ImageBatch",
     "ViewBatch",
+    "ViewEngine",
     "ViewParameters",
     "ViewRecipe",
     "centre_view",
+    "check_channels",
     "clean",
     "crop_views",
     "draw_parameters",
     "make_views",
-    "reference_view",
     "uniforms",
 ]

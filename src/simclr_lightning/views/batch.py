@@ -1,59 +1,147 @@
-"""The two batch types that travel through the package."""
+"""The batch types that travel through the package: bytes from a loader, then views for the model."""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from simclr_lightning.views.draw import ViewParameters
+
+
+class Crops:
+    """Random crops that a loader's worker has made, with all that was drawn for them.
+
+    It is no tuple, so that a Trainer of half precision, which rounds the numbers in a batch, does not round what was
+    drawn.
+
+    Args:
+        pixels: (V, N, C, S, S) uint8, cropped, resized and mirrored: V views of every picture.
+        parameters: What is done to each view, leading dimensions (V, N). Crop and mirror are done; the rest is left to
+            the device. They stay on the CPU.
+
+    Example:
+        >>> from simclr_lightning.views import ViewRecipe, crop_views
+        >>> pictures = [torch.zeros(3, 40, 60, dtype=torch.uint8), torch.zeros(3, 50, 30, dtype=torch.uint8)]
+        >>> (crops,) = crop_views(pictures, [ViewRecipe(size=24)], torch.arange(2), seed=0, epoch=0)
+        >>> crops.pixels.shape, crops.parameters.flip.shape
+        (torch.Size([2, 2, 3, 24, 24]), torch.Size([2, 2]))
+    """
+
+    def __init__(self, pixels: Tensor, parameters: ViewParameters) -> None:
+        self.pixels = pixels
+        self.parameters = parameters
+
+    def pin_memory(self) -> Crops:
+        """Crops with page-locked pixels; loaders call it."""
+        return Crops(self.pixels.pin_memory(), self.parameters)
+
 
 class ImageBatch(NamedTuple):
-    """What a loader's workers hand over: bytes, so that little is copied; views are finished on the device.
-
-    Exactly one of ``images`` and ``crops`` is set for training; an evaluation batch has ``images``, and may have both.
+    """What a loader hands over: bytes, so that little is copied; views are finished on the device.
 
     Attributes:
-        images: (N, C, H, W) uint8, whole evaluation-time pictures of equal size, or None.
-        crops: (2, N, C, h, w) uint8, both random crops of every picture (or (1, N, C, h, w), where a classifier trains
-            on a single one), drawn and mirrored by the workers where the pictures differ in size; None where the crops
-            are still to be drawn on the device.
+        images: (N, C, H, W) uint8 of equal size: whole pictures, or clean ones beside crops; None where crops are all
+            that is wanted.
+        crops: One ``Crops`` for each recipe, where the pictures differ in size, so that a worker has cropped them;
+            None where the crops are still to be drawn on the device.
         targets: (N,) int64 class indices, -1 where unlabelled.
         indices: (N,) int64 positions in the data set: together with seed and epoch they determine the random views.
+        epoch: Epoch of the random views; None where none are wanted, clean pictures alone.
+        clean: Whether clean pictures are wanted beside the random views.
+
+    Example:
+        >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+        >>> batch = ImageBatch(images, crops=None, targets=torch.full((4,), -1), indices=torch.arange(4), epoch=7)
+        >>> batch.epoch, batch.clean
+        (7, False)
     """
 
     images: Tensor | None
-    crops: Tensor | None
+    crops: tuple[Crops, ...] | None
     targets: Tensor
     indices: Tensor
+    epoch: int | None = 0
+    clean: bool = False
+
+    def to(self, device: torch.device | str) -> ImageBatch:
+        """Send pixels and targets to a device; Lightning calls it.
+
+        Indices and parameters stay on the CPU, where they are needed: fetching them makes the host wait for the device.
+
+        Args:
+            device: Device.
+
+        Returns:
+            The batch there. Copies from pinned memory may still be under way.
+
+        Example:
+            >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+            >>> sent = ImageBatch(images, None, torch.full((4,), -1), torch.arange(4)).to("meta")
+            >>> sent.images.device, sent.indices.device
+            (device(type='meta'), device(type='cpu'))
+        """
+        non_blocking = torch.device(device).type not in ("cpu", "mps")
+
+        def sent(values: Tensor) -> Tensor:
+            return values.to(device, non_blocking=non_blocking)
+
+        return self._replace(
+            images=None if self.images is None else sent(self.images),
+            crops=None if self.crops is None else tuple(Crops(sent(own.pixels), own.parameters) for own in self.crops),
+            targets=sent(self.targets),
+        )
 
 
 class ViewBatch(NamedTuple):
     """What ``SimCLR`` trains on.
 
-    ``views.flatten(0, 1)`` has the order [all first views; all second views], as in the official code.
+    ``views[k].flatten(0, 1)`` has the order [all first views; all second views; ...], as in the official code.
 
     Attributes:
-        views: (2, N, C, H, W) float, normally in [0, 1].
+        views: One (V, N, C, S, S) float tensor for each recipe, or for each size of view; normally in [0, 1]. ()
+            where there are clean pictures alone.
         targets: (N,) int64 class indices, -1 where unlabelled.
         indices: (N,) int64 positions in the data set.
         images: (N, C, H, W) float, the clean evaluation-time pictures, or None (training does not need them).
+
+    Example:
+        >>> batch = ViewBatch.of(torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32))
+        >>> batch.views[0].shape, batch.targets.tolist()
+        (torch.Size([2, 8, 3, 32, 32]), [-1, -1, -1, -1, -1, -1, -1, -1])
     """
 
-    views: Tensor
+    views: tuple[Tensor, ...]
     targets: Tensor
     indices: Tensor
     images: Tensor | None = None
 
     @classmethod
-    def of(cls, first: Tensor, second: Tensor, targets: Tensor | None = None) -> ViewBatch:
+    def of(cls, *views: Tensor, targets: Tensor | None = None) -> ViewBatch:
         """Batch of one's own views, for loaders that are not ``SimCLRDataModule``'s.
 
         Args:
-            first: (N, C, H, W) float, the first views.
-            second: (N, C, H, W) float, the second views of the same pictures.
+            views: (N, C, H, W) float each, views of the same N pictures, one or more; consecutive ones of one size are
+                stacked.
             targets: (N,) int64 class indices, -1 (unlabelled) by default.
+
+        Raises:
+            ValueError: If there is no view, or they are not of equally many pictures.
+
+        Example:
+            >>> large, small = torch.rand(2, 8, 3, 32, 32), torch.rand(3, 8, 3, 16, 16)
+            >>> [tuple(views.shape) for views in ViewBatch.of(*large, *small).views]
+            [(2, 8, 3, 32, 32), (3, 8, 3, 16, 16)]
         """
-        unlabelled = torch.full((len(first),), -1, device=first.device)
-        indices = torch.arange(len(first), device=first.device)
-        return cls(torch.stack([first, second]), unlabelled if targets is None else targets, indices)
+        shapes = [tuple(view.shape) for view in views]
+        if not shapes or any(len(shape) != 4 or shape[0] != shapes[0][0] for shape in shapes):
+            raise ValueError(
+                f"The views have the shapes {shapes}: each is (N, C, H, W), of the same N pictures. Labels are given "
+                "by name: ViewBatch.of(first, second, targets=...)."
+            )
+        number, device = len(views[0]), views[0].device
+        unlabelled = torch.full((number,), -1, device=device)
+        stacks = tuple(torch.stack(list(group)) for _, group in groupby(views, key=lambda view: view.shape))
+        return cls(stacks, unlabelled if targets is None else targets, torch.arange(number, device=device))

@@ -1,14 +1,71 @@
-"""``ViewRecipe``: which random views are drawn from a picture, as one frozen dataclass."""
+"""``ViewRecipe``: which random views are drawn from a picture, as one frozen dataclass, and the named recipes."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from simclr_lightning.views.presets import PRESETS
+from simclr_lightning.errors import InputError
+
+# Chen et al. 2020, appendix A, and the official code's order and ranges.
+_IMAGENET: dict[str, object] = {
+    "size": 224,
+    "crop_area": (0.08, 1.0),
+    "crop_ratio": (3 / 4, 4 / 3),
+    "crop": 1.0,
+    "interpolation": "bicubic",
+    "flip": 0.5,
+    "rotation": 0.0,
+    "jitter": 0.8,
+    "jitter_strength": 1.0,
+    "brightness": 0.8,
+    "contrast": 0.8,
+    "saturation": 0.8,
+    "hue": 0.2,
+    "additive_brightness": False,
+    "grey": 0.2,
+    "blur": 0.5,
+    "blur_sigma": (0.1, 2.0),
+    "noise": 0.0,
+    "count": 2,
+}
+
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    "imagenet": _IMAGENET,
+    # Appendix B.9: half the jitter, no blur.
+    "cifar10": {**_IMAGENET, "size": 32, "jitter_strength": 0.5, "blur": 0.0},
+    # The ImageNet recipe at the side of STL-10's pictures; the paper has no STL-10 recipe of its own.
+    "stl10": {**_IMAGENET, "size": 96},
+    # One channel, 28 px (the MNIST family): what is left of the recipe where there is no colour.
+    "grayscale": {
+        **_IMAGENET,
+        "size": 28,
+        "jitter_strength": 0.5,
+        "saturation": 0.0,
+        "hue": 0.0,
+        "grey": 0.0,
+        "blur": 0.0,
+    },
+    # Handwritten digits of 8 x 8 pixels, doubled: a mirrored digit is another sign, and there is no colour.
+    "digits": {
+        **_IMAGENET,
+        "size": 16,
+        "crop_area": (0.4, 1.0),
+        "flip": 0.0,
+        "rotation": 15.0,
+        "jitter": 0.0,
+        "saturation": 0.0,
+        "hue": 0.0,
+        "grey": 0.0,
+        "blur": 0.0,
+        "noise": 0.05,
+    },
+    # A popular walk-through of SimCLR: gentler crops than the paper's.
+    "article": {**_IMAGENET, "crop_area": (0.2, 1.0)},
+}
 
 FROM_PRESET: Any = None
 """Default of every field that its preset fills; typed ``Any`` so that the fields keep their concrete types."""
@@ -16,7 +73,7 @@ FROM_PRESET: Any = None
 
 @dataclass(frozen=True)
 class ViewRecipe:
-    """The family of augmentations that both views of a picture are drawn from (Chen et al. 2020, appendix A).
+    """The family of augmentations that the views of a picture are drawn from (Chen et al. 2020, appendix A).
 
     A preset names a complete recipe; every other field that is given, here or in a config, wins over the preset.
     Operations run in the order of the official code: crop and resize, flip, rotation, colour jitter (its four
@@ -56,9 +113,11 @@ class ViewRecipe:
         noise: Standard deviation of Gaussian noise added to every pixel, where white is 1. 0 switches it off.
         mean: Per-channel mean subtracted at the very end, or None (the paper: the network sees [0, 1]).
         std: Per-channel standard deviation divided by at the very end, or None. Given together with ``mean``.
+        count: Views of each picture, 2 in every preset. View k of a picture is the same whatever the count; those of
+            several recipes are counted on from one to the next.
 
     Raises:
-        ValueError: If the preset is unknown or a value lies outside its range.
+        InputError: If the preset is unknown or a value lies outside its range.
         TypeError: If a value has the wrong type.
     """
 
@@ -85,13 +144,14 @@ class ViewRecipe:
     noise: float = FROM_PRESET
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    count: int = FROM_PRESET
 
     def __post_init__(self) -> None:
         """Fill what was left out from the preset, then check every field."""
         if self.preset not in PRESETS:
             near = difflib.get_close_matches(str(self.preset), PRESETS, n=3, cutoff=0.4)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"Unknown view preset {self.preset!r}.{hint} Choose one of {', '.join(PRESETS)}.")
+            raise InputError(f"Unknown view preset {self.preset!r}.{hint} Choose one of {', '.join(PRESETS)}.")
         preset = PRESETS[self.preset]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
@@ -106,11 +166,21 @@ class ViewRecipe:
 
     @property
     def blur_kernel(self) -> int:
-        """Side of the blur's kernel in pixels: a tenth of ``size``, made odd as in the official code (224 gives 23)."""
+        """Side of the blur's kernel in pixels: a tenth of ``size``, made odd as in the official code.
+
+        Example:
+            >>> ViewRecipe(size=224).blur_kernel
+            23
+        """
         return 2 * (self.size // 10 // 2) + 1
 
     def ranges(self) -> tuple[float, float, float, float]:
-        """Half-widths of the brightness, contrast, saturation and hue ranges, after multiplication by the strength."""
+        """Half-widths of the brightness, contrast, saturation and hue ranges, after multiplication by the strength.
+
+        Example:
+            >>> ViewRecipe(jitter_strength=0.5).ranges()
+            (0.4, 0.4, 0.4, 0.1)
+        """
         strength = self.jitter_strength
         return self.brightness * strength, self.contrast * strength, self.saturation * strength, self.hue * strength
 
@@ -120,9 +190,13 @@ class ViewRecipe:
             if isinstance(side, bool) or not isinstance(side, int):
                 raise TypeError(f"{name} is {side!r}: give the side of the view as a whole number of pixels.")
             if side < 1:
-                raise ValueError(f"{name} is {side}: a view needs at least one pixel a side.")
+                raise InputError(f"{name} is {side}: a view needs at least one pixel a side.")
+        if isinstance(self.count, bool) or not isinstance(self.count, int):
+            raise TypeError(f"count is {self.count!r}: give the number of views of each picture as a whole number.")
+        if self.count < 1:
+            raise InputError(f"count is {self.count}: draw at least one view of each picture.")
         if self.interpolation not in ("bicubic", "bilinear"):
-            raise ValueError(f"interpolation is {self.interpolation!r}: choose bicubic or bilinear.")
+            raise InputError(f"interpolation is {self.interpolation!r}: choose bicubic or bilinear.")
         if not isinstance(self.additive_brightness, bool):
             raise TypeError(f"additive_brightness is {self.additive_brightness!r}: give true or false.")
         for name in ("crop", "flip", "jitter", "grey", "blur"):
@@ -140,12 +214,12 @@ class ViewRecipe:
 
     def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
-            raise ValueError(
+            raise InputError(
                 f"mean is {self.mean} and std is {self.std}: give both, or neither to keep pixels in [0, 1]."
             )
         if self.mean is not None and self.std is not None:
             if len(self.mean) != len(self.std) or not self.mean:
-                raise ValueError(f"mean {self.mean} and std {self.std} need one number per channel each.")
+                raise InputError(f"mean {self.mean} and std {self.std} need one number per channel each.")
             for value in self.mean:
                 _number("mean", value, -math.inf, math.inf, "finite numbers")
             for value in self.std:
@@ -156,7 +230,7 @@ def _number(name: str, value: object, low: float, high: float, expected: str) ->
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is {value!r}: expected {expected}.")
     if not (low <= value <= high and math.isfinite(value)):
-        raise ValueError(f"{name} is {value}: expected {expected}.")
+        raise InputError(f"{name} is {value}: expected {expected}.")
 
 
 def _range(name: str, value: Sequence[float], high: float, expected: str) -> None:
@@ -165,4 +239,4 @@ def _range(name: str, value: Sequence[float], high: float, expected: str) -> Non
     for number in value:
         _number(name, number, 1e-12, high, f"two numbers (low, high), {expected}")
     if value[0] > value[1]:
-        raise ValueError(f"{name} is {value}: the lower end comes first, write {value[::-1]}.")
+        raise InputError(f"{name} is {value}: the lower end comes first, write {value[::-1]}.")

@@ -1,0 +1,301 @@
+"""``PictureDataModule``: pictures in, batches of views out, for any data set and any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
+from simclr_lightning.data.pictures import PictureSets
+from simclr_lightning.data.serving import BatchDataset, FeatureDataset
+from simclr_lightning.data.sources import Metric, Source, find_source, import_path
+from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
+from simclr_lightning.data.stream import Stream, with_views
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
+
+
+class PictureDataModule(LightningDataModule):
+    """Finds pictures, and turns the batches of its loaders into views: the part that all our data modules share.
+
+    The views of a picture depend on (seed, epoch, position of the picture) alone: not on the number of processes or
+    workers, nor on where a run was resumed. Pictures of equal size are cropped on the device; files, and other pictures
+    whose sizes may differ, in the loader's workers. Pictures smaller than a view are enlarged.
+
+    Args:
+        dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
+            transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
+            (any tree of pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class
+            folders are labels), what ``register_source`` has given a name, or a callable, or its import path, that
+            returns a map-style or an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs
+            with an integer label. A callable is given those of the arguments ``root``, ``download`` and ``train`` that
+            it has; ``train=False`` is for validation and test. A ``Source`` or a ``Stream`` will do as well.
+        root: folder of the data.
+        batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
+            number of steps are then the same on 1 device and on 64.
+        views: the augmentations: a recipe, the name of a preset, or a list of recipes, whose views are counted on from
+            one to the next; clean pictures are those of the first. None: the preset that fits the data set.
+        probe: folder of labelled pictures, in class folders, to judge the features of unlabelled ones with. They are
+            not trained on. Its ``val`` and ``test`` folders serve where ``root`` has none.
+        val_fraction: share of the labelled pictures (those of ``probe`` if it is given, otherwise of the training
+            pictures) that is set aside for validation, the same from every class.
+        label_fraction: share of the labels that may be used, class-balanced. Pre-training sees all pictures.
+        cache: decode all pictures once into the memory of each process; they must be of equal size.
+        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn once with
+            its name and take the next good picture.
+        download: fetch the data set if it is not under ``root``.
+        num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
+            one for a stream, otherwise one per core that is left beside the training process, at most 8.
+        pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
+        prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
+        persistent_workers: keep the workers from epoch to epoch. None: yes.
+        seed: of the views, the order and the subsets; at least 0.
+
+    Attributes:
+        source: the data set.
+        recipes: of the views, all of them.
+        recipe: the first of them, of which clean pictures are.
+        engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
+        stream: the training pictures where they have no length, otherwise None; known after ``setup``.
+
+    Raises:
+        InputError: if an argument is out of range or a name unknown.
+
+    Example:
+        >>> data = PictureDataModule("digits", batch_size=100)
+        >>> data.setup()
+        >>> batch = data.on_after_batch_transfer(next(iter(data.clean_dataloader("test"))), 0)
+        >>> batch.images.shape, batch.views, data.num_classes
+        (torch.Size([100, 1, 16, 16]), (), 10)
+    """
+
+    def __init__(
+        self,
+        dataset: str | Callable[..., Any] | Source | Stream = "digits",
+        root: str | Path = "data",
+        batch_size: int = 256,
+        views: ViewRecipe | str | list[ViewRecipe] | None = None,
+        probe: str | Path | None = None,
+        val_fraction: float = 0.0,
+        label_fraction: float = 1.0,
+        cache: bool = False,
+        on_bad_picture: Literal["raise", "skip"] = "raise",
+        download: bool = True,
+        num_workers: int | None = None,
+        pin_memory: bool | None = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check(batch_size >= 1, "batch_size", batch_size, "a batch holds at least one picture, 256 by default")
+        _check((num_workers or 0) >= 0, "num_workers", num_workers, "choose 0 (no workers) or more")
+        _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
+        _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
+        _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
+        _check(seed >= 0, "seed", seed, "choose 0 or more")
+        self.source = find_source(dataset)
+        self.recipes = _recipes(views, dataset, self.source.recipe)
+        self.recipe = self.recipes[0]
+        self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
+        self.stream: Stream | None = None
+        self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
+        self._root, self._probe = str(root), None if probe is None else str(probe)
+        self._parts: dict[str, Any] = {
+            "val_fraction": val_fraction,
+            "label_fraction": label_fraction,
+            "cache": cache,
+            "on_bad_picture": on_bad_picture,
+            "seed": seed,
+        }
+        self._splits: Splits | None = None
+
+        self.save_hyperparameters()
+        # Checkpoints hold primitives only, so that they load with weights_only=True.
+        recipes = [
+            {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}
+            for recipe in self.recipes
+        ]
+        primitives = {
+            "dataset": dataset if isinstance(dataset, str) else import_path(dataset),
+            "root": self._root,
+            "probe": self._probe,
+            "views": recipes if len(recipes) > 1 else recipes[0],
+        }
+        self.save_hyperparameters({key: value for key, value in primitives.items() if key in self.hparams})
+
+    @property
+    def splits(self) -> Splits:
+        """Which pictures are for what; known after ``setup``."""
+        if self._splits is None:
+            raise RuntimeError("The data is not there yet: call prepare_data() and setup('fit') first.")
+        return self._splits
+
+    @property
+    def num_pictures(self) -> int | None:
+        """Number of training pictures, None where they come as a stream."""
+        return None if self.stream is not None else len(self.splits.train.positions)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, None where nothing is labelled."""
+        return self.splits.num_classes
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, None where they have none."""
+        return self.splits.class_names
+
+    @property
+    def metric(self) -> Metric:
+        """By what classifiers of the pictures are judged: top1, mean_per_class, or map11 (VOC2007)."""
+        return self.source.metric
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the pictures; to know those of a callable's pictures, it is called."""
+        if self.source.in_channels is None:
+            self.setup()
+        return self.source.in_channels or self.splits.train.pictures.in_channels
+
+    def prepare_data(self) -> None:
+        """Download the data set; Lightning calls it on one process per node."""
+        if self.download and getattr(self.source, "downloads", True) and self._splits is None:
+            self.source.load(self._root, True)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find, load, split and label the pictures; a second call does nothing."""
+        if self._splits is None:
+            found = self.source.load(self._root, False)
+            if isinstance(found, Stream):
+                self.stream = with_views(found, self.recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
+                self._splits = arrange_beside_stream(found, self._probe, **self._parts)
+            else:
+                self._splits = self.arrange(found)
+        warn_of_workers(self.num_workers or 0, self._devices())
+
+    def arrange(self, sets: PictureSets) -> Splits:
+        """Decide which pictures are for what; ``setup`` calls it once, and a subclass may decide otherwise."""
+        return arrange(sets, probe=self._probe, **self._parts)
+
+    def predict_dataloader(self) -> PictureLoader[Any]:
+        """All training pictures, clean and in their order."""
+        return self._loader(self._served(self.splits.train, random=False))
+
+    def clean_dataloader(self, split: Literal["train", "val", "test"]) -> PictureLoader[Any]:
+        """Clean pictures with labels, in their order, for the evaluation of features.
+
+        Args:
+            split: val, test, or train: the labelled pictures that ``label_fraction`` leaves, which are those of
+                ``probe`` if it is given, otherwise training pictures (all of them if nothing is labelled).
+
+        Raises:
+            InputError: if there are no such pictures.
+        """
+        return self._loader(self._served(self._part(split), random=False))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn the bytes of an ``ImageBatch`` into a ``ViewBatch`` on its device; other batches pass through.
+
+        What is wanted travels with the batch: training batches get views only, batches of validation views and clean
+        pictures, and those of all other loaders clean pictures and no views.
+        """
+        if not isinstance(batch, ImageBatch):
+            return batch
+        images = clean(batch.images, self.recipe) if batch.clean and batch.images is not None else None
+        views = () if batch.epoch is None else self.engine(batch)
+        indices = batch.indices.to(batch.targets.device, non_blocking=True)
+        ready = ViewBatch(views, batch.targets, indices, images)
+        return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
+
+    def _part(self, split: Literal["train", "val", "test"]) -> Split:
+        train = self.splits.labelled or self.splits.train
+        part = {"train": train, "val": self.splits.val, "test": self.splits.test}[split]
+        if part is None or not len(part.positions):
+            raise InputError(
+                f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
+                "sets some aside for validation",
+                "data.val_fraction 0.1",
+            )
+        return part
+
+    def _served(
+        self, part: Split, *, random: bool, training: bool = False, recipes: Sequence[ViewRecipe] | None = None
+    ) -> BatchDataset:
+        return BatchDataset(
+            *part,
+            recipes or self.recipes,
+            random=random,
+            training=training,
+            seed=self.seed,
+            on_bad_picture=self.on_bad_picture,
+        )
+
+    def _loader(
+        self,
+        data: BatchDataset | FeatureDataset,
+        *,
+        training: bool = False,
+        shuffle: bool = False,
+        batch_size: int | None = None,
+    ) -> PictureLoader[Any]:
+        batch_size = batch_size or self.batch_size
+        rank, processes = process_of(self.trainer, batch_size)
+        sampler = GlobalBatchSampler(
+            data,
+            batch_size,
+            num_replicas=processes,
+            rank=rank,
+            shuffle=shuffle or training,
+            drop_last=training,
+            seed=self.seed,
+            epoch=0 if shuffle or training else VALIDATION_EPOCH,
+        )
+        return make_loader(
+            data,
+            sampler,
+            resumable=training,
+            num_workers=self.num_workers,
+            devices=self._devices(),
+            pin_memory=self._pin_memory(),
+            prefetch_factor=self.prefetch_factor,
+            persistent_workers=self.persistent_workers,
+        )
+
+    def _pin_memory(self) -> bool:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        return device != "cpu" if self.pin_memory is None else self.pin_memory
+
+    def _devices(self) -> int:
+        return self.trainer.num_devices if self.trainer is not None else 1
+
+
+def _check(fits: bool, name: str, value: object, choice: str) -> None:
+    if not fits:
+        raise InputError(f"{name} is {value!r}: {choice}", f"data.{name}")
+
+
+def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, ...]:
+    if views is None:
+        return (own,)
+    if isinstance(views, str):
+        return (ViewRecipe(views),)
+    if not views:
+        raise InputError("The list of view recipes is empty: give at least one", "data.views imagenet")
+    given = views if isinstance(views, (list, tuple)) else [views]
+    # a checkpoint holds dictionaries
+    recipes = tuple(ViewRecipe(**recipe) if isinstance(recipe, dict) else recipe for recipe in given)
+    if any(recipe.preset == "imagenet" != own.preset for recipe in recipes):
+        rank_zero_warn(
+            f"The views of {dataset} are based on imagenet, the default preset of a recipe; the preset for this data "
+            f"set is {own.preset}: type --data.views.preset {own.preset}."
+        )
+    return recipes

@@ -1,0 +1,118 @@
+"""``SimCLRDataModule``: views to pre-train on, and what watches the training."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from lightning.pytorch.trainer.states import TrainerFn
+
+from simclr_lightning.data.loaders import PictureLoader, process_of
+from simclr_lightning.data.module import PictureDataModule
+from simclr_lightning.data.stream import StreamDataset, StreamLoader
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import VALIDATION_EPOCH, check_channels
+
+
+class SimCLRDataModule(PictureDataModule):
+    """Loads pictures and turns them into the views that ``SimCLR`` trains on.
+
+    The default is pre-training without labels. Labels, where a data set has them, are used to judge the features only:
+    class folders, a data set's own labels, or a separate labelled folder (``probe``). Validation is watched, nothing is
+    chosen by it; its pictures are the data set's own for validation, or for test, unless ``val_fraction`` sets others
+    aside.
+
+    The arguments are those of :class:`PictureDataModule`.
+
+    Example:
+        >>> data = SimCLRDataModule("digits", batch_size=128)
+        >>> data.setup("fit")
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> views = data.on_after_batch_transfer(batch, 0).views  # as Lightning does, on the batch's device
+        >>> [tuple(view.shape) for view in views]
+        [(2, 128, 1, 16, 16)]
+    """
+
+    _streaming: StreamLoader | None = None
+    _start: dict[str, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the training is in a stream; Lightning puts it into checkpoints. Other loaders have their own state."""
+        return {} if self._streaming is None else self._streaming.position()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on with a stream from there."""
+        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+            self._start = state_dict
+
+    def train_dataloader(self) -> PictureLoader[Any]:
+        """Training pictures in a new order each epoch; the pictures that do not fill a batch are left out.
+
+        Raises:
+            InputError: if the batch size does not fit the pictures, the processes or contrastive learning, or a recipe
+                does not fit the channels of the pictures.
+        """
+        pictures = self.num_pictures
+        if self.batch_size < 2 or (pictures is not None and pictures < 2):
+            raise InputError(
+                f"There are {pictures or 'any number of'} training picture(s) in batches of {self.batch_size}. A "
+                "picture is contrasted with others: it takes two at least, and several hundred for useful features",
+                "data.batch_size",
+            )
+        if pictures is not None and self.batch_size > pictures:
+            raise InputError(
+                f"batch_size is {self.batch_size}, but there are {pictures} training pictures: choose at most as many",
+                f"data.batch_size {pictures}",
+            )
+        for recipe in self.recipes:
+            check_channels(recipe, self.in_channels)
+        if self.stream is not None:
+            self._streaming = self._stream_loader("train")
+            if self._start is not None:
+                self._streaming.start_at(self._start)
+                self._start = None
+            return self._streaming
+        return self._loader(self._served(self.splits.train, random=True, training=True), training=True)
+
+    def val_dataloader(self) -> PictureLoader[Any] | list[Any]:
+        """Clean pictures, labels and views, which are the same each time; [] without validation pictures."""
+        if self.splits.val is not None:
+            return self._loader(self._served(self.splits.val, random=True))
+        if self.stream is not None:
+            shares = {"rank": 0, "world_size": 1, "batch_size": self.batch_size, "epoch": VALIDATION_EPOCH}
+            if next(iter(self.stream.batches("val", **shares)), None) is not None:
+                return self._stream_loader("val")
+        return []
+
+    def test_dataloader(self) -> PictureLoader[Any]:
+        """As :meth:`val_dataloader`, of the test pictures.
+
+        Raises:
+            InputError: if there are none.
+        """
+        return self._loader(self._served(self._part("test"), random=True))
+
+    def probe_dataloader(self) -> PictureLoader[Any] | None:
+        """Labelled clean pictures in a new order each epoch (``loader.sampler.set_epoch``), for an online probe.
+
+        Returns:
+            None where all training pictures carry labels, so that a probe can learn from the training batches, or
+            nothing is labelled.
+        """
+        train, labelled = self.splits.train, self.splits.labelled
+        if labelled is None:
+            return None
+        if self.stream is None and bool((train.pictures.targets[train.positions] >= 0).all()):
+            return None
+        return self._loader(self._served(labelled, random=False), shuffle=True)
+
+    def _stream_loader(self, split: Literal["train", "val"]) -> StreamLoader:
+        assert self.stream is not None
+        rank, processes = process_of(self.trainer, self.batch_size)
+        workers = 1 if self.num_workers is None else self.num_workers
+        return StreamLoader(
+            StreamDataset(self.stream, split, rank=rank, world_size=processes, batch_size=self.batch_size),
+            num_workers=workers,
+            pin_memory=self._pin_memory(),
+            prefetch_factor=self.prefetch_factor,
+            persistent_workers=workers > 0 if self.persistent_workers is None else self.persistent_workers,
+        )

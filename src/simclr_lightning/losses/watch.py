@@ -1,0 +1,124 @@
+"""Numbers that tell whether contrastive training is healthy: none of them is trained on."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from simclr_lightning.distributed import gather_rows
+from simclr_lightning.errors import InputError
+
+_ROWS = 512  # rows of similarities in memory at a time
+
+
+class ContrastiveMetrics(NamedTuple):
+    """Scalars () of the N-way problem: find a picture's second view among the second views of all pictures.
+
+    Attributes:
+        top1: share of first views whose most similar second view is their own, in [0, 1].
+        top5: share of first views whose own second view is among the five most similar ones.
+        entropy: mean entropy of the softmax over the N second views, in nats: at most log N.
+    """
+
+    top1: Tensor
+    top5: Tensor
+    entropy: Tensor
+
+
+@torch.no_grad()
+def contrastive_metrics(
+    first: Tensor, second: Tensor, *, temperature: float = 0.1, normalize: bool = True, gather: bool = False
+) -> ContrastiveMetrics:
+    """Contrastive accuracy and entropy as in Table 5 of the paper and in the official code's metrics.
+
+    Example:
+        >>> contrastive_metrics(torch.eye(4), torch.eye(4)).top1
+        tensor(1.)
+
+    Args:
+        first: (N, D) projections of the first views, any floating dtype.
+        second: (N, D) projections of the second views.
+        temperature: positive number, that of the loss; it changes the entropy only.
+        normalize: whether similarities are cosines.
+        gather: whether the second views of all processes are candidates. The means are over this process's rows.
+    """
+    check_temperature(temperature)
+    first, second = first.float(), second.float()
+    if normalize:
+        first, second = F.normalize(first), F.normalize(second)
+    candidates, start = gather_rows(second) if gather else (second, 0)
+    top1, top5, entropy = first.new_zeros(3).unbind()
+    with torch.autocast(first.device.type, enabled=False):
+        for top in range(0, len(first), _ROWS):
+            logits = first[top : top + _ROWS] @ candidates.T / temperature
+            own = logits.diagonal(start + top)[:, None]
+            # A tie counts as not found, or an encoder that has collapsed would score 100 %; so does NaN.
+            rivals = len(candidates) - 1 - (logits < own).sum(1)
+            log_p = logits.log_softmax(1)
+            top1 += (rivals < 1).sum()
+            top5 += (rivals < 5).sum()
+            entropy -= (log_p.exp() * log_p).sum()
+    return ContrastiveMetrics(top1 / len(first), top5 / len(first), entropy / len(first))
+
+
+def chance_loss(pictures: int, views: int = 2) -> float:
+    """NT-Xent of views that tell nothing: ``log(2N - 1)``, for N pictures in the global batch and two views of each.
+
+    Example:
+        >>> round(chance_loss(256), 3)
+        6.236
+
+    Args:
+        pictures: in the global batch.
+        views: of each picture.
+    """
+    return math.log(views * (pictures - 1) + 1)
+
+
+def floor_loss(pictures: int, temperature: float, views: int = 2) -> float:
+    """NT-Xent where every pair is identical and all negatives are orthogonal: ``log(1 + (2N - 2) exp(-1 / t))``.
+
+    A loss that stays at this level has not diverged: it is as low as cosine similarities can be expected to bring it.
+
+    Example:
+        >>> round(floor_loss(512, 0.5), 3)
+        4.937
+
+    Args:
+        pictures: in the global batch.
+        temperature: positive number.
+        views: of each picture.
+    """
+    return math.log1p(views * (pictures - 1) * math.exp(-1 / temperature))
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise InputError unless ``temperature`` is a positive, finite number."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(
+            f"temperature must be a positive number, got {temperature}. The paper uses 0.1 on ImageNet and 0.5 on "
+            "CIFAR-10."
+        )
+
+
+def check_finite(projections: Tensor) -> None:
+    """Raise InputError if a projection is NaN or infinite; the host waits for the device.
+
+    Args:
+        projections: (V, N, D).
+    """
+    projections = projections.detach()
+    if math.isfinite(projections.sum()):  # one pass; a NaN or an infinity in a sum never vanishes
+        return
+    bad_rows = ~projections.isfinite().all(-1).all(0)
+    if bad_rows.any():  # else the sum alone overflowed
+        pictures = bad_rows.nonzero().flatten().tolist()
+        raise InputError(
+            f"The projections of {len(pictures)} of {len(bad_rows)} pictures are NaN or infinite (first at row "
+            f"{pictures[0]}): training has diverged. Usual causes: a learning rate that is too high or has no "
+            "warm-up, or float16 overflow (try --trainer.precision bf16-mixed or 32-true)."
+        )

@@ -1,0 +1,218 @@
+"""``ViewEngine``: the views of a whole batch on its device, every view with its own random parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import whole_batch
+from simclr_lightning.views.batch import ImageBatch
+from simclr_lightning.views.draw import ViewParameters, draw_for_each
+from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.torch_ops import normalise_, pixel_noise, rotate, unit_range
+
+_Crop = Callable[[Tensor, ViewRecipe, ViewParameters, Tensor], None]
+_Recolour = Callable[[Tensor, ViewRecipe, ViewParameters], None]
+
+
+class ViewEngine:
+    """Turns a batch of bytes into random views of each picture.
+
+    Args:
+        recipes: What the views are: one recipe, or several, whose views are counted on from one to the next.
+        seed: Seed of the run; a view depends on (seed, epoch, index of the picture, number of the view) alone.
+
+    Raises:
+        InputError: If there is no recipe.
+
+    Example:
+        >>> images = torch.randint(0, 256, (8, 3, 48, 48), dtype=torch.uint8)
+        >>> batch = ImageBatch(images, None, targets=torch.full((8,), -1), indices=torch.arange(8), epoch=3)
+        >>> (views,) = ViewEngine(ViewRecipe("cifar10"))(batch)
+        >>> views.shape, views.dtype
+        (torch.Size([2, 8, 3, 32, 32]), torch.float32)
+        >>> large, small = ViewEngine([ViewRecipe(size=32), ViewRecipe(size=16, count=4)])(batch)
+        >>> large.shape, small.shape
+        (torch.Size([2, 8, 3, 32, 32]), torch.Size([4, 8, 3, 16, 16]))
+    """
+
+    def __init__(self, recipes: ViewRecipe | Sequence[ViewRecipe], seed: int = 0) -> None:
+        self.recipes = (recipes,) if isinstance(recipes, ViewRecipe) else tuple(recipes)
+        self.seed = seed
+        if not self.recipes:
+            raise InputError("The list of view recipes is empty: give at least one (--data.views imagenet).")
+
+    def __call__(self, batch: ImageBatch) -> tuple[Tensor, ...]:
+        """Draw the views of every picture.
+
+        What the loader's workers have cropped is finished with the parameters that they drew; nothing is drawn again.
+
+        Args:
+            batch: ``crops`` where the loader has cropped already, otherwise ``images``; on any device.
+
+        Returns:
+            For each recipe (V, N, C, S, S) float32 on the device of the pictures, V its count and S its size; in [0, 1]
+            unless the recipe normalises. () if ``batch.epoch`` is None.
+
+        Raises:
+            InputError: If a recipe does not fit the channels of the pictures.
+            ValueError: If the batch has neither crops nor images, or crops that do not fit the recipes.
+        """
+        if batch.epoch is None:
+            return ()
+        if batch.crops is not None:
+            cropped, wanted = [len(own.pixels) for own in batch.crops], [recipe.count for recipe in self.recipes]
+            if cropped != wanted:
+                raise ValueError(f"Crops were made for {cropped} views, a number for each recipe; they want {wanted}.")
+            sources = [(own.parameters, own.pixels) for own in batch.crops]
+        elif batch.images is not None:
+            size = torch.tensor(batch.images.shape[-2:])
+            drawn = draw_for_each(self.recipes, batch.indices, size, seed=self.seed, epoch=batch.epoch)
+            sources = [(parameters, batch.images) for parameters in drawn]
+        else:
+            raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
+        return tuple(make_views(recipe, *source) for recipe, source in zip(self.recipes, sources, strict=True))
+
+
+@torch.no_grad()
+def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -> Tensor:
+    """Carry out parameters that were drawn.
+
+    Args:
+        recipe: What the views are.
+        parameters: What is done to each of the V N views, on the CPU.
+        pixels: (N, C, H, W) pictures, or (V, N, C, size, size) crops that exist already, mirrored or not;
+            uint8, or float in [0, 1].
+
+    Returns:
+        (V, N, C, size, size) float32 on the device of the pixels.
+
+    Raises:
+        InputError: If the recipe does not fit the channels of the pictures.
+        ValueError: If crops do not have the recipe's size, or there are not as many as parameters.
+
+    Example:
+        >>> from simclr_lightning.views import draw_parameters
+        >>> recipe, size = ViewRecipe("cifar10", count=3), torch.tensor([48, 48])
+        >>> parameters = draw_parameters(recipe, torch.arange(8), size, seed=0, epoch=0)
+        >>> make_views(recipe, parameters, torch.rand(8, 3, 48, 48)).shape
+        torch.Size([3, 8, 3, 32, 32])
+    """
+    channels, height, width = pixels.shape[-3:]
+    check_channels(recipe, channels)
+    if pixels.ndim == 5 and (height, width) != (recipe.size, recipe.size):
+        raise ValueError(
+            f"The crops have {height} x {width} pixels, the recipe's size is {recipe.size}: make them equal."
+        )
+    if pixels.ndim == 5 and pixels.shape[:2] != parameters.flip.shape:
+        number, drawn = (" x ".join(map(str, shape[:2])) for shape in (pixels.shape, parameters.flip.shape))
+        raise ValueError(f"There are crops of {number} views, but parameters of {drawn}: hand over those of the crops.")
+    with _full_precision(pixels.device):
+        crop, recolour = _ways(pixels.device)
+        views = _fresh((*parameters.flip.shape, channels, recipe.size, recipe.size), pixels.device)
+        flat, own = views.flatten(0, 1), parameters.flatten()
+        if pixels.ndim == 4:
+            crop(flat, recipe, own, pixels)
+        else:
+            views.copy_(pixels)
+            if pixels.dtype == torch.uint8:
+                views.div_(255)
+        if recipe.rotation:
+            flat.copy_(rotate(flat, own.angle.float().to(flat.device, non_blocking=True)))
+        recolour(flat, recipe, own)
+        if recipe.noise:
+            keys = own.noise_key.to(flat.device, non_blocking=True)
+            flat.add_(pixel_noise(keys, tuple(flat.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
+        return normalise_(views, recipe)
+
+
+@torch.no_grad()
+def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
+    """The evaluation-time picture: nothing random.
+
+    Args:
+        images: (N, C, H, W) uint8, or float in [0, 1], on any device.
+        recipe: Gives ``eval_size``, ``eval_crop`` (all, if None), filter and normalisation.
+
+    Returns:
+        (N, C, eval_size, eval_size) float32, the central square; in [0, 1] unless the recipe normalises.
+
+    Raises:
+        InputError: If the recipe's mean and standard deviation have another number of channels.
+
+    Example:
+        >>> clean(torch.zeros(8, 3, 40, 60, dtype=torch.uint8), ViewRecipe("cifar10")).shape
+        torch.Size([8, 3, 32, 32])
+    """
+    height, width = images.shape[-2:]
+    if height == width == recipe.eval_size:  # so are those that loader workers have cropped
+        return normalise_(unit_range(images), recipe)
+    side = max(1, round((recipe.eval_crop or 1.0) * min(height, width)))
+    box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side]).expand(1, len(images), 4)
+    mirrored = torch.zeros(1, len(images), dtype=torch.bool, device=images.device)
+    box = box.to(images.device, non_blocking=True)
+    with _full_precision(images.device):
+        resized = whole_batch.crop_resize(images, box, mirrored, recipe.eval_size, recipe.interpolation)[0]
+        return normalise_(resized, recipe)
+
+
+def check_channels(recipe: ViewRecipe, channels: int) -> None:
+    """Colour needs three channels; brightness and contrast need one or three.
+
+    Args:
+        recipe: Recipe.
+        channels: Channels of the pictures.
+
+    Raises:
+        InputError: Naming the fields of the recipe to set to 0.
+
+    Example:
+        >>> check_channels(ViewRecipe("cifar10"), 3)
+        >>> check_channels(ViewRecipe("cifar10", grey=0.0), 1)
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: The pictures have 1 channel, but the recipe works on colours: \
+set saturation, hue to 0, or take the preset grayscale.
+    """
+    if channels == 3:
+        return
+    needed = ["saturation", "hue"] if channels == 1 else ["brightness", "contrast", "saturation", "hue"]
+    jitters = recipe.jitter > 0 and recipe.jitter_strength > 0
+    wrong = [name for name in needed if jitters and getattr(recipe, name) > 0] + ["grey"] * (recipe.grey > 0)
+    if wrong:
+        advice = ", or take the preset grayscale" if channels == 1 else ""
+        raise InputError(
+            f"The pictures have {channels} channel{'s' * (channels != 1)}, but the recipe works on colours: "
+            f"set {', '.join(wrong)} to 0{advice}."
+        )
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast switched off: it would round the products of the resize and the blur to half precision."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
+def _fresh(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Memory for a batch of views, uninitialised float32.
+
+    On a CPU it comes from NumPy, which asks the system for huge pages where torch does not: the first touch of a batch
+    of large views then takes a third of the time.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(np.empty(shape, np.float32))
+    return torch.empty(shape, device=device)
+
+
+def _ways(device: torch.device) -> tuple[_Crop, _Recolour]:
+    """The fastest ways to crop, and to jitter, grey and blur, on a device."""
+    if device.type == "cpu" and find_spec("numba"):
+        from simclr_lightning.views import compiled
+
+        return compiled.crop, compiled.recolour
+    return whole_batch.crop, whole_batch.recolour

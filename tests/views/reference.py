@@ -1,0 +1,59 @@
+"""The truth that the engine is tested against: torchvision's float operations, one picture at a time, slow."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from simclr_lightning.views.draw import ViewParameters
+from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.torch_ops import pixel_noise
+
+
+def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParameters, view: int, n: int) -> Tensor:
+    """One view of one picture.
+
+    Args:
+        picture: (C, H, W) float in [0, 1].
+        recipe: What the views are.
+        parameters: What is done to each view of the batch.
+        view: Which view.
+        n: Which picture of the batch.
+
+    Returns:
+        (C, size, size) float.
+    """
+    own = ViewParameters(*(values[view, n] for values in parameters))
+    top, left, height, width = own.boxes.tolist()
+    mode = InterpolationMode(recipe.interpolation)
+    side = [recipe.size, recipe.size]
+    image: Tensor = tv.resized_crop(picture, top, left, height, width, side, interpolation=mode, antialias=True)
+    image = image.clamp(0, 1)  # bicubic overshoots
+    if own.flip:
+        image = tv.horizontal_flip(image)
+    if recipe.rotation:
+        image = tv.rotate(image, own.angle.item(), InterpolationMode.BILINEAR)  # without fill: black outside
+    if own.jitter:
+        for operation in own.order.tolist():
+            image = _jitter(image, recipe, own, operation)
+    if own.grey:
+        image = tv.rgb_to_grayscale(image, num_output_channels=3)
+    if own.blur:
+        image = tv.gaussian_blur(image, [recipe.blur_kernel] * 2, [own.sigma.item()] * 2)
+    if recipe.noise:
+        noise = pixel_noise(own.noise_key[None], tuple(image.shape))[0]
+        image = (image + recipe.noise * noise).clamp(0, 1)
+    if recipe.mean is not None and recipe.std is not None:
+        image = tv.normalize(image, list(recipe.mean), list(recipe.std))
+    return image
+
+
+def _jitter(image: Tensor, recipe: ViewRecipe, own: ViewParameters, operation: int) -> Tensor:
+    if operation == 0 and recipe.additive_brightness:
+        return (image + own.brightness).float().clamp(0, 1)
+    functions = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
+    changed: Tensor = functions[operation](
+        image, (own.brightness, own.contrast, own.saturation, own.hue)[operation].item()
+    )
+    return changed
