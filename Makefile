@@ -18,8 +18,9 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 	$(BIN)/simclr evaluate --config experiments/quickstart.yaml \
 		--ckpt_path runs/quickstart/$(DEMO_RUN)/checkpoints/last.ckpt --draws 20
 
+# worksteal: the other distributions wait for ever, or stop, where a process of the tests has crashed.
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 lint: .venv/installed-dev  ## Check style and formatting
 	$(BIN)/ruff check .

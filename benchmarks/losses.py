@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -19,9 +20,9 @@ LossFunction = Callable[[Tensor, Tensor], Any]
 
 
 def ours(temperature: float) -> LossFunction:
-    from simclr_lightning.losses import NTXentLoss
+    from simclr_lightning.losses import nt_xent
 
-    return NTXentLoss(temperature)
+    return partial(nt_xent, temperature=temperature, gather=True)
 
 
 def lightly(temperature: float) -> LossFunction:

@@ -68,7 +68,7 @@ def parts(options: dict[str, Any], batches: dict[str, int], folder: Path, name: 
     model.setup("fit")
     batches_of_bytes = _forever(data.train_dataloader())
     images = next(batches_of_bytes)
-    views = data.on_after_batch_transfer(images, 0).views.flatten(0, 1)
+    views = data.on_after_batch_transfer(images, 0).views[0].flatten(0, 1)
     features = torch.randn(len(views), model.feature_dim)
     projections = torch.randn(len(views), model.hparams["projection_dim"])
     for parameter in model.parameters():
@@ -78,7 +78,9 @@ def parts(options: dict[str, Any], batches: dict[str, int], folder: Path, name: 
         "views": Work(lambda: data.on_after_batch_transfer(images, 0)),
         "encoder": _forward_and_backward(model, views),
         "head": _forward_and_backward(model.project, features.requires_grad_()),
-        "loss": _forward_and_backward(lambda both: model.contrast(*both.chunk(2)), projections.requires_grad_()),
+        "loss": _forward_and_backward(
+            lambda both: model.loss(both.unflatten(0, (2, -1))), projections.requires_grad_()
+        ),
         "optimizer": Work(model.configure_optimizers().step),
     }
 

@@ -1,4 +1,4 @@
-"""What distributed.py does on one process; see distributed/test_processes.py for several."""
+"""What distributed.py does on one process; see distributed/test_communication.py for several."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.data import BadPictureError
-from simclr_lightning.embed import command, embed_pictures
-from simclr_lightning.embed.formats import FORMATS, write_npz
-from simclr_lightning.embed.parts import Part, Parts
+from simclr_lightning.embed import embed as module
+from simclr_lightning.embed import embed_pictures
+from simclr_lightning.embed.parts import FORMATS, Part, Parts, write_npz
 from simclr_lightning.views import ViewRecipe
 
 VIEWS: dict[str, Any] = {
@@ -76,7 +76,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def embed(checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embed:
     """Embeds the photos in batches of 4, of which two make a part."""
-    monkeypatch.setattr(command, "PART", 8)
+    monkeypatch.setattr(module, "PART", 8)
 
     def run(name: str = "features.npz", **options: Any) -> Path:
         usual = {"root": photos, "batch_size": 4, "num_workers": 0, "accelerator": "cpu"}

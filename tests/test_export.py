@@ -159,6 +159,18 @@ def test_model_card_tells_the_range_of_the_pictures(data: dict[str, Any], text: 
     assert text in file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
 
 
+def test_text_in_a_checkpoint_is_no_markup_of_the_model_card(save: Save) -> None:
+    hostile = "\x1b[2J\n```\n````\n<script>"
+    data = {"dataset": hostile, "views": {"mean": hostile, "std": hostile}}
+    file = export_encoder(save(small(), datamodule_hyper_parameters=data, global_step=hostile), "torchscript")
+    card = file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
+    assert "\x1b" not in card
+    before, settings, after = re.split(r"^`{5}(?:yaml)?$", card, flags=re.MULTILINE)  # longer than any fence within
+    assert "<script>" in settings
+    assert "<script>" not in before + after
+    assert "````" not in before + after
+
+
 # ---- what is refused, and leaves nothing behind
 
 

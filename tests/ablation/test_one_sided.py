@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from simclr_lightning.ablation import OPERATIONS, AblationDataModule, OneSidedViews
+from simclr_lightning.ablation.one_sided import shorter_side
 from simclr_lightning.ablation.operations import Draw, operate
 from simclr_lightning.data import InMemoryPictures
-from simclr_lightning.views import BatchedViews, ImageBatch, ViewBatch, ViewRecipe
+from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, crop_views, draw_parameters
 
 NUMBER = 10
 RECIPE = ViewRecipe(size=20)
@@ -22,17 +24,17 @@ RECIPE = ViewRecipe(size=20)
 @pytest.fixture
 def batch() -> ImageBatch:
     images = torch.randint(0, 256, (NUMBER, 3, 30, 36), dtype=torch.uint8)
-    return ImageBatch(images, None, torch.full((NUMBER,), -1), torch.arange(NUMBER))
+    return ImageBatch(images, None, torch.full((NUMBER,), -1), torch.arange(NUMBER), epoch=1)
 
 
 def plain(batch: ImageBatch, recipe: ViewRecipe = RECIPE) -> torch.Tensor:
     """The first view of the recipe's crops and mirrors, and nothing else."""
-    return BatchedViews(dataclasses.replace(recipe, jitter=0.0, grey=0.0, blur=0.0), 3)(batch, epoch=1)[0]
+    return ViewEngine(dataclasses.replace(recipe, jitter=0.0, grey=0.0, blur=0.0), 3)(batch)[0][0]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_only_the_second_view_is_changed(operation: str, batch: ImageBatch) -> None:
-    views = OneSidedViews(RECIPE, [operation], seed=3)(batch, epoch=1)
+    (views,) = OneSidedViews(RECIPE, [operation], seed=3)(batch)
     assert views.shape == (2, NUMBER, 3, 20, 20)
     assert torch.equal(views[0], plain(batch))
     assert not torch.allclose(views[0], views[1], atol=0.02)
@@ -40,15 +42,15 @@ def test_only_the_second_view_is_changed(operation: str, batch: ImageBatch) -> N
 
 
 def test_without_operations_both_views_are_the_same_crop(batch: ImageBatch) -> None:
-    first, second = OneSidedViews(RECIPE, [], seed=3)(batch, epoch=1)
+    first, second = OneSidedViews(RECIPE, [], seed=3)(batch)[0]
     assert torch.equal(first, second)
 
 
 def test_two_operations_run_in_their_order(batch: ImageBatch) -> None:
-    first, second = OneSidedViews(RECIPE, ["noise", "sobel"], seed=3)(batch, epoch=1)
+    first, second = OneSidedViews(RECIPE, ["noise", "sobel"], seed=3)(batch)[0]
     draw = Draw(batch.indices, 3, 1)
     torch.testing.assert_close(second, operate("sobel", operate("noise", first, RECIPE, draw), RECIPE, draw))
-    assert not torch.allclose(second, OneSidedViews(RECIPE, ["sobel", "noise"], seed=3)(batch, epoch=1)[1], atol=0.1)
+    assert not torch.allclose(second, OneSidedViews(RECIPE, ["sobel", "noise"], seed=3)(batch)[0][1], atol=0.1)
 
 
 def test_the_second_crop_is_not_drawn_with_the_numbers_of_the_first() -> None:
@@ -60,7 +62,7 @@ def test_the_second_crop_is_not_drawn_with_the_numbers_of_the_first() -> None:
     )
     unlabelled = torch.full((number,), -1)
     pictures = ImageBatch(rows.expand(number, -1, -1, -1), None, unlabelled, torch.arange(number))
-    first, second = OneSidedViews(recipe, ["crop"])(pictures, epoch=0).mean((2, 3, 4))
+    first, second = OneSidedViews(recipe, ["crop"])(pictures)[0].mean((2, 3, 4))
     # The crop within the crop lies at first + extent * (share - 1/2), its share drawn anew.
     within = second - first
     assert abs(torch.corrcoef(torch.stack([first, within]))[0, 1]) < 4 / number**0.5
@@ -68,22 +70,33 @@ def test_the_second_crop_is_not_drawn_with_the_numbers_of_the_first() -> None:
 
 
 def test_ready_crops_of_loaders_serve_as_the_first_crop(batch: ImageBatch) -> None:
-    crops = torch.randint(0, 256, (2, NUMBER, 3, 20, 20), dtype=torch.uint8)
-    views = OneSidedViews(RECIPE, ["cutout"])(batch._replace(images=None, crops=crops), epoch=0)
-    torch.testing.assert_close(views[0], crops[0] / 255)
-    torch.testing.assert_close(views[1], operate("cutout", crops[0] / 255, RECIPE, Draw(batch.indices, 0, 0)))
+    pictures = list(torch.randint(0, 256, (NUMBER, 3, 30, 36), dtype=torch.uint8))
+    crops = crop_views(pictures, [RECIPE], batch.indices, seed=3, epoch=1)
+    (views,) = OneSidedViews(RECIPE, ["cutout"], seed=3)(batch._replace(images=None, crops=crops))
+    first = crops[0].pixels[0] / 255
+    torch.testing.assert_close(views[0], first)
+    torch.testing.assert_close(views[1], operate("cutout", first, RECIPE, Draw(batch.indices, 3, 1)))
+
+
+def test_clean_pictures_alone_have_no_views(batch: ImageBatch) -> None:
+    assert OneSidedViews(RECIPE, ["cutout"])(batch._replace(epoch=None)) == ()
 
 
 def test_normalisation_comes_last_and_to_both(batch: ImageBatch) -> None:
     normalised = dataclasses.replace(RECIPE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-    views = OneSidedViews(normalised, ["colour"], seed=3)(batch, epoch=1)
+    (views,) = OneSidedViews(normalised, ["colour"], seed=3)(batch)
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (normalised.mean, normalised.std))
-    torch.testing.assert_close(views * std + mean, OneSidedViews(RECIPE, ["colour"], seed=3)(batch, epoch=1))
+    torch.testing.assert_close(views * std + mean, OneSidedViews(RECIPE, ["colour"], seed=3)(batch)[0])
 
 
-def test_the_first_view_alone_is_the_same(batch: ImageBatch) -> None:
-    views = OneSidedViews(RECIPE, ["colour"], seed=3)
-    assert torch.equal(views(batch, epoch=1, views=1), views(batch, epoch=1)[:1])
+def test_no_crop_is_enlarged() -> None:
+    recipe = ViewRecipe(size=32)
+    side = shorter_side(recipe)
+    assert side == math.ceil(32 / math.sqrt(0.08 * 0.75))
+    size = torch.tensor([side, 2 * side])
+    boxes = draw_parameters(recipe, torch.arange(2000), size, seed=0, epoch=0).boxes
+    smallest = int(boxes[..., 2:].min())
+    assert smallest >= 32 - 1  # sides are rounded
 
 
 @pytest.mark.parametrize("side", [24, None], ids=["equal", "different"])
@@ -107,11 +120,13 @@ def test_the_data_module_serves_one_sided_views_of_any_pictures(
     batches, again, other = served(["sobel"], 1), served(["sobel"], 1), served(["sobel"], 2)
     assert len(batches) == 1
     (batch,) = batches
-    assert torch.equal(batch.views, again[0].views)
-    assert not torch.equal(batch.views, other[0].views)
-    torch.testing.assert_close(batch.views[1], operate("sobel", batch.views[0], recipe, Draw(batch.indices, 1, 0)))
+    assert torch.equal(batch.views[0], again[0].views[0])
+    assert not torch.equal(batch.views[0], other[0].views[0])
+    torch.testing.assert_close(
+        batch.views[0][1], operate("sobel", batch.views[0][0], recipe, Draw(batch.indices, 1, 0))
+    )
     (plain_batch,) = served([], 1)  # the first crops of a seed are the same for all operations
-    assert torch.equal(plain_batch.views[0], batch.views[0])
+    assert torch.equal(plain_batch.views[0][0], views[0])
     assert data.seed == 4
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage  # type: ignore[import-untyped]
+from tests.views.reference import reference_view
 from torch import Tensor
 
 from simclr_lightning.ablation.operations import (
@@ -20,7 +21,7 @@ from simclr_lightning.ablation.operations import (
     parse_operations,
     sobel,
 )
-from simclr_lightning.views import ViewRecipe, draw_parameters, reference_view
+from simclr_lightning.views import ViewRecipe, draw_parameters
 
 NUMBER, SIZE = 12, 24
 RECIPE = ViewRecipe(size=SIZE)

@@ -1,27 +1,24 @@
-"""The probe in a real Trainer. ``python test_linear_probe.py FOLDER`` trains on 1 and on 2 processes and saves both."""
+"""The probe in a real Trainer, on one process and on two."""
 
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from tests.distributed.harness import run_in_processes
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 from torch.utils.data import DataLoader
 
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
+from simclr_lightning.distributed import rank, world_size
 from simclr_lightning.views import ViewBatch
 
 pytestmark = [
@@ -449,15 +446,13 @@ def batches_for(steps: list[str], rank: int, processes: int) -> list[ViewBatch]:
     return result
 
 
-def work(rank: int, processes: int, folder: Path) -> None:
-    """One process: with another one if there are two."""
-    if processes > 1:
-        os.environ.update(LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), NODE_RANK="0")  # as torchrun does
-        dist.init_process_group("gloo", init_method=f"file://{folder / 'init'}", rank=rank, world_size=processes)
+def trainings() -> dict[bool, tuple[Tensor, dict[str, float]]]:
+    """With the labels of the batches, and with those of a loader of their own."""
+    processes = world_size()
     strategy = {"strategy": "ddp" if processes > 1 else "auto", "devices": processes, "use_distributed_sampler": False}
     torch.manual_seed(0)
     model = Toy(learning_rate=0.0).eval()  # evaluation mode: BatchNorm would mix the pictures of a process
-    train, val = batches_for(STEPS, rank, processes), batches_for(STEPS[:2], rank, processes)
+    train, val = batches_for(STEPS, rank(), processes), batches_for(STEPS[:2], rank(), processes)
     results = {}
     for probe_loader in (False, True):
         probe = OnlineLinearProbe()
@@ -465,19 +460,11 @@ def work(rank: int, processes: int, folder: Path) -> None:
         data = Data(unlabelled_batches(), val=val, probe=train, num_classes=8)
         trainer.fit(model, data if probe_loader else Data(train, val=val, num_classes=8))
         results[probe_loader] = weights(probe), metrics(trainer)
-    torch.save(results, folder / f"{processes}-{rank}.pt")
-    if processes > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    return results
 
 
-def test_two_processes_with_different_labels_equal_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error:It is recommended to use:UserWarning", __file__, str(tmp_path)]
-    run = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+def test_two_processes_with_different_labels_equal_one() -> None:
+    (one,), (first, second) = run_in_processes(trainings, 1), run_in_processes(trainings, 2)
     for probe_loader in (False, True):
         expected_weights, expected_metrics = one[probe_loader]
         accuracies = {f"probe/{stage}_top{k}" for stage in ("train", "val") for k in (1, 5)}
@@ -486,8 +473,3 @@ def test_two_processes_with_different_labels_equal_one(tmp_path: Path) -> None:
             assert torch.allclose(other_weights, expected_weights, atol=1e-6)
             assert other_metrics == pytest.approx(expected_metrics, rel=1e-5)
         assert torch.equal(first[probe_loader][0], second[probe_loader][0])
-
-
-if __name__ == "__main__":
-    for number in (1, 2):
-        start_processes(work, args=(number, Path(sys.argv[1])), nprocs=number, start_method="fork")  # type: ignore[no-untyped-call]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from simclr_lightning.data import BadPictureError, DatasetPictures, InMemoryPictures, cache
-from simclr_lightning.data.cache import available_memory, cached
+from simclr_lightning.data.cache import RaggedPictures, available_memory, cached, reduced
 from simclr_lightning.data.folder import scan
 from simclr_lightning.errors import InputError
 
@@ -89,3 +90,55 @@ def test_available_memory_of_a_container(monkeypatch: pytest.MonkeyPatch) -> Non
     assert available_memory() == 2_000_000
     files["memory.max"] = "max\n"
     assert available_memory() == 4096 * 1024
+
+
+# ---- reduced
+
+
+def test_large_pictures_are_reduced_and_small_ones_kept(write_tree: WriteTree) -> None:
+    source = scan(write_tree("photos", ["cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png"]))
+    assert len({source.read(position).shape for position in range(4)}) > 1
+    kept = reduced(source, 30)
+    smaller = reduced(source, 10)
+    assert isinstance(kept, RaggedPictures)
+    assert torch.equal(kept.targets, source.targets)
+    assert (kept.class_names, kept.in_channels, kept.equal_size) == (["cat", "dog"], 3, False)
+    for position in range(4):
+        picture, small = source.read(position), smaller.read(position)
+        assert torch.equal(kept.read(position), picture)
+        assert min(small.shape[1:]) == 10
+        size = [round(10 / min(picture.shape[1:]) * side) for side in picture.shape[1:]]
+        expected = interpolate(picture[None].float(), size, mode="bicubic", antialias=True)[0].clamp(0, 255)
+        assert (small - expected).abs().max() < 2
+
+
+def test_pictures_of_equal_size_become_one_array(write_tree: WriteTree) -> None:
+    source = scan(write_tree("photos", ["cat/1.png", "dog/2.png"], side=12))
+    kept = reduced(source, 30)
+    assert isinstance(kept, InMemoryPictures)
+    assert torch.equal(kept.images, torch.stack([source.read(0), source.read(1)]))
+    assert reduced(kept, 4) is kept
+
+
+def test_a_bad_picture_stops_the_reading_or_is_left_out(write_tree: WriteTree) -> None:
+    root = write_tree("photos", ["cat/1.png", "cat/2.png", "dog/3.png"])
+    (root / "cat" / "2.png").write_bytes(b"no picture")
+    with pytest.raises(BadPictureError, match=r"2\.png.*--data\.on_bad_picture skip"):
+        reduced(scan(root), 30)
+    with pytest.warns(UserWarning, match=r"2\.png.*left out"):
+        kept = reduced(scan(root), 30, "skip")
+    assert kept.bad.tolist() == [False, True, False]
+    with pytest.raises(BadPictureError, match=r"2\.png could not be read"):
+        kept.read(1)
+    for name in ("cat/1.png", "dog/3.png"):
+        (root / name).write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(BadPictureError, match="None of the 3"):
+        reduced(scan(root), 30, "skip")
+
+
+def test_too_many_pictures_for_the_memory_are_refused(write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_CHUNK", 2)
+    monkeypatch.setattr(cache, "available_memory", lambda: 1000)
+    names = [f"{number}.png" for number in range(6)]
+    with pytest.raises(InputError, match=r"6 pictures take .* GiB are free.*--data\.views\.size"):
+        reduced(scan(write_tree("photos", names)), 30)

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from tests.distributed.harness import run_in_processes
 from torch import Tensor
 
-WORKER = Path(__file__).parent / "knn_worker.py"
-Results = dict[int, list[dict[str, Tensor]]]  # number of processes -> what each rank saved
+from simclr_lightning.evaluation import Features, knn_accuracy
+from simclr_lightning.metrics import knn, knn_predict
+
+QUERIES = (41, 2)  # not a multiple of the processes; fewer than three processes
+WEIGHTS: tuple[knn.Weights, ...] = ("similarity", "uniform")
+Results = dict[int, list[dict[str, Tensor]]]  # number of processes -> what each rank returned
+
+
+def classify() -> dict[str, Tensor]:
+    """Predictions and accuracies, and how many queries this process classified itself."""
+    generator = torch.Generator().manual_seed(0)
+    bank = Features(torch.randn(90, 6, generator=generator), torch.randint(4, (90,), generator=generator))
+    found = {}
+    for queries in QUERIES:
+        test = Features(torch.randn(queries, 6, generator=generator), torch.randint(4, (queries,), generator=generator))
+        for weights in WEIGHTS:
+            vote = "_weighted_vote" if weights == "similarity" else "_plain_vote"
+            with mock.patch.object(knn, vote, wraps=getattr(knn, vote)) as counted:
+                predicted = knn_predict(test.features, *bank[:2], num_classes=4, k=10, weights=weights, sharded=True)
+            accuracy = knn_accuracy(bank, test, k=10, weights=weights, sharded=True)
+            found[f"{queries} {weights}"] = predicted
+            found[f"{queries} {weights} accuracy"] = torch.tensor(accuracy)
+            found[f"{queries} {weights} share"] = torch.tensor(sum(len(call.args[0]) for call in counted.mock_calls))
+    return found
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("knn")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(WORKER), str(folder)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr
-    return {
-        processes: [torch.load(folder / f"{processes}-{rank}.pt") for rank in range(processes)]
-        for processes in (1, 2, 3)
-    }
+def results() -> Results:
+    return {processes: run_in_processes(classify, processes) for processes in (1, 2, 3)}
 
 
-@pytest.mark.parametrize("weights", ["similarity", "uniform"])
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize(("queries", "shares"), [(41, {2: [21, 20], 3: [14, 14, 13]}), (2, {2: [1, 1], 3: [1, 1, 0]})])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_all_processes_get_all_predictions_in_order(

@@ -2,28 +2,89 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from lightning.pytorch import Trainer
+from tests.distributed.harness import run_in_processes
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-WORKER = Path(__file__).parent / "micro_batches_worker.py"
+from simclr_lightning.distributed import rank, world_size
+from simclr_lightning.simclr import SimCLR
+from simclr_lightning.views import ViewBatch
+
+PICTURES = 12  # of a global batch
 Results = dict[str, dict[str, Tensor]]  # name of a training -> state
+
+pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+
+
+class Encoder(nn.Sequential):
+    """Treats every picture by itself, unless BatchNorm is asked for."""
+
+    feature_dim = 48
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, stride=2), norm, nn.ReLU(), nn.Conv2d(8, 12, 2), nn.Flatten())
+
+
+class Small(SimCLR):
+    """Has that encoder."""
+
+    def __init__(self, micro_batch_size: int | None, batch_norm: bool) -> None:
+        super().__init__(temperature=0.5, optimizer="sgd", learning_rate=0.1)
+
+    def build_encoder(self) -> nn.Module:
+        return Encoder(nn.BatchNorm2d(8) if self.hparams["batch_norm"] else nn.GroupNorm(2, 8))
+
+    def build_head(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(48, 12), nn.ReLU(), nn.Linear(12, 5, bias=False))
+
+
+def train(micro_batch_size: int | None, *, batch_norm: bool = False, **options: Any) -> dict[str, Tensor]:
+    """Weights and buffers after four batches, of which every process has its own part."""
+    torch.manual_seed(0)
+    model = Small(micro_batch_size, batch_norm)
+    trainer = Trainer(
+        accelerator="cpu",
+        strategy="ddp" if world_size() > 1 else "auto",
+        devices=world_size(),
+        precision="64-true",
+        max_epochs=1,
+        use_distributed_sampler=False,  # each process has its own pictures already
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    generator = torch.Generator().manual_seed(1)
+    batches = []
+    for _ in range(4):
+        own = torch.randn(2, PICTURES, 3, 8, 8, generator=generator).tensor_split(world_size(), dim=1)[rank()]
+        batches.append(ViewBatch.of(*own))
+    loader: DataLoader[ViewBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(model, loader)
+    return dict(model.state_dict())
+
+
+def trainings() -> Results:
+    """One process takes the whole batch, several take micro-batches of three pictures."""
+    size = None if world_size() == 1 else 4
+    return {
+        "plain": train(size),
+        "clipped": train(size, gradient_clip_val=0.05),
+        "accumulated": train(size, accumulate_grad_batches=2),
+        "BatchNorm": train(4, batch_norm=True),
+    }
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
+def results() -> list[Results]:
     """Of one process, then of each of two."""
-    folder = tmp_path_factory.mktemp("micro_batches")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(WORKER), str(folder)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr
-    return [torch.load(folder / f"{name}.pt") for name in ("1-0", "2-0", "2-1")]
+    return run_in_processes(trainings, 1) + run_in_processes(trainings, 2)
 
 
 @pytest.mark.parametrize("name", ["plain", "clipped", "accumulated"])

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.evaluation import linear_accuracy
-from simclr_lightning.evaluation.extract import RawPixels, clean_features
-from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
-from simclr_lightning.evaluation.label_curve import LabelCurve, Point, balanced_draw, default_counts
-from simclr_lightning.evaluation.label_curve_picture import plot_label_curve
+from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
+from simclr_lightning.evaluation.label_curve import LabelCurve, balanced_draw, default_counts
+from simclr_lightning.evaluation.report import Result
+from simclr_lightning.features import RawPixels, clean_features
 
 Make = Callable[..., Any]
 
@@ -60,22 +57,6 @@ def test_counts_go_as_far_as_the_smallest_class(smallest: int, counts: list[int]
     assert default_counts(torch.tensor([0] * smallest + [1] * 200 + [-1])) == counts
 
 
-def test_the_interval_is_students() -> None:
-    point = Point("raw pixels", 5, 15, [60.0, 66.0, 63.0])
-    assert point.interval is not None
-    reach = 4.302653 * 3 / math.sqrt(3)  # 97.5 % quantile of Student's t with 2 degrees of freedom, from a table
-    assert point.interval == pytest.approx((63 - reach, 63 + reach), abs=1e-4)
-    assert str(point) == "63.0 ± 7.5"
-    assert Point("raw pixels", None, 40, [60.0]).interval is None
-
-
-def test_the_interval_covers_the_mean_nineteen_times_in_twenty() -> None:
-    samples = np.random.default_rng(0).normal(70, 4, (2000, 5)).tolist()
-    intervals = [Point("", 1, 1, sample).interval for sample in samples]
-    covered = [low <= 70 <= high for low, high in filter(None, intervals)]
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
-
-
 def test_figures_are_those_of_logistic_regression_by_hand(
     trainer: Make, columns: Make, pictures: Make, checkpoint: Path
 ) -> None:
@@ -101,6 +82,7 @@ def test_figures_are_those_of_logistic_regression_by_hand(
         "labels_per_class": "all",
         "labels": 60,
         "accuracy": curve.points[2].accuracy,
+        "standard_deviation": None,
         "interval": None,
         "accuracies": curve.points[2].accuracies,
     }
@@ -108,7 +90,8 @@ def test_figures_are_those_of_logistic_regression_by_hand(
     assert content["checkpoints"] == {"pre-trained encoder": str(checkpoint)}
     table = (run / "label_curve.md").read_text().splitlines()
     assert "| labels per class | labels | raw pixels | random encoder | pre-trained encoder |" in table
-    assert any(line.startswith(f"| 4 | 12 | {curve.points[1]} |") for line in table)
+    four = curve.points[1]
+    assert any(line.startswith(f"| 4 | 12 | {four} {four.interval_text} |") for line in table)
     with Image.open(run / "label_curve.png") as image:
         assert image.size[0] > 1500
 
@@ -132,23 +115,10 @@ def test_mistakes_are_named_before_features_are_computed(
         trainer().label_curve(Untouched(), pictures(), **settings)
 
 
-def curve_of(points: list[Point]) -> LabelCurve:
+@pytest.fixture
+def curve(points: list[Result]) -> LabelCurve:
     return LabelCurve(
         points, "digits", "test", 360, 10, "logistic regression", {}, 0, {}, "simclr label_curve", ["A note."]
-    )
-
-
-@pytest.fixture
-def curve() -> LabelCurve:
-    return curve_of(
-        [
-            Point("raw pixels", 1, 10, [40.0, 50.0]),
-            Point("raw pixels", 100, 1000, [90.0, 92.0]),
-            Point("raw pixels", None, 1437, [96.4]),
-            Point("pre-trained encoder", 1, 10, [80.0, 84.0]),
-            Point("pre-trained encoder", 100, 1000, [97.0, 97.0]),
-            Point("pre-trained encoder", None, 1437, [97.8]),
-        ]
     )
 
 
@@ -162,50 +132,12 @@ def test_loggers_get_a_step_a_number_of_labels(curve: LabelCurve) -> None:
 
 def test_markdown_says_what_the_figures_are(curve: LabelCurve) -> None:
     text = curve.markdown()
-    for part in ("360 test pictures of digits", "2 class-balanced draws (seed 0)", "95 % t-interval", "A note."):
+    spread = "mean ± standard deviation over 2 class-balanced draws (seed 0) [95 % t-interval of the mean]"
+    for part in ("360 test pictures of digits", spread, "A note."):
         assert part in text
+    assert "| 1 | 10 | 45.0 ± 7.1 [-18.5, 108.5] | 82.0 ± 2.8 [56.6, 107.4] |" in text
     assert "```bash\nsimclr label_curve\n```" in text
     assert "| all | 1437 | 96.4 | 97.8 |" in text
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Every figure that is saved."""
-    figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    return figures
-
-
-def test_the_picture_has_what_a_reader_needs(curve: LabelCurve, drawn: list[Figure], tmp_path: Path) -> None:
-    plot_label_curve(curve, tmp_path / "curve.png")
-    (axes,) = drawn[0].axes
-    assert axes.get_xscale() == "log"
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "100", "all\n(144)"]
-    assert axes.get_xlabel() == "labels per class"
-    assert axes.get_ylabel() == "test accuracy (%)"
-    assert "digits" in axes.get_title(loc="left")
-    texts = "\n".join(text.get_text() for text in axes.texts)
-    for part in ("360 test pictures, 10 classes", "95 % t-interval", "chance, 10 %", "pre-trained encoder 97.8"):
-        assert part in texts
-    lines = [line for line in axes.get_lines() if len(np.asarray(line.get_xdata())) == 3]
-    assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[45.0, 91.0, 96.4], [82.0, 97.0, 97.8]]
-    assert len({line.get_color() for line in lines}) == 2
-    band = np.asarray(axes.collections[0].get_paths()[0].vertices)
-    interval = curve.points[0].interval
-    assert interval is not None
-    assert np.allclose(sorted(set(band[band[:, 0] == 1][:, 1])), interval)
-
-
-def test_names_at_the_curves_do_not_overlap(drawn: list[Figure], tmp_path: Path) -> None:
-    ends = {"raw pixels": 97.0, "random encoder": 97.1, "pre-trained encoder": 97.2, "supervised": 60.0}
-    points = [Point(name, count, 10, [end]) for name, end in ends.items() for count in (1, None)]
-    plot_label_curve(curve_of(points), tmp_path / "curve.png")
-    (axes,) = drawn[0].axes
-    heights = {text.get_text().rpartition(" ")[0]: text.get_position()[1] for text in axes.texts}
-    three = sorted(heights[name] for name in list(ends)[:3])
-    assert np.diff(three).min() > 3
-    assert heights["raw pixels"] < heights["random encoder"] < heights["pre-trained encoder"]
-    assert heights["supervised"] == 60.0
 
 
 def test_networks_can_be_fine_tuned_instead(trainer: Make, tmp_path: Path) -> None:

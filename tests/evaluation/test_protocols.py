@@ -11,21 +11,23 @@ import torch
 from torch import Tensor
 
 from simclr_lightning import SimCLRDataModule
-from simclr_lightning.evaluation import knn_accuracy
-from simclr_lightning.evaluation.extract import RawPixels
-from simclr_lightning.evaluation.fine_tuned import FineTuneRecipe
-from simclr_lightning.evaluation.lineup import Subject
-from simclr_lightning.evaluation.protocol import Found, Protocol, Settings
+from simclr_lightning.evaluation import knn_accuracy, transfer_accuracy
+from simclr_lightning.evaluation.candidates import Candidate
+from simclr_lightning.evaluation.compare import parse_protocols
+from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
 from simclr_lightning.evaluation.protocols import (
     KNN,
     PROTOCOLS,
     FineTuned,
     LinearSGD,
     Logistic,
+    Protocol,
+    Score,
     Transfer,
-    parse_protocols,
+    check_draws,
 )
-from simclr_lightning.evaluation.transfer import transfer_accuracy
+from simclr_lightning.evaluation.report import Result
+from simclr_lightning.features import RawPixels
 
 Make = Callable[..., Any]
 
@@ -86,23 +88,26 @@ class Recording(Protocol):
 
     learned: list[list[int]]
 
-    def find(self, subject: Any, positions: Tensor, seed: int, settings: Settings, tell: Any) -> Found:
-        subject.append((positions.tolist(), seed))
-        tell("working")
-        return Found(len(subject) / 10, {"draw": len(subject)})
+    def score(self, candidate: Any, positions: Tensor, seed: int, progress: Any) -> Score:
+        candidate.learned.append((positions.tolist(), seed))
+        progress("working")
+        return Score(len(candidate.learned) / 10, {"draw": len(candidate.learned)})
 
-    def details(self, settings: Settings) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         return {}
 
 
 def learned_by(fraction: float, draws: int, seed: int) -> list[tuple[list[int], int]]:
     """Positions and seed of every draw."""
     learned: list[tuple[list[int], int]] = []
-    subject: Any = learned
+    candidate: Any = SimpleNamespace(name="encoder", learned=learned)
     told: list[str] = []
-    outcome = Recording("recording", "", fraction).judge(subject, TARGETS, Settings(draws, seed), told.append)
-    assert outcome.labels == len(learned[0][0])
-    assert [found.accuracy for found in outcome.found] == [(draw + 1) / 10 for draw in range(len(learned))]
+    protocol = Recording("recording", "", fraction)
+    subsets = protocol.subsets(TARGETS, draws=draws, seed=seed)
+    result = protocol.judge(candidate, subsets, seed, told.append)
+    assert (result.encoder, result.protocol, result.labels) == ("encoder", "recording", len(learned[0][0]))
+    assert result.accuracies == [100 * ((draw + 1) / 10) for draw in range(len(learned))]
+    assert result.also == [{"draw": draw + 1} for draw in range(len(learned))]
     assert told[-1] == f"draw {len(learned)} of {len(learned)}, working"
     return learned
 
@@ -128,73 +133,77 @@ def test_features_and_networks_learn_from_the_same_labels() -> None:
 
 def test_no_draw_is_an_error() -> None:
     with pytest.raises(ValueError, match="draws is 0"):
-        Settings(draws=0)
+        check_draws(0)
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("finetune@1%", 60), ("finetune@5%", 30), ("finetune@100%", 30)])
 def test_the_epochs_of_fine_tuning_are_the_papers_or_what_was_typed(name: str, epochs: int) -> None:
     (protocol,) = parse_protocols(name)
-    assert protocol.details(Settings())["epochs"] == epochs
-    assert protocol.details(Settings(finetune=FineTuneRecipe(epochs=7)))["epochs"] == 7
+    assert protocol.details()["epochs"] == epochs
+    (protocol,) = parse_protocols(name, FineTuneRecipe(epochs=7))
+    assert protocol.details()["epochs"] == 7
 
 
 def test_fine_tuning_has_draws_of_its_own() -> None:
-    linear, finetune = parse_protocols("linear@10%,finetune@10%")
-    settings = Settings(draws=9, finetune=FineTuneRecipe(draws=2))
-    assert (linear.draws(settings), finetune.draws(settings)) == (9, 2)
+    linear, finetune = parse_protocols("linear@10%,finetune@10%", FineTuneRecipe(draws=2))
+    assert (linear.draws(9), finetune.draws(9)) == (9, 2)
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(None, "30 steps"), (179, "179 steps"), (180, None)])
 def test_few_steps_of_fine_tuning_are_told(epochs: int | None, steps: str | None) -> None:
-    (protocol,) = parse_protocols("finetune@10%")
-    notes = protocol.notes(TARGETS, Settings(finetune=FineTuneRecipe(epochs=epochs)))
+    (protocol,) = parse_protocols("finetune@10%", FineTuneRecipe(epochs=epochs))
+    notes = protocol.notes(TARGETS, seed=0)
     assert "trained from scratch" in notes[0]
     assert len(notes) == (1 if steps is None else 2)
     assert steps is None or steps in notes[1]
 
 
-def raw_pixels(trainer: Make, **settings: Any) -> Subject:
+def raw_pixels(trainer: Make, **settings: Any) -> Candidate:
     data = SimCLRDataModule("digits", label_fraction=0.1, **settings)
     data.setup()
-    return Subject("raw pixels", RawPixels(), None, trainer(), data, "test")
+    return Candidate("raw pixels", RawPixels(), None, trainer(), data, "test")
+
+
+def judged(protocol: Protocol, candidate: Candidate, seed: int = 0) -> Result:
+    """From all labels."""
+    subsets = protocol.subsets(candidate.train.targets, draws=1, seed=seed)
+    return protocol.judge(candidate, subsets, seed, lambda progress: None)
 
 
 @pytest.mark.parametrize("val_fraction", [0.0, 0.1])
 def test_transfer_chooses_on_validation_pictures_or_holds_some_out(trainer: Make, val_fraction: float) -> None:
-    subject = raw_pixels(trainer, val_fraction=val_fraction)
+    candidate = raw_pixels(trainer, val_fraction=val_fraction)
     (protocol,) = parse_protocols("transfer")
-    (found,) = protocol.judge(subject, subject.train.targets, Settings(seed=2), lambda progress: None).found
-    val = subject.features("val") if val_fraction else None
-    expected = transfer_accuracy(subject.train, val, subject.test, metric="top1", seed=2)
-    assert found.accuracy == expected.accuracy
-    assert found.also == {
-        "strength": expected.strength,
-        "validation_accuracy": expected.validation[expected.strength],
-    }
+    result = judged(protocol, candidate, seed=2)
+    val = candidate.features("val") if val_fraction else None
+    expected = transfer_accuracy(candidate.train, val, candidate.test, metric="top1", seed=2)
+    assert result.accuracies == [100 * expected.accuracy]
+    assert result.also == [
+        {"strength": expected.strength, "validation_accuracy": expected.validation[expected.strength]}
+    ]
 
 
 def test_neighbours_vote_by_similarity_or_plainly(trainer: Make) -> None:
-    subject = raw_pixels(trainer)
-    train, test = subject.train, subject.test
-    weighted, plain = (
-        protocol.judge(subject, train.targets, Settings(), lambda progress: None).found[0].accuracy
-        for protocol in parse_protocols("knn,knn_plain")
-    )
-    assert weighted == knn_accuracy(train, test, k=143)  # all there are
-    assert plain == knn_accuracy(train, test, k=143, weights="uniform")
+    candidate = raw_pixels(trainer)
+    train, test = candidate.train, candidate.test
+    weighted, plain = (judged(protocol, candidate).accuracy for protocol in parse_protocols("knn,knn_plain"))
+    assert weighted == 100 * knn_accuracy(train, test, k=143)  # all there are
+    assert plain == 100 * knn_accuracy(train, test, k=143, weights="uniform")
     assert plain < weighted
 
 
 def test_pictures_of_several_classes_are_for_transfer_alone() -> None:
-    lineup: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val")
+    targets = torch.zeros(5, 20)
+    comparison: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val", targets=targets)
     linear, transfer = parse_protocols("linear,transfer")
     with pytest.raises(ValueError, match="linear takes pictures of one class; these may show any of 20: use transfer"):
-        linear.check(torch.zeros(5, 20), lineup, Settings())
-    transfer.check(torch.zeros(5, 20), lineup, Settings())
+        linear.check(comparison, seed=0)
+    transfer.check(comparison, seed=0)
 
 
 def test_too_few_labels_to_hold_some_out_are_named() -> None:
-    lineup: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val")
+    targets = torch.tensor([0, 0, 0, 1])
+    comparison: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val", targets=targets)
     (transfer,) = parse_protocols("transfer")
     with pytest.raises(ValueError, match="cannot be split off class by class"):
-        transfer.check(torch.tensor([0, 0, 0, 1]), lineup, Settings())
+        transfer.check(comparison, seed=0)

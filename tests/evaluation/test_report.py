@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sklearn
 import torch
@@ -56,13 +58,34 @@ def test_one_draw_has_no_standard_deviation() -> None:
     assert str(result) == "96.9"
 
 
+def test_the_interval_is_students() -> None:
+    result = Result("raw pixels", "linear@1%", 15, [60.0, 66.0, 63.0])
+    reach = 4.302653 * 3 / math.sqrt(3)  # 97.5 % quantile of Student's t with 2 degrees of freedom, from a table
+    assert result.interval == pytest.approx((63 - reach, 63 + reach), abs=1e-4)
+    assert (str(result), result.interval_text) == ("63.0 ± 3.0", "[55.5, 70.5]")
+    single = Result("raw pixels", "linear", 40, [60.0])
+    assert (single.interval, single.interval_text) == (None, "")
+
+
+def test_the_interval_covers_the_mean_nineteen_times_in_twenty() -> None:
+    samples = np.random.default_rng(0).normal(70, 4, (2000, 5)).tolist()
+    intervals = [Result("", "", 1, sample).interval for sample in samples]
+    covered = [low <= 70 <= high for low, high in filter(None, intervals)]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+
+
 def test_the_table_has_a_row_a_protocol_and_a_column_an_encoder(evaluation: Evaluation) -> None:
     text = printed(evaluation)
     assert cells(text, "linear") == [["linear", "1437", "96.9", "98.1"]]
     assert cells(text, "linear@1%") == [["linear@1%", "14", "63.0 ± 3.0", "75.7 ± 0.8"]]
     assert cells(text, "finetune@1%") == [["finetune@1%", "14", "–", "80.0"]]
     assert text.index("raw pixels") < text.index("pre-trained encoder ")
-    for part in ("360 test pictures, seed 4", "pre-trained encoder: runs/a/checkpoints/last.ckpt", "A note."):
+    for part in (
+        "360 test pictures, seed 4",
+        "± standard deviation over draws of labels",
+        "pre-trained encoder: runs/a/checkpoints/last.ckpt",
+        "A note.",
+    ):
         assert part in text
 
 
@@ -85,12 +108,14 @@ def test_the_json_has_every_figure_with_its_circumstances(evaluation: Evaluation
     assert content["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert content["versions"]["scikit-learn"] == sklearn.__version__
     assert content["notes"] == ["A note."]
+    assert content["interval"] == "95 % t-interval of the mean over the draws of labels"
     assert len(content["figures"]) == 5
     assert content["figures"][1] == {
         "encoder": "raw pixels",
         "protocol": "linear@1%",
         "accuracy": 63.0,
         "standard_deviation": 3.0,
+        "interval": pytest.approx([55.5476, 70.4524], abs=1e-4),
         "accuracies": [60.0, 66.0, 63.0],
         "also": [{}, {}, {}],
         "metric": "top1",

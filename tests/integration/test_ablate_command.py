@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from simclr_lightning.ablation import command, training
+from simclr_lightning.ablation import study, training
 from simclr_lightning.ablation.matrix import Cell, Scores
 from simclr_lightning.evaluation import linear_accuracy
 from simclr_lightning.simclr import SimCLR
@@ -44,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
         begun.append(cell)
         return run_cell(data, settings, cell)
 
-    monkeypatch.setattr(command, "run_cell", counted)
+    monkeypatch.setattr(study, "run_cell", counted)
     return begun
 
 
@@ -69,8 +69,8 @@ def test_a_matrix_of_two_operations(simclr: Simclr, started: list[Cell], capsys:
 
     found = content("ablation")
     assert found["command"] == (
-        "simclr ablate --root shapes --operations crop,colour --steps 2 --batch_size 16 --views.preset imagenet "
-        "--views.size 16 --width 0.125 --accelerator cpu"
+        "simclr ablate --root shapes --operations crop,colour --batch_size 16 --width 0.125 --accelerator cpu "
+        "--steps 2 --views.size 16"
     )
     assert found["settings"]["training_pictures"] == 38
     assert found["settings"]["held_out_pictures"] == 10  # a fifth of 48
@@ -139,7 +139,7 @@ def test_the_encoder_learns_from_one_sided_views_and_is_judged_frozen(
     step, predict = SimCLR.training_step, SimCLR.predict_step
 
     def watched(self: SimCLR, batch: Any, batch_idx: int) -> Any:
-        seen.append(batch.views)
+        seen.append(batch.views[0])
         return step(self, batch, batch_idx)
 
     def judged(self: SimCLR, batch: Any, batch_idx: int) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from simclr_lightning.data.transfer_sets import VOC_CLASSES
-from simclr_lightning.evaluation import transfer
+from simclr_lightning.evaluation import frozen
 
 OPTIONS = (
     *("--model.encoder", "resnet8", "--model.width", "0.125", "--data.dataset", "voc2007", "--data.download", "false"),
@@ -42,7 +42,7 @@ def write_voc2007(root: Path) -> None:
 def test_voc2007_is_judged_by_the_mean_average_precision_of_all_its_classes(
     simclr: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "STRENGTHS", (1e2, 1.0, 1e-2))  # 45 take a minute
+    monkeypatch.setattr(frozen, "TRANSFER_STRENGTHS", (1e2, 1.0, 1e-2))  # 45 take a minute
     write_voc2007(tmp_path / "voc")
     simclr("evaluate", *OPTIONS, "--data.root", tmp_path / "voc", "--protocols", "transfer", "--output", tmp_path)
     figures = json.loads((tmp_path / "evaluation.json").read_text())["figures"]

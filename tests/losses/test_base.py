@@ -79,3 +79,15 @@ def test_other_losses_have_no_figures_to_expect_and_are_watched_by_cosines() -> 
     assert Queue().expected(16) is None
     eye = torch.eye(4)
     assert Queue().metrics(torch.stack([eye, eye])).top1 == 1
+
+
+def test_a_loss_may_be_named_where_it_is_exported() -> None:
+    for path in ("simclr_lightning.losses.NTXentLoss", "simclr_lightning.losses.nt_xent.NTXentLoss"):
+        loss = build_loss({"class_path": path, "init_args": {"temperature": 0.3}})
+        assert isinstance(loss, NTXentLoss)
+        assert loss.temperature == 0.3
+
+
+@pytest.mark.parametrize("path", ["os.system", "torch.nn.Linear", "None", "", "simclr_lightning.losses.nt_xent"])
+def test_what_is_no_loss_is_not_called(path: str) -> None:
+    assert isinstance(build_loss({"class_path": path, "init_args": {"command": "true"}}), UnknownLoss)

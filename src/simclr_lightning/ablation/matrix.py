@@ -15,6 +15,8 @@ import sklearn
 import torch
 from numpy.typing import NDArray
 
+from simclr_lightning.errors import InputError
+
 Metric = Literal["linear", "knn"]
 METRICS: tuple[Metric, ...] = ("linear", "knn")
 
@@ -29,6 +31,10 @@ class Cell(NamedTuple):
         first: operation of the row, which is applied first.
         second: operation of the column; the same as ``first`` where a single operation is applied.
         seed: of the run.
+
+    Example:
+        >>> str(Cell("crop", "colour", 0)), Cell("crop", "crop", 0).operations
+        ('crop, then colour, seed 0', ('crop',))
     """
 
     first: str
@@ -45,7 +51,12 @@ class Cell(NamedTuple):
 
 
 def in_words(pair: tuple[str, str]) -> str:
-    """How to call a cell: "crop, then colour", or "crop alone"."""
+    """How to call a cell.
+
+    Example:
+        >>> in_words(("crop", "colour")), in_words(("crop", "crop"))
+        ('crop, then colour', 'crop alone')
+    """
     first, second = pair
     if first == UNTRAINED:
         return "untrained encoder"
@@ -59,6 +70,10 @@ class Scores(NamedTuple):
         linear: accuracy of a linear classifier on the frozen features, in percent.
         knn: accuracy of kNN, in percent.
         seconds: that training and judgement took.
+
+    Example:
+        >>> Scores(linear=61.5, knn=58.0, seconds=3.2).linear
+        61.5
     """
 
     linear: float
@@ -75,6 +90,14 @@ class Matrix:
         seeds: of every cell.
         symmetric: whether (a, b) stands for (b, a) too.
         scores: of the finished runs, also of such as are not asked for.
+
+    Example:
+        >>> matrix = Matrix(("crop", "colour"), seeds=(0, 1), symmetric=True)
+        >>> matrix.pairs()
+        [('crop', 'crop'), ('crop', 'colour'), ('colour', 'colour')]
+        >>> matrix.scores.update({run: Scores(50.0 + run.seed, 40.0, 1.0) for run in matrix.runs()})
+        >>> matrix.of_pair("colour", "crop"), matrix.accuracies().shape
+        ([50.0, 51.0], (2, 2, 2))
     """
 
     operations: tuple[str, ...]
@@ -122,7 +145,15 @@ class Record:
         settings: whatever a run depends on beside its operations and its seed: primitives.
 
     Raises:
-        ValueError: if the folder holds a study with other settings, or its file is not one of ours.
+        InputError: if the folder holds a study with other settings, or its file is not one of ours.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> matrix = Matrix(("crop", "colour"), (0,), scores={Cell("crop", "colour", 0): Scores(50.0, 40.0, 1.0)})
+        >>> with TemporaryDirectory() as folder:
+        ...     Record(Path(folder), {"steps": 100}).write(matrix, None)
+        ...     Record(Path(folder), {"steps": 100}).scores
+        {Cell(first='crop', second='colour', seed=0): Scores(linear=50.0, knn=40.0, seconds=1.0)}
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -132,12 +163,12 @@ class Record:
         if self.path.exists():
             self._read()
 
-    def write(self, matrix: Matrix, command: str, recommendation: str | None = None) -> None:
+    def write(self, matrix: Matrix, command: str | None, recommendation: str | None = None) -> None:
         """Write everything that is known, in one stroke: an interruption leaves the file before it or after it.
 
         Args:
             matrix: with the runs that are finished.
-            command: that asks for the matrix.
+            command: that asks for the matrix, None where it was a Python program.
             recommendation: in words, once the matrix is finished.
         """
         content = {
@@ -166,14 +197,14 @@ class Record:
             settings = content["settings"]
             runs = [(Cell(*_of(run, Cell._fields)), Scores(*_of(run, Scores._fields))) for run in content["runs"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} is not the file of a study: name another folder (--output).") from error
+            raise InputError(f"{self.path} is not the file of a study: name another folder (--output).") from error
         changed = [
             f"{name} was {settings.get(name)!r} and is {self.settings.get(name)!r}"
             for name in {**settings, **self.settings}
             if settings.get(name) != self.settings.get(name)
         ]
         if changed:
-            raise ValueError(
+            raise InputError(
                 f"{self.path} belongs to a study with other settings: {'; '.join(changed)}. Type the same again to go "
                 "on with it, or name another folder (--output)."
             )

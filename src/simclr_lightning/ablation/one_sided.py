@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.ablation.operations import Draw, only, operate
-from simclr_lightning.ablation.pictures import in_memory, shorter_side
-from simclr_lightning.data import Pictures, SimCLRDataModule
-from simclr_lightning.data.splits import Split
-from simclr_lightning.views import BatchedViews, ImageBatch, ViewRecipe
-from simclr_lightning.views.pixels import normalise_
+from simclr_lightning.data import Pictures, PictureSets, SimCLRDataModule
+from simclr_lightning.data.cache import reduced
+from simclr_lightning.data.splits import Split, Splits
+from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe
+from simclr_lightning.views.torch_ops import normalise_, unit_range
 
 
-class OneSidedViews(BatchedViews):
+class OneSidedViews(ViewEngine):
     """The asymmetric views of the augmentation study (Chen et al. 2020, section 3.1, Figure 5).
 
     A random crop of the picture, resized and mirrored as the recipe says, is the first view as it is. The second view
@@ -33,59 +34,70 @@ class OneSidedViews(BatchedViews):
         recipe: of the first crop, and of the ranges and probabilities of the operations.
         operations: names, in the order in which they are applied to the second view.
         seed: of the run; a view depends on (seed, epoch, index of the picture, operations) alone.
+
+    Example:
+        >>> images = torch.randint(0, 256, (8, 3, 48, 48), dtype=torch.uint8)
+        >>> batch = ImageBatch(images, None, targets=torch.full((8,), -1), indices=torch.arange(8), epoch=3)
+        >>> (views,) = OneSidedViews(ViewRecipe(size=32), ["sobel", "noise"])(batch)
+        >>> views.shape
+        torch.Size([2, 8, 3, 32, 32])
     """
 
     def __init__(self, recipe: ViewRecipe, operations: Sequence[str], seed: int = 0) -> None:
         super().__init__(recipe, seed)
+        self.recipe = recipe
         self.operations = tuple(operations)
-        self._crop = BatchedViews(only(recipe, {"crop": recipe.crop, "flip": recipe.flip}), seed)
+        self._crop = ViewEngine(only(recipe, {"crop": recipe.crop, "flip": recipe.flip}), seed)
 
-    def __call__(self, batch: ImageBatch, *, epoch: int, views: int = 2) -> Tensor:
-        """Draw both views of every picture, or the first one alone.
+    def __call__(self, batch: ImageBatch) -> tuple[Tensor, ...]:
+        """Draw both views of every picture.
 
         Args:
-            batch: as ``BatchedViews`` takes it; of two ready crops the first is used.
-            epoch: so that the views differ from one to the next.
-            views: 2, or 1 for the first view alone.
+            batch: as ``ViewEngine`` takes it; of crops that are there already the first is used.
 
         Returns:
-            (``views``, N, C, size, size) float32 on the device of the pictures; in [0, 1] unless the recipe normalises.
+            One tensor (2, N, C, size, size) float32 on the device of the pictures; in [0, 1] unless the recipe
+            normalises. () if ``batch.epoch`` is None.
         """
-        if batch.crops is not None:
-            batch = batch._replace(crops=batch.crops[:1])
-        drawn = [self._crop(batch, epoch=epoch, views=1)[0]]
-        if views == 2:
-            second = drawn[0]
-            for operation in self.operations:
-                second = operate(operation, second, self.recipe, Draw(batch.indices, self.seed, epoch))
-            drawn.append(second)
-        return normalise_(torch.stack(drawn), self.recipe)
+        if batch.epoch is None:
+            return ()
+        first = self._crop(batch)[0][0] if batch.crops is None else unit_range(batch.crops[0].pixels[0])
+        second = first
+        for operation in self.operations:
+            second = operate(operation, second, self.recipe, Draw(batch.indices, self.seed, batch.epoch))
+        return (normalise_(torch.stack([first, second]), self.recipe),)
 
 
 class AblationDataModule(SimCLRDataModule):
     """``SimCLRDataModule`` for many short runs on the same pictures: they are read once, and kept in memory.
 
     The test pictures are left alone: a study chooses, so it is judged on validation pictures.
+
+    Example:
+        >>> data = AblationDataModule("digits", val_fraction=0.2)
+        >>> data.setup()
+        >>> own = data.one_sided(["rotate", "noise"], seed=1)
+        >>> own.num_pictures, own.splits.test, own.seed
+        (1149, None, 1)
     """
 
-    def setup(self, stage: str | None = None) -> None:
-        """Find, split, label and read the pictures; a second call does nothing."""
-        if self._splits is not None:
-            return
-        super().setup(stage)
+    def arrange(self, sets: PictureSets) -> Splits:
+        """Decide which pictures are for what, and read all but the test pictures."""
+        splits = super().arrange(sets)
         side = shorter_side(self.recipe)
         read: dict[int, Pictures] = {}  # one set may serve to train and to validate
 
-        def ready(split: Split) -> Split:
-            if id(split.pictures) not in read:
-                read[id(split.pictures)] = in_memory(split.pictures, side, self.on_bad_picture)
-            return Split(read[id(split.pictures)], split.positions)
+        def in_memory(split: Split) -> Split:
+            pictures, positions = split
+            if id(pictures) not in read:
+                read[id(pictures)] = reduced(pictures, side, self.on_bad_picture)
+            pictures = read[id(pictures)]
+            return Split(pictures, positions[~pictures.bad[positions]])
 
-        splits = self.splits
-        self._splits = splits._replace(
-            train=ready(splits.train),
-            labelled=None if splits.labelled is None else ready(splits.labelled),
-            val=None if splits.val is None else ready(splits.val),
+        return splits._replace(
+            train=in_memory(splits.train),
+            labelled=None if splits.labelled is None else in_memory(splits.labelled),
+            val=None if splits.val is None else in_memory(splits.val),
             test=None,
         )
 
@@ -99,5 +111,18 @@ class AblationDataModule(SimCLRDataModule):
         other = copy.copy(self)
         other.trainer = None
         other.seed = seed
-        other._views = OneSidedViews(self.recipe, operations, seed)
+        other.engine = OneSidedViews(self.recipe, operations, seed)
         return other
+
+
+def shorter_side(recipe: ViewRecipe) -> int:
+    """Pixels at which even the smallest crop of a recipe is not enlarged: below, the views would be blurred.
+
+    The shorter side of a crop is at least sqrt(smallest area x smallest ratio) times that of a square picture.
+
+    Example:
+        >>> shorter_side(ViewRecipe(size=32, crop_area=(0.25, 1.0), crop_ratio=(1.0, 1.0)))
+        64
+    """
+    low, high = recipe.crop_ratio
+    return math.ceil(recipe.size / math.sqrt(recipe.crop_area[0] * min(low, 1 / high)))

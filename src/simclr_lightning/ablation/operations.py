@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.views import BatchedViews, ImageBatch, ViewRecipe, uniforms
-from simclr_lightning.views.batched import check_channels
-from simclr_lightning.views.rotation import rotate
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import ViewRecipe, check_channels, draw_parameters, make_views, uniforms
+from simclr_lightning.views.torch_ops import rotate
 
 OPERATIONS = ("crop", "cutout", "colour", "sobel", "noise", "blur", "rotate")
 """Names, in the order of the paper's Figure 5."""
@@ -31,6 +31,7 @@ _NOTHING: dict[str, Any] = {
     **dict.fromkeys(("crop", "flip", "rotation", "jitter", "grey", "blur", "noise"), 0.0),
     "mean": None,
     "std": None,
+    "count": 1,
 }
 _OF_RECIPE: dict[str, Callable[[ViewRecipe], dict[str, Any]]] = {
     "crop": lambda recipe: {"crop": recipe.crop or 1.0, "flip": recipe.flip},
@@ -47,6 +48,10 @@ class Draw(NamedTuple):
         indices: (N,) int64 positions of the pictures in the data set.
         seed: of the run.
         epoch: so that the numbers differ from one to the next.
+
+    Example:
+        >>> Draw(torch.arange(8), seed=0, epoch=2)._replace(epoch=3).epoch
+        3
     """
 
     indices: Tensor
@@ -61,7 +66,11 @@ def parse_operations(operations: str | Sequence[str]) -> tuple[str, ...]:
         operations: names, as a list or as one string with commas between them; a repeated name counts once.
 
     Raises:
-        ValueError: if a name is unknown, or there are fewer than two; the message lists what there is.
+        InputError: if a name is unknown, or there are fewer than two; the message lists what there is.
+
+    Example:
+        >>> parse_operations("crop, colour")
+        ('crop', 'colour')
     """
     names = operations.split(",") if isinstance(operations, str) else operations
     found = tuple(dict.fromkeys(name.strip() for name in names))
@@ -69,9 +78,9 @@ def parse_operations(operations: str | Sequence[str]) -> tuple[str, ...]:
         if name not in OPERATIONS:
             near = difflib.get_close_matches(name, OPERATIONS, n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"Unknown operation {name!r}.{hint} There are {', '.join(OPERATIONS)} (--operations).")
+            raise InputError(f"Unknown operation {name!r}.{hint} There are {', '.join(OPERATIONS)} (--operations).")
     if len(found) < 2:
-        raise ValueError(f"A matrix of pairs needs two operations at least, got {', '.join(found)} (--operations).")
+        raise InputError(f"A matrix of pairs needs two operations at least, got {', '.join(found)} (--operations).")
     return found
 
 
@@ -84,33 +93,51 @@ def check_operations(operations: Sequence[str], recipe: ViewRecipe, channels: in
         channels: of the pictures.
 
     Raises:
-        ValueError: if the colour of these pictures cannot be changed, or the blur's kernel is a single pixel.
+        InputError: if the colour of these pictures cannot be changed, or the blur's kernel is a single pixel.
+
+    Example:
+        >>> check_operations(["crop", "blur"], ViewRecipe(size=32), channels=3)
+        >>> check_operations(["crop", "blur"], ViewRecipe(size=16), channels=3)
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: The kernel of the blur is a tenth of the view, and views of 16 pixels \
+leave a single pixel: leave blur out (--operations), or enlarge the views (--views.size 20).
     """
     if "colour" in operations:
         if channels not in (1, 3):
-            raise ValueError(
+            raise InputError(
                 f"The pictures have {channels} channels, and colour needs 1 or 3: leave it out (--operations)."
             )
         check_channels(operation_recipe("colour", recipe), channels)
     if "blur" in operations and recipe.blur_kernel == 1:
-        raise ValueError(
+        raise InputError(
             f"The kernel of the blur is a tenth of the view, and views of {recipe.size} pixels leave a single pixel: "
             "leave blur out (--operations), or enlarge the views (--views.size 20)."
         )
 
 
 def only(recipe: ViewRecipe, operations: dict[str, Any]) -> ViewRecipe:
-    """A recipe with nothing switched on but what is named.
+    """A recipe of one view, with nothing switched on but what is named.
 
     Args:
         recipe: gives sizes, ranges and filter.
         operations: fields of the recipe and their values.
+
+    Example:
+        >>> recipe = only(ViewRecipe(), {"blur": 1.0})
+        >>> recipe.blur, recipe.crop, recipe.jitter, recipe.count
+        (1.0, 0.0, 0.0, 1)
     """
     return replace(recipe, **{**_NOTHING, **operations})
 
 
 def operation_recipe(name: str, recipe: ViewRecipe) -> ViewRecipe:
-    """The recipe that draws one of crop, colour, noise and blur, and nothing else."""
+    """The recipe that draws one of crop, colour, noise and blur, and nothing else.
+
+    Example:
+        >>> recipe = operation_recipe("colour", ViewRecipe(jitter=0.6))
+        >>> recipe.jitter, recipe.grey, recipe.crop
+        (0.6, 0.2, 0.0)
+    """
     return only(recipe, _OF_RECIPE[name](recipe))
 
 
@@ -137,16 +164,21 @@ def operate(name: str, images: Tensor, recipe: ViewRecipe, draw: Draw) -> Tensor
 
     Returns:
         (N, C, S, S) float32 in [0, 1]; ``images`` is left alone.
+
+    Example:
+        >>> images = torch.rand(8, 3, 32, 32)
+        >>> operate("cutout", images, ViewRecipe(size=32), Draw(torch.arange(8), seed=0, epoch=0)).shape
+        torch.Size([8, 3, 32, 32])
     """
     # Seeds are counters of a hash: any other number is another stream, and 2^32 is more than anybody types.
     draw = draw._replace(seed=draw.seed + (OPERATIONS.index(name) + 1) * 2**32)
     if name in _OF_RECIPE:
-        whole = name == "crop"  # ready crops would not be cropped again
-        batch = ImageBatch(images if whole else None, None if whole else images[None], draw.indices, draw.indices)
-        return BatchedViews(operation_recipe(name, recipe), draw.seed)(batch, epoch=draw.epoch, views=1)[0]
+        own, size = operation_recipe(name, recipe), torch.tensor(images.shape[-2:])
+        parameters = draw_parameters(own, draw.indices, size, seed=draw.seed, epoch=draw.epoch)
+        return make_views(own, parameters, images if name == "crop" else images[None])[0]  # crops are left as they are
     if name == "sobel":
         return sobel(images)
-    numbers = uniforms(draw.seed, draw.epoch, draw.indices, 2)[0].to(images.device)
+    numbers = uniforms(draw.seed, draw.epoch, draw.indices, 2, views=[0])[0].to(images.device)
     if name == "cutout":
         return cutout(images, numbers, round(CUTOUT_SIDE * recipe.size))
     quarters = (3 * numbers[:, 0]).floor() + 1
@@ -163,6 +195,13 @@ def cutout(images: Tensor, centres: Tensor, side: int) -> Tensor:
 
     Returns:
         (N, C, H, W).
+
+    Example:
+        >>> cutout(torch.zeros(1, 1, 4, 4), torch.tensor([[0.5, 0.5]]), 2)[0, 0]
+        tensor([[0.0000, 0.0000, 0.0000, 0.0000],
+                [0.0000, 0.5000, 0.5000, 0.0000],
+                [0.0000, 0.5000, 0.5000, 0.0000],
+                [0.0000, 0.0000, 0.0000, 0.0000]])
     """
     inside = []
     for length, centre in zip(images.shape[-2:], centres.unbind(-1), strict=True):
@@ -184,6 +223,10 @@ def sobel(images: Tensor) -> Tensor:
 
     Returns:
         (N, C, H, W) in [0, 1].
+
+    Example:
+        >>> sobel(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 1, 3, 4))[0, 0, 0]
+        tensor([0., 1., 1., 0.])
     """
     planes = F.pad(images.flatten(0, 1)[:, None], [1] * 4, mode="reflect")
     smooth, difference = images.new_tensor([1.0, 2.0, 1.0]) / 4, images.new_tensor([-1.0, 0.0, 1.0])

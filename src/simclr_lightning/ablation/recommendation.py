@@ -29,6 +29,11 @@ class Recommendation:
         difference: percentage points between them.
         margin: half of the simultaneous confidence interval of a difference between any two cells; None for one seed.
         ties: cells with other operations than ``best`` that the margin does not tell from it, best first.
+
+    Example:
+        >>> pair = ("crop", "colour")
+        >>> Recommendation(pair, 61.0, ("crop", "crop"), difference=6.0, margin=2.5, ties=[]).distinguishable
+        True
     """
 
     best: Pair
@@ -54,6 +59,16 @@ def recommend(matrix: Matrix) -> Recommendation:
 
     Args:
         matrix: with all runs finished.
+
+    Example:
+        >>> from simclr_lightning.ablation.matrix import Scores
+        >>> matrix = Matrix(("crop", "colour"), seeds=(0, 1))
+        >>> for run in matrix.runs():
+        ...     accuracy = {"crop": 60.0, "colour": 40.0}.get(run.first, 20.0) + (run.first != run.second) + run.seed
+        ...     matrix.scores[run] = Scores(accuracy, accuracy - 5, 1.0)
+        >>> found = recommend(matrix)
+        >>> found.best, found.accuracy, found.next, found.difference
+        (('crop', 'colour'), 61.5, ('crop', 'crop'), 1.0)
     """
     pairs = matrix.pairs()
     values = np.array([matrix.of_pair(*pair) for pair in pairs])
@@ -76,6 +91,10 @@ def honest_margin(values: NDArray[np.float64], confidence: float = CONFIDENCE) -
 
     Returns:
         What two means must differ by; None for a single seed, which tells nothing about chance.
+
+    Example:
+        >>> round(honest_margin(np.array([[61.0, 62.0], [58.0, 60.0]])), 2)
+        6.35
     """
     cells, seeds = values.shape
     if seeds < 2:
@@ -92,6 +111,15 @@ def advice(matrix: Matrix, *, pictures: int) -> str:
     Args:
         matrix: with all runs finished.
         pictures: number of held-out pictures.
+
+    Example:
+        >>> from simclr_lightning.ablation.matrix import Scores
+        >>> matrix = Matrix(("crop", "colour"), seeds=(0, 1))
+        >>> for run in matrix.runs():
+        ...     accuracy = {"crop": 60.0, "colour": 40.0}.get(run.first, 20.0) + (run.first != run.second) + run.seed
+        ...     matrix.scores[run] = Scores(accuracy, accuracy - 5, 1.0)
+        >>> print(advice(matrix, pictures=500).splitlines()[0])
+        Best: crop, then colour, linear accuracy 61.5 %. Next with other operations: crop alone, 60.5 %.
     """
     found = recommend(matrix)
     seeds = len(matrix.seeds)

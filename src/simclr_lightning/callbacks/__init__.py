@@ -3,8 +3,9 @@
 from simclr_lightning.callbacks.class_report import ClassReport
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
+from simclr_lightning.callbacks.pictures import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.view_grid import ViewGrid
 
-__all__ = ["ClassReport", "LARSWarmup", "OnlineLinearProbe", "RunSummary", "ViewGrid", "run_folder"]
+__all__ = ["ClassReport", "LARSWarmup", "OnlineLinearProbe", "RunSummary", "ViewGrid", "log_picture", "run_folder"]

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from simclr_lightning.callbacks.logged_picture import log_picture
+from simclr_lightning.callbacks.pictures import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
 
 _MOST_NAMES = 50  # classes whose names fit beside the picture

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
 
 class LabelledStream:
@@ -60,25 +58,3 @@ class LabelledStream:
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.cycle)
         return islice(iter(self._loader), self.position, None)
-
-
-def encode_clean(trainer: Trainer, pl_module: LightningModule, batch: Any) -> tuple[Tensor, Tensor]:
-    """Encode a batch in evaluation mode and without gradients; the module is left exactly as it was.
-
-    Args:
-        trainer: moves the batch to the device, where the hooks of module and data module finish it.
-        pl_module: called with the pictures (N, C, H, W), gives features (N, F).
-        batch: as a loader gives it.
-
-    Returns:
-        Features (N, F) and targets (N,) of the batch's clean pictures.
-    """
-    batch = trainer.precision_plugin.convert_input(batch)
-    batch = trainer.strategy.batch_to_device(batch)  # calls on_after_batch_transfer
-    modes = {module: module.training for module in pl_module.modules()}
-    pl_module.eval()
-    with torch.no_grad(), trainer.precision_plugin.forward_context():
-        features: Tensor = pl_module(batch.images)
-    for module, mode in modes.items():
-        module.training = mode
-    return features, batch.targets

@@ -12,9 +12,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from simclr_lightning.callbacks.labelled_stream import LabelledStream, encode_clean
+from simclr_lightning.callbacks.labelled_stream import LabelledStream
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
 from simclr_lightning.distributed import all_reduce_sum
+from simclr_lightning.features import encode_batch
 
 _REMEDY = (
     "Name a folder of labelled pictures, in class folders, with --data.probe FOLDER, or remove OnlineLinearProbe from "
@@ -157,7 +158,8 @@ class OnlineLinearProbe(Callback):
         if self._classifier is None or not outputs:  # training_step may return None to leave out a step
             return
         if self._stream is not None:
-            features, targets = encode_clean(trainer, pl_module, self._stream.take())
+            features, taken = encode_batch(trainer, pl_module, self._stream.take())
+            targets = taken.targets
         else:
             features, targets = _features_and_targets(outputs, batch, "training_step")
         loss, labelled = self._classifier.learn(features, targets)

@@ -23,3 +23,16 @@ def run_folder(trainer: Trainer) -> Path:
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
         folder = Path(root, str(logger.name), version)
     return Path(trainer.strategy.broadcast(str(folder)))
+
+
+def unused_name(path: Path) -> Path:
+    """The path itself, or with -2, -3, ... behind its stem, whichever does not exist yet.
+
+    Example:
+        >>> unused_name(Path("no/such/folder/config.yaml")).as_posix()
+        'no/such/folder/config.yaml'
+    """
+    number, candidate = 2, path
+    while candidate.exists():
+        candidate, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return candidate

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from simclr_lightning.callbacks.logged_picture import log_picture
+from simclr_lightning.callbacks.pictures import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
 
 _SMALLEST_SIDE = 96  # pixels of a view in the picture; smaller views are enlarged

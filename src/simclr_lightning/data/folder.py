@@ -43,7 +43,7 @@ def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
     """
     root = Path(root).expanduser()
     if not root.exists():
-        raise MissingFileError(f"There is no folder {os.fspath(root)!r}: correct --data.root (or --data.probe).")
+        raise MissingFileError(f"There is no folder {os.fspath(root)!r}: correct its name", "data.root", "data.probe")
     if not root.is_dir():
         raise InputError(f"{os.fspath(root)!r} is a file: give the folder with the pictures.")
     folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
@@ -114,7 +114,7 @@ def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
     Example:
         >>> folder_sets("nowhere")
         Traceback (most recent call last):
-        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct --data.root (or --data.probe).
+        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct its name (--data.root or --data.probe).
     """
     return picture_sets({split: scan(path) for split, path in find_splits(root).items()})
 

@@ -120,7 +120,7 @@ class IterableStream:
             return _Read(position, decoded(picture_of(item), self._shape, name), target)
         except BadPictureError as error:
             if self.on_bad_picture == "raise":
-                raise BadPictureError(f"{error} (--data.on_bad_picture skip goes on without such pictures.)") from error
+                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
             warnings.warn(f"{error} Another of its batch takes its place.", stacklevel=2)
             return _Read(position, None, target)
 

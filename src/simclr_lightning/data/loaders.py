@@ -236,7 +236,8 @@ def process_of(trainer: Trainer | None, batch_size: int) -> tuple[int, int]:
         lower = max(1, batch_size // processes) * processes
         raise InputError(
             f"batch_size is {batch_size}, the pictures of one step over all processes, and cannot be shared equally by "
-            f"{processes} of them: choose {lower} or {lower + processes} (--data.batch_size)."
+            f"{processes} of them: choose {lower} or {lower + processes}",
+            "data.batch_size",
         )
     return rank, processes
 

@@ -222,7 +222,8 @@ class PictureDataModule(LightningDataModule):
         if part is None or not len(part.positions):
             raise InputError(
                 f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
-                "sets some aside for validation (--data.val_fraction 0.1)."
+                "sets some aside for validation",
+                "data.val_fraction 0.1",
             )
         return part
 
@@ -279,7 +280,7 @@ class PictureDataModule(LightningDataModule):
 
 def _check(fits: bool, name: str, value: object, choice: str) -> None:
     if not fits:
-        raise InputError(f"{name} is {value!r}: {choice} (--data.{name}).")
+        raise InputError(f"{name} is {value!r}: {choice}", f"data.{name}")
 
 
 def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, ...]:
@@ -288,7 +289,7 @@ def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, 
     if isinstance(views, str):
         return (ViewRecipe(views),)
     if not views:
-        raise InputError("The list of view recipes is empty: give at least one (--data.views imagenet).")
+        raise InputError("The list of view recipes is empty: give at least one", "data.views imagenet")
     given = views if isinstance(views, (list, tuple)) else [views]
     # a checkpoint holds dictionaries
     recipes = tuple(ViewRecipe(**recipe) if isinstance(recipe, dict) else recipe for recipe in given)

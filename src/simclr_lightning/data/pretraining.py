@@ -55,13 +55,13 @@ class SimCLRDataModule(PictureDataModule):
         if self.batch_size < 2 or (pictures is not None and pictures < 2):
             raise InputError(
                 f"There are {pictures or 'any number of'} training picture(s) in batches of {self.batch_size}. A "
-                "picture is contrasted with others: it takes two at least, and several hundred for useful features "
-                "(--data.batch_size)."
+                "picture is contrasted with others: it takes two at least, and several hundred for useful features",
+                "data.batch_size",
             )
         if pictures is not None and self.batch_size > pictures:
             raise InputError(
-                f"batch_size is {self.batch_size}, but there are {pictures} training pictures: choose at most as many "
-                f"(--data.batch_size {pictures})."
+                f"batch_size is {self.batch_size}, but there are {pictures} training pictures: choose at most as many",
+                f"data.batch_size {pictures}",
             )
         for recipe in self.recipes:
             check_channels(recipe, self.in_channels)

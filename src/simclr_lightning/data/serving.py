@@ -183,7 +183,7 @@ class BatchDataset(Dataset[ImageBatch]):
             except BadPictureError as error:
                 if self.on_bad_picture == "raise":
                     raise BadPictureError(
-                        f"{error} (--data.on_bad_picture skip goes on without such pictures.)"
+                        f"{error} Such pictures can be left out", "data.on_bad_picture skip"
                     ) from error
                 self.pictures.bad[position] = True
                 end = "The next picture takes its place." if self.training else "It does not count."

@@ -1,5 +1,5 @@
 """``simclr embed``: the features of any set of pictures, as one file for other programs."""
 
-from simclr_lightning.embed.command import embed_pictures
+from simclr_lightning.embed.embed import embed_pictures
 
 __all__ = ["embed_pictures"]

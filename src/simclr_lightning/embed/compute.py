@@ -2,28 +2,104 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.data import suggested_max_num_workers
 from rich.progress import Progress
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from simclr_lightning.data import InMemoryPictures
+from simclr_lightning.data import BadPictureError
+from simclr_lightning.data.loaders import PictureLoader
+from simclr_lightning.data.serving import input_errors_returned
+from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
-from simclr_lightning.embed.sources import Batch, PictureBatches, Source
-from simclr_lightning.views import ViewRecipe, clean
+from simclr_lightning.errors import InputError
+from simclr_lightning.features import encode
+from simclr_lightning.views import ViewRecipe, centre_view, clean
 
 _MOST_WORKERS = 8
+
+
+class Batch(NamedTuple):
+    """What a loader's worker hands over.
+
+    Attributes:
+        images: (n, C, H, W) uint8, the pictures that can be read; None where none can.
+        places: their places among the pictures.
+        skipped: what is wrong with the others, by name.
+
+    Example:
+        >>> batch = Batch(None, [], ["Cannot read the picture cat/1.png: truncated"])
+        >>> batch.places
+        []
+    """
+
+    images: Tensor | None
+    places: list[int]
+    skipped: list[str]
+
+
+class PictureBatches(Dataset[Batch]):
+    """Batches of clean pictures by number; no picture takes the place of one that cannot be read.
+
+    Args:
+        pictures: all of them.
+        batches: places of each batch.
+        recipe: of the clean pictures.
+        on_bad_picture: raise an error that names the picture, or skip it.
+
+    Example:
+        >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
+        >>> batches = PictureBatches(pictures, pictures.batches(100), ViewRecipe("digits"), "raise")
+        >>> len(batches), batches[3].images.shape
+        (4, torch.Size([60, 1, 8, 8]))
+    """
+
+    def __init__(
+        self,
+        pictures: ConcatPictures,
+        batches: list[range],
+        recipe: ViewRecipe,
+        on_bad_picture: Literal["raise", "skip"],
+    ) -> None:
+        self.pictures = pictures
+        self.batches = batches
+        self.recipe = recipe
+        self.on_bad_picture = on_bad_picture
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.batches)
+
+    @input_errors_returned
+    def __getitem__(self, number: int) -> Batch:
+        """One batch."""
+        images, places, skipped = [], [], []
+        for place in self.batches[number]:
+            _, pictures, position = self.pictures.locate(place)
+            try:
+                picture = pictures.read(position)
+            except BadPictureError as error:
+                if self.on_bad_picture == "raise":
+                    raise BadPictureError(
+                        f"{error} To go on without such pictures, type the same command with --on_bad_picture skip."
+                    ) from error
+                skipped.append(str(error))
+                continue
+            images.append(picture if pictures.equal_size else centre_view(picture, self.recipe))
+            places.append(place)
+        return Batch(torch.stack(images) if images else None, places, skipped)
 
 
 def compute_parts(
     fabric: Fabric,
     network: nn.Module,
-    source: Source,
+    pictures: ConcatPictures,
     recipe: ViewRecipe,
     parts: Parts,
     plan: list[list[range]],
@@ -38,18 +114,33 @@ def compute_parts(
 
     Args:
         fabric: launched; gives device, precision and processes.
-        network: in evaluation mode, from pictures (N, C, H, W) to features (N, ``feature_dim``).
-        source: the pictures.
+        network: from pictures (N, C, H, W) to features (N, ``feature_dim``).
+        pictures: all of them.
         recipe: of the clean pictures.
         parts: where the parts are kept.
-        plan: batches of each part, as places in the source.
+        plan: batches of each part, as places among the pictures.
         normalize: whether features are scaled to unit length.
         on_bad_picture: raise an error that names the picture, or skip it.
         num_workers: processes that load pictures; None: none for pictures in memory, otherwise as many as cores.
 
     Raises:
         BadPictureError: if a picture cannot be read and is not to be skipped.
-        ValueError: if a feature is not finite.
+        InputError: if a feature is not finite.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from simclr_lightning.models import build_encoder
+        >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
+        >>> options = {"normalize": False, "on_bad_picture": "raise", "num_workers": 0}
+        >>> network, fabric = build_encoder("resnet8", width=0.125, in_channels=1), Fabric(accelerator="cpu", devices=1)
+        >>> with TemporaryDirectory() as folder:
+        ...     parts = Parts(Path(folder, "parts"), {}, count=1)
+        ...     plan = [pictures.batches(180)]
+        ...     compute_parts(fabric, network, pictures, ViewRecipe("digits"), parts, plan, **options)
+        ...     [part.features.shape for part in parts]  # doctest: +ELLIPSIS
+        Embedding ...
+        [(360, 64)]
     """
     missing = []
     if fabric.is_global_zero:
@@ -60,7 +151,7 @@ def compute_parts(
     missing = fabric.broadcast(missing)  # others would count what is being written already
     mine = missing[fabric.global_rank :: fabric.world_size]
     batches = [batch for number in mine for batch in plan[number]]
-    loaded = iter(_loader(PictureBatches(source, batches, recipe, on_bad_picture), num_workers, fabric))
+    loaded = iter(_loader(PictureBatches(pictures, batches, recipe, on_bad_picture), num_workers, fabric))
     with Progress(disable=not fabric.is_global_zero) as progress:
         task = progress.add_task("Embedding", total=sum(map(len, batches)))
         for number in mine:
@@ -69,41 +160,39 @@ def compute_parts(
                 batch: Batch = next(loaded)
                 for message in batch.skipped:
                     print(f"Skipped. {message}")
-                encoded.append(_encode(fabric, network, recipe, source, batch, normalize=normalize))
+                encoded.append(_encode(fabric, network, recipe, pictures, batch, normalize=normalize))
                 progress.advance(task, len(places))
             parts.write(number, Part(*map(np.concatenate, zip(*encoded, strict=True))))
     fabric.barrier()
 
 
-def _encode(fabric: Fabric, network: Any, recipe: ViewRecipe, source: Source, batch: Batch, *, normalize: bool) -> Part:
+def _encode(
+    fabric: Fabric, network: Any, recipe: ViewRecipe, pictures: ConcatPictures, batch: Batch, *, normalize: bool
+) -> Part:
     features = torch.empty(0, network.feature_dim)
     if batch.images is not None:
-        with torch.inference_mode():
-            images = clean(batch.images.to(fabric.device, non_blocking=True), recipe)
-            with fabric.autocast():
-                features = network(images)
-            features = features.float()
-            if normalize:
-                features = torch.nn.functional.normalize(features)
+        images = clean(batch.images.to(fabric.device, non_blocking=True), recipe)
+        features = encode(network, images, precision=fabric.autocast()).float()
+        if normalize:
+            features = F.normalize(features)
     values = features.numpy(force=True)
     wrong = ~np.isfinite(values).all(1)
     if wrong.any():
-        raise ValueError(
-            f"The features of {source.name(batch.places[int(wrong.argmax())])} are not finite: the encoder has "
+        raise InputError(
+            f"The features of {pictures.name(batch.places[int(wrong.argmax())])} are not finite: the encoder has "
             "diverged, or its numbers are too large for --precision 16-mixed (take 32-true)."
         )
     return Part(
         values,
-        np.array([source.name(place) for place in batch.places], np.str_),
-        source.targets[batch.places].numpy(),
+        np.array([pictures.name(place) for place in batch.places], np.str_),
+        pictures.targets[batch.places].numpy(),
         np.array(batch.skipped, np.str_),
     )
 
 
-def _loader(data: PictureBatches, num_workers: int | None, fabric: Fabric) -> DataLoader[Batch]:
+def _loader(data: PictureBatches, num_workers: int | None, fabric: Fabric) -> PictureLoader[Batch]:
     if num_workers is None:
-        in_memory = all(isinstance(part, InMemoryPictures) for part in data.source.splits.values())
         local = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
-        num_workers = 0 if in_memory else min(suggested_max_num_workers(local), _MOST_WORKERS)
+        num_workers = 0 if data.pictures.in_memory else min(suggested_max_num_workers(local), _MOST_WORKERS)
     pin_memory = fabric.device.type != "cpu"
-    return DataLoader(data, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)
+    return PictureLoader(data, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)

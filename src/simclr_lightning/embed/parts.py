@@ -1,4 +1,4 @@
-"""The parts of an unfinished file: each is complete and intact, or counts as missing."""
+"""The parts of an unfinished file, each complete and intact or else missing, and the file that they become."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simclr_lightning.errors import InputError
 
 _SETTINGS = "settings.json"
 
@@ -25,6 +27,11 @@ class Part(NamedTuple):
         files: (n,) str, names of the pictures.
         targets: (n,) int64 class indices, -1 where unlabelled.
         skipped: (m,) str, what was wrong with the pictures that are not here.
+
+    Example:
+        >>> part = Part(np.ones((2, 8), np.float32), np.array(["1.png", "2.png"]), np.array([0, -1]), np.array([], str))
+        >>> part.features.shape
+        (2, 8)
     """
 
     features: NDArray[np.float32]
@@ -45,7 +52,17 @@ class Parts:
         count: number of parts of the whole.
 
     Raises:
-        ValueError: if the folder has parts that were made with other settings, or is somebody else's.
+        InputError: if the folder has parts that were made with other settings, or is somebody else's.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> part = Part(np.ones((2, 8), np.float32), np.array(["1.png", "2.png"]), np.array([0, -1]), np.array([], str))
+        >>> with TemporaryDirectory() as folder:
+        ...     parts = Parts(Path(folder, "parts"), {"batch_size": 2}, 2)
+        ...     parts.begin()
+        ...     parts.write(1, part)
+        ...     parts.missing()
+        [0]
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], count: int) -> None:
@@ -55,7 +72,7 @@ class Parts:
         if not folder.is_dir() or not (names := {path.name for path in folder.iterdir()} - {f"{_SETTINGS}.tmp"}):
             return
         if _SETTINGS not in names:
-            raise ValueError(f"{folder} is no folder of unfinished features: move it, or name another --output.")
+            raise InputError(f"{folder} is no folder of unfinished features: move it, or name another --output.")
         found = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         changes = [
             f"{name} is {settings.get(name)} and was {found.get(name)}"
@@ -63,7 +80,7 @@ class Parts:
             if settings.get(name) != found.get(name)
         ]
         if changes and any(folder.glob("*.npz")):
-            raise ValueError(
+            raise InputError(
                 f"{folder} holds unfinished features of other settings: {'; '.join(changes)}. To go on with them, "
                 "type the command that began them; to begin anew, delete that folder, or name another --output."
             )
@@ -105,6 +122,100 @@ class Parts:
         with np.load(self._path(number), allow_pickle=False) as archive:
             array: NDArray[Any] = archive[name]
             return array
+
+
+class Format(NamedTuple):
+    """How the finished file is written, in the memory of one part.
+
+    Attributes:
+        write: writes the parts; the classes have these names, or none.
+        packages: what writing needs.
+    """
+
+    write: Callable[[Path, Parts, list[str] | None], None]
+    packages: tuple[str, ...] = ()
+
+
+def write_npz(path: Path, parts: Parts, class_names: list[str] | None) -> None:
+    """NumPy's archive, not compressed, with the same bytes for the same features.
+
+    Its arrays are features (N, F) float32, files (N,), targets (N,) int64, -1 where unlabelled, class_names (K,), empty
+    where the classes have no names, and settings (), what the features depend on, as JSON.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     parts = Parts(Path(folder, "parts"), {"batch_size": 1}, 1)
+        ...     parts.begin()
+        ...     parts.write(0, Part(np.ones((1, 8), np.float32), np.array(["1.png"]), np.array([0]), np.array([], str)))
+        ...     write_npz(Path(folder, "features.npz"), parts, ["cat"])
+        ...     np.load(Path(folder, "features.npz"))["features"].shape
+        (1, 8)
+    """
+    rows = sum(len(targets) for targets in parts.arrays("targets"))
+    longest = max((files.dtype for files in parts.arrays("files")), key=lambda dtype: dtype.itemsize)
+    (width,) = {features.shape[1] for features in parts.arrays("features")}
+    with zipfile.ZipFile(path, "w") as archive:
+        _write_array(archive, "features", (rows, width), np.dtype(np.float32), parts.arrays("features"))
+        _write_array(archive, "files", (rows,), longest, parts.arrays("files"))
+        _write_array(archive, "targets", (rows,), np.dtype(np.int64), parts.arrays("targets"))
+        for name, value in (
+            ("class_names", np.array(class_names or [], np.str_)),
+            ("settings", np.array(json.dumps(parts.settings))),
+        ):
+            _write_array(archive, name, value.shape, value.dtype, [value])
+
+
+def write_parquet(path: Path, parts: Parts, class_names: list[str] | None) -> None:
+    """A table with a row for each picture: file, target, class, and features as a list of fixed size.
+
+    ``target`` is -1 and ``class`` null where a picture is unlabelled. The table's metadata has class_names and
+    settings, what the features depend on, as JSON.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     parts = Parts(Path(folder, "parts"), {"batch_size": 1}, 1)
+        ...     parts.begin()
+        ...     parts.write(0, Part(np.ones((1, 8), np.float32), np.array(["1.png"]), np.array([0]), np.array([], str)))
+        ...     write_parquet(Path(folder, "features.parquet"), parts, ["cat"])
+        ...     Path(folder, "features.parquet").read_bytes()[:4]
+        b'PAR1'
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    (width,) = {features.shape[1] for features in parts.arrays("features")}
+    vector = pyarrow.list_(pyarrow.float32(), width)
+    schema = pyarrow.schema(
+        {"file": pyarrow.string(), "target": pyarrow.int64(), "class": pyarrow.string(), "features": vector},
+        metadata={"class_names": json.dumps(class_names), "settings": json.dumps(parts.settings)},
+    )
+    names = dict(enumerate(class_names or []))
+    with parquet.ParquetWriter(path, schema, use_dictionary=["class"]) as writer:
+        for part in parts:
+            columns = [
+                pyarrow.array(part.files.tolist(), pyarrow.string()),
+                pyarrow.array(part.targets),
+                pyarrow.array([names.get(target) for target in part.targets.tolist()], pyarrow.string()),
+                pyarrow.FixedSizeListArray.from_arrays(part.features.reshape(-1), type=vector),
+            ]
+            writer.write_table(pyarrow.table(columns, schema=schema))
+
+
+FORMATS = {".npz": Format(write_npz), ".parquet": Format(write_parquet, ("pyarrow",))}
+"""Formats by the suffix of the file."""
+
+
+def _write_array(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]]
+) -> None:
+    """As np.savez does it, but from blocks, so that the whole is never in memory."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(block.astype(dtype).tobytes())
 
 
 def _is_intact(path: Path) -> bool:

@@ -2,51 +2,155 @@
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, cast
 
+import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from simclr_lightning.data.subsets import stratified_split
-from simclr_lightning.evaluation import linear_sgd, transfer
-from simclr_lightning.evaluation.fine_tuned import check_fine_tuning, fine_tuned
-from simclr_lightning.evaluation.knn import Weights, knn_accuracy
-from simclr_lightning.evaluation.lineup import Lineup, Subject, has_own_validation, metric_of
-from simclr_lightning.evaluation.logistic import FEW_LABELS, FIXED_STRENGTH, STRENGTHS, linear_accuracy
-from simclr_lightning.evaluation.nested import Tell
-from simclr_lightning.evaluation.protocol import Found, Protocol, Settings
-from simclr_lightning.evaluation.transfer import transfer_accuracy
+from simclr_lightning.data.subsets import balanced_subset, stratified_split
+from simclr_lightning.errors import InputError
+from simclr_lightning.evaluation import frozen, inner_fits
+from simclr_lightning.evaluation.candidates import Candidate, Comparison, has_own_validation, metric_of
+from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
+from simclr_lightning.evaluation.quiet_trainer import Progress, within
+from simclr_lightning.evaluation.report import Result
+from simclr_lightning.metrics import Weights
+
+
+class Score(NamedTuple):
+    """How one draw of labels does.
+
+    Attributes:
+        accuracy: in [0, 1].
+        also: what else is worth keeping: what was chosen on validation, top-5, ...
+    """
+
+    accuracy: float
+    also: dict[str, float] = {}  # noqa: RUF012  # nobody adds to it
+
+
+@dataclass(frozen=True)
+class Protocol(ABC):
+    """One row of the table: knows how to judge an encoder.
+
+    Attributes:
+        name: as it was typed.
+        what: what it is, in a few words.
+        fraction: share of the labels to learn from, in (0, 1].
+
+    Example:
+        >>> from dataclasses import replace
+        >>> ten_percent = replace(PROTOCOLS["linear"], fraction=0.1)
+        >>> [len(positions) for positions in ten_percent.subsets(torch.arange(200) % 4, draws=3, seed=0)]
+        [20, 20, 20]
+    """
+
+    name: str
+    what: str
+    fraction: float = 1.0
+
+    @abstractmethod
+    def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
+        """Learn from some labels and classify the test pictures once.
+
+        Args:
+            candidate: what is judged.
+            positions: (n,) int64, which of the labelled training pictures to learn from.
+            seed: of whatever is random.
+            progress: takes a line about how far this is.
+        """
+
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """Settings of this protocol, by which its figures are got again."""
+
+    def fits(self, candidate: Candidate) -> bool:
+        """Whether there is a figure for the candidate."""
+        return True
+
+    def draws(self, asked: int) -> int:
+        """Subsets of the labels to learn from, where not all are used; of so many that are asked for."""
+        return asked
+
+    def metric(self, datamodule: LightningDataModule) -> str:
+        """What the accuracy is."""
+        return "top1"
+
+    def notes(self, targets: Tensor, seed: int) -> list[str]:
+        """What a reader of the figures must know; ``targets`` (N,) are those of the labelled training pictures."""
+        return []
+
+    def check(self, comparison: Comparison, seed: int) -> None:
+        """Complain before anything is computed.
+
+        Raises:
+            InputError: if there are too few labels, or pictures may show several classes.
+        """
+        targets = comparison.targets
+        if targets.ndim > 1:
+            raise InputError(
+                f"{self.name} takes pictures of one class; these may show any of {targets.shape[1]}: use transfer."
+            )
+        try:
+            self.subsets(targets, draws=1, seed=seed)
+        except ValueError as error:
+            raise InputError(f"{self.name}: choose a larger percentage. {error}") from error
+
+    def subsets(self, targets: Tensor, *, draws: int, seed: int) -> list[Tensor]:
+        """Positions of the labels that each draw learns from, the same ones for every encoder and protocol.
+
+        Draw d is ``balanced_subset(targets, fraction, seed + d)``; all labels are drawn once.
+        """
+        if self.fraction == 1:
+            return [torch.arange(len(targets))]
+        return [balanced_subset(targets, self.fraction, seed + draw) for draw in range(draws)]
+
+    def judge(self, candidate: Candidate, subsets: Sequence[Tensor], seed: int, progress: Progress) -> Result:
+        """The accuracy of every draw of labels, whose positions are given; draw d has the seed ``seed`` + d."""
+        scores = []
+        for draw, positions in enumerate(subsets):
+            title = f"draw {draw + 1} of {len(subsets)}"
+            progress(title)
+            scores.append(self.score(candidate, positions, seed + draw, within(progress, title)))
+        accuracies = [100 * score.accuracy for score in scores]
+        return Result(candidate.name, self.name, len(subsets[0]), accuracies, [score.also for score in scores])
 
 
 class Logistic(Protocol):
     """Logistic regression on frozen features."""
 
-    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
-        """See :func:`linear_accuracy`."""
-        return Found(linear_accuracy(subject.train.take(positions), subject.test))
+    def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
+        """See :func:`frozen.linear_accuracy`."""
+        train = candidate.train.take(positions)
+        return Score(frozen.linear_accuracy(train, candidate.test, device=candidate.device))
 
-    def details(self, settings: Settings) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """How strongly it is regularised."""
-        return {"strengths": list(STRENGTHS), "few_labels": FEW_LABELS, "strength_for_few_labels": FIXED_STRENGTH}
+        return {
+            "strengths": list(frozen.STRENGTHS),
+            "few_labels": frozen.FEW_LABELS,
+            "strength_for_few_labels": frozen.FIXED_STRENGTH,
+        }
 
 
 class LinearSGD(Protocol):
     """The paper's linear evaluation, on features of clean pictures."""
 
-    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
-        """See :func:`linear_sgd.sgd_accuracy`."""
-        train = subject.train.take(positions)
-        return Found(linear_sgd.sgd_accuracy(train, subject.test, subject.trainer, seed=seed, tell=tell))
+    def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
+        """See :func:`inner_fits.linear_by_sgd`."""
+        train = candidate.train.take(positions)
+        return Score(inner_fits.linear_by_sgd(train, candidate.test, candidate.trainer, seed=seed, progress=progress))
 
-    def details(self, settings: Settings) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """How it is trained."""
         return {
-            "epochs": linear_sgd.EPOCHS,
-            "learning_rate_of_256": linear_sgd.LEARNING_RATE,
-            "batch_size_at_most": linear_sgd.BATCH_SIZE,
+            "epochs": inner_fits.LINEAR_EPOCHS,
+            "learning_rate_of_256": inner_fits.LINEAR_RATE,
+            "batch_size_at_most": inner_fits.LINEAR_BATCH,
         }
 
 
@@ -60,12 +164,12 @@ class KNN(Protocol):
 
     weights: Weights = "similarity"
 
-    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
-        """See :func:`knn_accuracy`; a bank of fewer than 200 votes as a whole."""
-        bank = subject.train.take(positions)
-        return Found(knn_accuracy(bank, subject.test, k=min(200, len(bank.targets)), weights=self.weights))
+    def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
+        """See :func:`frozen.knn_accuracy`; a bank of fewer than 200 votes as a whole."""
+        bank = candidate.train.take(positions)
+        return Score(frozen.knn_accuracy(bank, candidate.test, k=min(200, len(bank.targets)), weights=self.weights))
 
-    def details(self, settings: Settings) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """How votes are counted."""
         return {"k": 200, "weights": self.weights} | ({"temperature": 0.1} if self.weights == "similarity" else {})
 
@@ -73,71 +177,80 @@ class KNN(Protocol):
 class Transfer(Protocol):
     """The paper's transfer protocol: the strength is chosen on validation pictures, by the data set's own metric."""
 
-    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
-        """See :func:`transfer_accuracy`; the chosen strength and its validation accuracy are kept as well."""
-        train = subject.train.take(positions)
-        val = subject.features("val") if has_own_validation(subject.datamodule, subject.split) else None
-        metric = metric_of(subject.datamodule)
-        result = transfer_accuracy(train, val, subject.test, metric=metric, seed=seed)
+    def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
+        """See :func:`frozen.transfer_accuracy`; the chosen strength and its validation accuracy are kept as well."""
+        train = candidate.train.take(positions)
+        val = candidate.features("val") if has_own_validation(candidate.datamodule, candidate.split) else None
+        result = frozen.transfer_accuracy(
+            train, val, candidate.test, metric=metric_of(candidate.datamodule), seed=seed, device=candidate.device
+        )
         also = {"strength": result.strength, "validation_accuracy": result.validation[result.strength]}
-        return Found(result.accuracy, also)
+        return Score(result.accuracy, also)
 
-    def details(self, settings: Settings) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """What the strength is chosen among."""
-        strengths = transfer.STRENGTHS
-        return {"strengths": len(strengths), "strongest": max(strengths), "weakest": min(strengths)}
+        strongest, *_, weakest = frozen.TRANSFER_STRENGTHS
+        return {"strengths": len(frozen.TRANSFER_STRENGTHS), "strongest": strongest, "weakest": weakest}
 
-    def check(self, targets: Tensor, lineup: Lineup, settings: Settings) -> None:
+    def check(self, comparison: Comparison, seed: int) -> None:
         """Some labels are held out where there are no validation pictures."""
-        if targets.ndim == 1 and not has_own_validation(lineup.datamodule, lineup.split):
-            stratified_split(targets, transfer.HELD_OUT, settings.seed)
+        targets = comparison.targets
+        if targets.ndim == 1 and not has_own_validation(comparison.datamodule, comparison.split):
+            stratified_split(targets, frozen.HELD_OUT, seed)
 
     def metric(self, datamodule: LightningDataModule) -> str:
         """That of the data set."""
         return metric_of(datamodule)
 
 
-_STEPS_IN_THE_PAPER = 180
-"""Of 60 epochs on 12,811 labels, 1 % of ImageNet, in batches of 4096."""
-
-
+@dataclass(frozen=True)
 class FineTuned(Protocol):
-    """The whole network, fine-tuned."""
+    """The whole network, fine-tuned.
 
-    def find(self, subject: Subject, positions: Tensor, seed: int, settings: Settings, tell: Tell) -> Found:
-        """See :func:`fine_tuned`; top-5, where it makes sense, and the mean of the classes are kept as well."""
-        epochs = settings.finetune.epochs_for(self.fraction)
-        figures = fine_tuned(subject, positions, settings.finetune, epochs=epochs, seed=seed, tell=tell)
-        return Found(figures.pop("top1"), figures)
+    Attributes:
+        recipe: how.
+    """
 
-    def details(self, settings: Settings) -> dict[str, Any]:
+    recipe: FineTuneRecipe = PAPER
+
+    def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
+        """See :func:`inner_fits.fine_tune`; top-5, where it makes sense, and the mean of the classes are kept, too."""
+        figures = inner_fits.fine_tune(
+            cast("nn.Module", candidate.encoder),
+            candidate.datamodule,
+            positions,
+            self.recipe,
+            epochs=self.recipe.epochs_for(self.fraction),
+            split=candidate.split,
+            outer=candidate.trainer,
+            seed=seed,
+            progress=progress,
+        )
+        return Score(figures.pop("top1"), figures)
+
+    def details(self) -> dict[str, Any]:
         """The recipe."""
-        return {**asdict(settings.finetune), "epochs": settings.finetune.epochs_for(self.fraction)}
+        return {**asdict(self.recipe), "epochs": self.recipe.epochs_for(self.fraction)}
 
-    def fits(self, subject: Subject) -> bool:
+    def fits(self, candidate: Candidate) -> bool:
         """Raw pixels have no network."""
-        return subject.encoder is not None
+        return candidate.encoder is not None
 
-    def draws(self, settings: Settings) -> int:
+    def draws(self, asked: int) -> int:
         """Fewer than those of a classifier on features: each trains a network."""
-        return settings.finetune.draws
+        return self.recipe.draws
 
-    def notes(self, targets: Tensor, settings: Settings) -> list[str]:
+    def notes(self, targets: Tensor, seed: int) -> list[str]:
         """What fine-tuning means without pre-training, and whether there is enough of it."""
+        labels = len(self.subsets(targets, draws=1, seed=seed)[0])
+        few = self.recipe.too_few_steps(labels, self.fraction)
         notes = ["The random encoder, fine-tuned, is a network trained from scratch by the same recipe."]
-        labels = len(self.subsets(targets, draws=1, seed=settings.seed)[0])
-        steps = settings.finetune.epochs_for(self.fraction) * (labels // min(labels, settings.finetune.batch_size))
-        if steps < _STEPS_IN_THE_PAPER:
-            notes.append(
-                f"{self.name} takes {steps} steps, the paper {_STEPS_IN_THE_PAPER} or more: where networks do not "
-                "converge, raise --finetune.epochs."
-            )
-        return notes
+        return notes + ([] if few is None else [f"{self.name} {few}"])
 
-    def check(self, targets: Tensor, lineup: Lineup, settings: Settings) -> None:
+    def check(self, comparison: Comparison, seed: int) -> None:
         """Networks are needed, and pictures that can be augmented."""
-        super().check(targets, lineup, settings)
-        check_fine_tuning(lineup.datamodule, getattr(lineup.model, "encoder", None))
+        super().check(comparison, seed)
+        inner_fits.check_fine_tuning(comparison.datamodule, getattr(comparison.model, "encoder", None))
 
 
 _KINDS: tuple[Protocol, ...] = (
@@ -153,35 +266,14 @@ PROTOCOLS = {kind.name: kind for kind in _KINDS}
 """By how they are typed; F is a percentage."""
 
 
-def parse_protocols(protocols: str | Sequence[str]) -> list[Protocol]:
-    """Look protocols up.
-
-    Args:
-        protocols: names, as a list or as one string with commas between them; a repeated name counts once.
+def check_draws(draws: int) -> None:
+    """Complain if nothing is to be drawn.
 
     Raises:
-        ValueError: if a name is unknown, a percentage is out of range, or there is no name; the message lists what
-            there is.
+        InputError: if so.
+
+    Example:
+        >>> check_draws(10)
     """
-    names = protocols.split(",") if isinstance(protocols, str) else protocols
-    found = {name: _parse(name) for name in (name.strip() for name in names)}
-    if not found:
-        raise ValueError(f"No protocol is asked for. There are {_listed()}.")
-    return list(found.values())
-
-
-def _parse(name: str) -> Protocol:
-    percentage = re.search(r"@(\d+(?:\.\d+)?)%$", name)
-    kind = PROTOCOLS.get(name if percentage is None else f"{name[: percentage.start()]}@F%")
-    if kind is None or "F" in name:
-        raise ValueError(f"Unknown protocol {name!r}. There are {_listed()}; F is a number (linear@1%).")
-    if percentage is None:
-        return kind
-    fraction = float(percentage[1]) / 100
-    if not 0 < fraction <= 1:
-        raise ValueError(f"The protocol {name!r} needs a share of the labels above 0 and at most 100 % (linear@1%).")
-    return replace(kind, name=name, fraction=fraction, what=kind.what.replace("F %", f"{percentage[1]} %"))
-
-
-def _listed() -> str:
-    return "; ".join(f"{name} ({kind.what})" for name, kind in PROTOCOLS.items())
+    if draws < 1:
+        raise InputError(f"draws is {draws}: at least one draw of labels is learned from (--draws 10).")

@@ -1,10 +1,9 @@
-"""The figures as a table to read and a file to keep."""
+"""The figures as tables to read and files to keep."""
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -12,9 +11,72 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from scipy.stats import t as student_t  # type: ignore[import-untyped]
 
+from simclr_lightning.evaluation.records import package_versions, write_json
+
+CONFIDENCE = 0.95
+ALL = "all"
 NO_FIGURE = "–"
-_PACKAGES = ("simclr-lightning", "lightning", "torch", "torchvision", "scikit-learn")
+INTERVAL = "95 % t-interval of the mean over the draws of labels"
+
+
+class Result(NamedTuple):
+    """Accuracies of one encoder by one protocol.
+
+    Attributes:
+        encoder: raw pixels, random encoder, ...
+        protocol: as it was typed.
+        labels: training labels that were learned from (by each draw).
+        accuracies: one for each draw of labels, in percent.
+        also: for each draw, what else is worth keeping: a chosen strength, top-5, ...; as it is, not in percent.
+        per_class: labels of every class, where a number of them was asked for.
+
+    Example:
+        >>> result = Result("raw pixels", "linear@1%", 14, [60.0, 66.0, 63.0])
+        >>> print(result, result.interval_text)
+        63.0 ± 3.0 [55.5, 70.5]
+    """
+
+    encoder: str
+    protocol: str
+    labels: int
+    accuracies: list[float]
+    also: list[dict[str, float]] = []  # noqa: RUF012  # nobody adds to it
+    per_class: int | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the draws, in percent."""
+        return fmean(self.accuracies)
+
+    @property
+    def standard_deviation(self) -> float | None:
+        """Sample standard deviation over the draws, in percentage points; None for a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % t-interval of the mean over the draws, in percent; None for a single one.
+
+        It tells how much the choice of the labels matters. Test pictures and encoder are the same for all draws, so it
+        says nothing of other test pictures, nor of another pre-training.
+        """
+        draws = len(self.accuracies)
+        if draws < 2:
+            return None
+        reach = float(student_t.ppf((1 + CONFIDENCE) / 2, draws - 1)) * stdev(self.accuracies) / math.sqrt(draws)
+        return self.accuracy - reach, self.accuracy + reach
+
+    @property
+    def interval_text(self) -> str:
+        """The interval in brackets; nothing for a single draw."""
+        return "" if self.interval is None else f"[{self.interval[0]:.1f}, {self.interval[1]:.1f}]"
+
+    def __str__(self) -> str:
+        """Mean ± standard deviation: what ± means in every table of the package."""
+        spread = self.standard_deviation
+        return f"{self.accuracy:.1f}" if spread is None else f"{self.accuracy:.1f} ± {spread:.1f}"
 
 
 class Row(NamedTuple):
@@ -35,48 +97,6 @@ class Row(NamedTuple):
     command: str | None
 
 
-class Result(NamedTuple):
-    """One figure of the table.
-
-    Attributes:
-        encoder: its column: raw pixels, random encoder, ...
-        protocol: its row, as it was typed.
-        labels: training labels that were learned from (by each draw).
-        accuracies: one for each draw of labels, in percent.
-        also: for each draw, what else was found: a chosen strength, top-5, ...; as it is, not in percent.
-    """
-
-    encoder: str
-    protocol: str
-    labels: int
-    accuracies: list[float]
-    also: list[dict[str, float]]
-
-    @property
-    def accuracy(self) -> float:
-        """Mean over the draws, in percent."""
-        return fmean(self.accuracies)
-
-    @property
-    def standard_deviation(self) -> float | None:
-        """Sample standard deviation over the draws, in percentage points; None for a single one."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
-
-    def __str__(self) -> str:
-        spread = self.standard_deviation
-        return f"{self.accuracy:.1f}" if spread is None else f"{self.accuracy:.1f} ± {spread:.1f}"
-
-
-def package_versions() -> dict[str, str]:
-    """What figures may depend on besides the settings."""
-    return {package: version(package) for package in _PACKAGES}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that people read, too."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """All figures of one evaluation, and what it takes to get them again.
@@ -89,6 +109,14 @@ class Evaluation:
         seed: of the first draw of labels; draw d has seed + d.
         checkpoints: path of the checkpoint of every encoder that is from one.
         notes: what a reader of the figures must know.
+
+    Example:
+        >>> rows = [Row("knn", "cosine kNN", "top1", {}, None)]
+        >>> evaluation = Evaluation(rows, [Result("raw pixels", "knn", 1437, [93.25])], "test", 360, 0, {}, [])
+        >>> evaluation.accuracy("raw pixels", "knn")
+        93.25
+        >>> evaluation.metrics()
+        {'evaluate/raw pixels/knn': 93.25}
     """
 
     rows: list[Row]
@@ -125,8 +153,10 @@ class Evaluation:
     def table(self) -> Table:
         """One row a protocol, one column an encoder, in percent."""
         checkpoints = "".join(f"\n{encoder}: {path}" for encoder, path in self.checkpoints.items())
+        several = any(len(result.accuracies) > 1 for result in self.results)
+        spread = "\n± standard deviation over draws of labels" if several else ""
         table = Table(
-            title=Text(f"Accuracy (%) on {self.pictures} {self.split} pictures, seed {self.seed}{checkpoints}"),
+            title=Text(f"Accuracy (%) on {self.pictures} {self.split} pictures, seed {self.seed}{spread}{checkpoints}"),
             caption=Text("\n".join(self.notes)),
             caption_justify="left",
         )
@@ -154,16 +184,20 @@ class Evaluation:
                 return str(result.labels), f"{draws} draw{'s' if draws > 1 else ''}"
         return NO_FIGURE, "no draw"
 
-    def write_json(self, path: Path) -> None:
-        """Write every figure, with all that it takes to get it again."""
+    def content(self) -> dict[str, Any]:
+        """Every figure, with all that it takes to get it again, for a JSON file."""
         rows = {row.protocol: row for row in self.rows}
-        content = {
+        return {
             "unit": "percent",
             "versions": package_versions(),
             "notes": self.notes,
+            "interval": INTERVAL,
             "figures": [self._figure(result, rows[result.protocol]) for result in self.results],
         }
-        write_json(path, content)
+
+    def write_json(self, path: Path) -> None:
+        """Write the content into a file."""
+        write_json(path, self.content())
 
     def _figure(self, result: Result, row: Row) -> dict[str, Any]:
         return {
@@ -171,6 +205,7 @@ class Evaluation:
             "protocol": result.protocol,
             "accuracy": result.accuracy,
             "standard_deviation": result.standard_deviation,
+            "interval": result.interval,
             "accuracies": result.accuracies,
             "also": result.also,
             "metric": row.metric,

@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from simclr_lightning.errors import InputError
 from simclr_lightning.models import RESNETS, ResNet
 from simclr_lightning.simclr import SimCLR
 
@@ -28,6 +29,11 @@ class Exporter(NamedTuple):
         write: writes an encoder in evaluation mode; the pictures (2, C, H, W) are an example of its input.
         loading: Python that loads the file of this name as ``encoder``, a function from pictures to features. It is
             what the model card shows, and what the file is checked with; values in it are literals, see ``_literal``.
+
+    Example:
+        >>> model = SimCLR(encoder="resnet8", width=0.125, image_size=16)
+        >>> FORMATS["torchscript"].loading(model, "encoder.pt").splitlines()[-1]
+        'encoder = torch.jit.load("encoder.pt")'
     """
 
     meaning: str
@@ -122,22 +128,22 @@ def encoder(images):
 
 
 def _name_in(library: str, model: SimCLR) -> str:
-    """What a library calls the encoder; a ValueError if it has no such network."""
+    """What a library calls the encoder; an InputError if it has no such network."""
     full = model.hparams["encoder"]
     owner, _, name = full.rpartition("/")
     if name in RESNETS and owner != "timm":
         if name in ("resnet8", "resnet10") or model.hparams["width"] != 1:
-            raise ValueError(
+            raise InputError(
                 f"{library} has no {name} of width {model.hparams['width']}: take torch_export or onnx, whose files "
                 "hold the architecture too."
             )
     elif (owner or "torchvision") != library:
-        raise ValueError(
+        raise InputError(
             f"The encoder {full} is not one of {library}: take {owner or 'torchvision'}, or torch_export or onnx, "
             "whose files hold the architecture too."
         )
     if name not in _known(library):  # another class than SimCLR need not have looked it up
-        raise ValueError(
+        raise InputError(
             f"{library} has no model {name!r}: take torch_export or onnx, whose files hold the architecture too."
         )
     return str(name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ class UnknownLoss(ContrastiveLoss):
 def build_loss(config: Mapping[str, Any]) -> ContrastiveLoss:
     """The loss that a checkpoint describes.
 
-    It is found among the losses that the program has imported: nothing is imported because a file names it.
+    It is found in the modules that the program has imported: nothing is imported because a file names it.
 
     Example:
         >>> from simclr_lightning.losses import NTXentLoss
@@ -137,19 +138,14 @@ def build_loss(config: Mapping[str, Any]) -> ContrastiveLoss:
         InputError: if the arguments are not those of the class.
     """
     path, arguments = str(config.get("class_path")), dict(config.get("init_args") or {})
-    for known in _subclasses(ContrastiveLoss):
-        if _path(known) == path:
-            try:
-                return known(**arguments)
-            except TypeError as error:
-                raise InputError(f"The loss {path} does not take the arguments {arguments}: {error}.") from error
-    return UnknownLoss({"class_path": path, "init_args": arguments})
-
-
-def _subclasses(kind: type[ContrastiveLoss]) -> Iterator[type[ContrastiveLoss]]:
-    for subclass in kind.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
+    module, _, name = path.rpartition(".")
+    known = getattr(sys.modules.get(module), name, None)
+    if not (isinstance(known, type) and issubclass(known, ContrastiveLoss)):
+        return UnknownLoss({"class_path": path, "init_args": arguments})
+    try:
+        return known(**arguments)
+    except TypeError as error:
+        raise InputError(f"The loss {path} does not take the arguments {arguments}: {error}.") from error
 
 
 def _path(kind: type) -> str:

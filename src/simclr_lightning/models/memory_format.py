@@ -27,8 +27,9 @@ class SubsampledConv2d(nn.Conv2d):
     @classmethod
     def of(cls, layer: nn.Conv2d) -> Self:
         """The same function with the same parameters, which are shared with ``layer`` (kernel 1x1, no padding)."""
+        down, right = layer.stride
         with torch.device("meta"):  # no weights are drawn
-            twin = cls(layer.in_channels, layer.out_channels, 1, layer.stride, bias=layer.bias is not None)
+            twin = cls(layer.in_channels, layer.out_channels, 1, (down, right), bias=layer.bias is not None)
         twin.weight, twin.bias = layer.weight, layer.bias
         return twin.train(layer.training)
 
@@ -65,7 +66,7 @@ def to_memory_format(encoder: nn.Module, *, channels_last: bool) -> nn.Module:
         if type(layer) is nn.Conv2d and _corrupts_memory(layer):  # what subclasses compute is not known
             encoder.set_submodule(path, SubsampledConv2d.of(layer))
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return encoder.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]  # not in torch's stub
+    return encoder.to(memory_format=memory_format)
 
 
 def _corrupts_memory(layer: nn.Conv2d) -> bool:

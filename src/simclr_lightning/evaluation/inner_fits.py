@@ -1,0 +1,241 @@
+"""Classifiers that are trained for one figure, by a quiet Trainer of their own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self, cast
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+
+from simclr_lightning.callbacks import LARSWarmup
+from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledDataModule, SimCLRDataModule
+from simclr_lightning.data.feature_batches import FeatureDataset
+from simclr_lightning.data.loaders import PictureLoader, make_loader
+from simclr_lightning.data.splits import Split, Splits
+from simclr_lightning.errors import InputError
+from simclr_lightning.evaluation.candidates import TestSplit
+from simclr_lightning.evaluation.classifier import Classifier
+from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer
+from simclr_lightning.features import Features
+
+LINEAR_EPOCHS = 90
+LINEAR_RATE = 0.1
+LINEAR_BATCH = 256
+
+_STEPS_IN_THE_PAPER = 180
+"""Of fine-tuning: 60 epochs on 12,811 labels, 1 % of ImageNet, in batches of 4096."""
+
+
+@dataclass(frozen=True)
+class FineTuneRecipe:
+    """How networks are fine-tuned: Nesterov SGD, cosine decay, crop and flip, no weight decay (Chen et al. 2020, B.5).
+
+    Args:
+        epochs: None: the paper's, 60 for less than 5 % of the labels, otherwise 30. Few labels have few steps in an
+            epoch: a small data set needs more.
+        learning_rate: base rate, of a batch of 256, which the batch size scales linearly.
+        batch_size: pictures of a step, at most as many as there are labels.
+        draws: subsets of the labels to fine-tune on, where not all are used.
+
+    Raises:
+        InputError: if a value is out of range.
+
+    Example:
+        >>> FineTuneRecipe().epochs_for(0.01), FineTuneRecipe().epochs_for(0.1), FineTuneRecipe(epochs=7).epochs_for(1)
+        (60, 30, 7)
+    """
+
+    epochs: int | None = None
+    learning_rate: float = 0.05
+    batch_size: int = 256
+    draws: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("epochs", "batch_size", "draws"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} of fine-tuning is {value}: choose 1 or more (--finetune.{name}).")
+        if not self.learning_rate > 0:
+            raise InputError(
+                f"learning_rate of fine-tuning is {self.learning_rate}: choose one above 0 (--finetune.learning_rate)."
+            )
+
+    def epochs_for(self, fraction: float) -> int:
+        """Epochs on a share of the labels, in (0, 1]."""
+        return self.epochs or (60 if fraction < 0.05 else 30)
+
+    def too_few_steps(self, labels: int, fraction: float) -> str | None:
+        """What to tell a reader if networks may not converge on so many labels, a share of them all."""
+        steps = self.epochs_for(fraction) * (labels // min(labels, self.batch_size))
+        if steps >= _STEPS_IN_THE_PAPER:
+            return None
+        return (
+            f"takes {steps} steps, the paper {_STEPS_IN_THE_PAPER} or more: where networks do not converge, raise "
+            "--finetune.epochs."
+        )
+
+
+PAPER = FineTuneRecipe()
+"""The paper's recipe, but for its batch of 4096 pictures."""
+
+
+def check_fine_tuning(datamodule: LightningDataModule, encoder: nn.Module | None) -> None:
+    """Find out whether there is something to fine-tune, and on what.
+
+    Raises:
+        InputError: if pictures cannot be augmented for it, or the encoder does not tell the length of its features.
+    """
+    if not isinstance(datamodule, SimCLRDataModule):
+        raise InputError(
+            f"Networks are fine-tuned on crops and flips, which {type(datamodule).__name__} has not: use "
+            "SimCLRDataModule, or leave finetune out."
+        )
+    if not isinstance(getattr(encoder, "feature_dim", None), int):
+        raise InputError(
+            "Networks are fine-tuned from an attribute encoder of the model, a module with an int attribute "
+            "feature_dim, as SimCLR has: add it, or leave finetune out."
+        )
+
+
+def fine_tune(
+    encoder: nn.Module,
+    datamodule: LightningDataModule,
+    positions: Tensor,
+    recipe: FineTuneRecipe,
+    *,
+    epochs: int,
+    split: TestSplit,
+    outer: Trainer,
+    seed: int,
+    progress: Progress,
+) -> dict[str, float]:
+    """Accuracies of a fine-tuned copy of a network on the test pictures.
+
+    The encoder gets a new linear layer, and all of it is trained. The network of the last epoch is judged.
+
+    Args:
+        encoder: is left as it is.
+        datamodule: is set up.
+        positions: (n,) int64, which of its labelled training pictures to learn from.
+        recipe: how.
+        epochs: passes over those pictures.
+        split: which pictures are classified.
+        outer: Trainer whose accelerator and precision are used; it has one device.
+        seed: of the pictures' order and augmentation.
+        progress: takes a line about how far this is.
+
+    Returns:
+        top1 and mean_per_class and, above five classes, top5, in [0, 1].
+
+    Raises:
+        InputError: as :func:`check_fine_tuning`.
+    """
+    check_fine_tuning(datamodule, encoder)
+    source = cast("SimCLRDataModule", datamodule)
+    labelled = cast("Split", source.splits.labelled)
+    data = _SharedPictures(
+        dataset=_SharedPictures,  # any callable: it is not called
+        batch_size=min(recipe.batch_size, len(positions)),
+        views=source.recipe,
+        on_bad_picture=source.on_bad_picture,
+        num_workers=source.num_workers,
+        pin_memory=source.pin_memory,
+        prefetch_factor=source.prefetch_factor,
+        seed=seed,
+    ).share(
+        source.splits._replace(
+            labelled=Split(labelled.pictures, labelled.positions[positions]),
+            test=source.splits.test if split == "test" else source.splits.val,
+        )
+    )
+    copied = copy.deepcopy(encoder)
+    make = partial(
+        Network, copied, cast("int", encoder.feature_dim), cast("int", source.num_classes), recipe.learning_rate
+    )
+    return _fit_and_test(make, data, data, outer, epochs=epochs, seed=seed, progress=progress)
+
+
+class _SharedPictures(LabelledDataModule):
+    def share(self, splits: Splits) -> Self:
+        self._splits = splits
+        return self
+
+
+class Network(Classifier):
+    """An encoder and a linear layer that starts at zero."""
+
+    def __init__(self, encoder: nn.Module, feature_dim: int, num_classes: int, learning_rate: float) -> None:
+        super().__init__(encoder, feature_dim=feature_dim, num_classes=num_classes, origin="a model in memory")
+        self.save_hyperparameters({"learning_rate": learning_rate, "momentum": 0.9, "weight_decay": 0.0})
+
+
+def linear_by_sgd(train: Features, test: Features, outer: Trainer, *, seed: int, progress: Progress) -> float:
+    """Share of the test pictures, in [0, 1], that a linear layer gets right which SGD has trained.
+
+    Nesterov SGD at 0.1 x batch / 256 with a cosine decay for 90 epochs, no regularisation, from zeros (Chen et al.
+    2020, B.6). It differs from the paper in the batch, which is 256 at most instead of 4096, and in learning from clean
+    pictures instead of crops and flips: those are ``LinearEvaluation``'s.
+
+    Args:
+        train: features to learn from, all labelled.
+        test: features to classify, all labelled.
+        outer: Trainer whose accelerator and precision are used.
+        seed: of the order.
+        progress: takes a line about how far this is.
+    """
+    classes = 1 + int(torch.maximum(train.targets.max(), test.targets.max()))
+    make = partial(Network, nn.Identity(), train.features.shape[1], classes, LINEAR_RATE)
+    learned = _loader(train, min(LINEAR_BATCH, len(train.targets)), seed, training=True)
+    judged = _loader(test, LINEAR_BATCH, seed, training=False)
+    return _fit_and_test(make, learned, judged, outer, epochs=LINEAR_EPOCHS, seed=seed, progress=progress)["top1"]
+
+
+def _loader(features: Features, batch_size: int, seed: int, *, training: bool) -> PictureLoader:
+    data = FeatureDataset(FeatureBatch(features.features, features.targets, torch.arange(len(features.targets))))
+    sampler = GlobalBatchSampler(
+        data, batch_size, num_replicas=1, rank=0, shuffle=training, drop_last=training, seed=seed
+    )
+    return make_loader(
+        data,
+        sampler,
+        resumable=False,
+        num_workers=None,
+        devices=1,
+        pin_memory=False,
+        prefetch_factor=None,
+        persistent_workers=None,
+    )
+
+
+def _fit_and_test(
+    make: Callable[[], Classifier], train: Any, test: Any, outer: Trainer, *, epochs: int, seed: int, progress: Progress
+) -> dict[str, float]:
+    """Train, without looking at any other picture, then classify the test pictures once.
+
+    The learning rate is proportional to the batch and decays along a cosine, without warm-up. The random numbers of the
+    process are left as they are.
+    """
+    callbacks = [LARSWarmup(warmup_epochs=0), _EpochProgress(progress)]
+    settings = device_settings(outer)
+    with torch.random.fork_rng(), quiet_trainer(**settings, max_epochs=epochs, callbacks=callbacks) as trainer:
+        torch.manual_seed(seed)
+        classifier = make().train()  # the Trainer leaves modes as they are, and encoders come in evaluation mode
+        trainer.fit(classifier, train)
+        (figures,) = trainer.test(classifier, test, verbose=False)
+    confusion = cast("Tensor", classifier.confusion_matrix)
+    exact = {"top1": (confusion.diag().sum().double() / confusion.sum()).item()}  # what is logged is float32
+    return {name.removeprefix("test/"): value for name, value in figures.items() if name != "test/loss"} | exact
+
+
+class _EpochProgress(Callback):
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.progress(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}")

@@ -1,0 +1,64 @@
+"""What travels between processes: the functions of distributed.py, where every rank r has r rows."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+import torch.distributed as dist
+from tests.distributed.harness import run_in_processes
+
+from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, row_counts, world_size
+from simclr_lightning.losses import nt_xent
+
+
+def communicate() -> dict[str, Any]:
+    """Results of every function, on ``rank()`` rows (none on the first process)."""
+    rows = 10 * rank() + torch.arange(2 * rank()).view(-1, 2)
+    counts = row_counts(rows)
+    summand = torch.tensor([1.0, float(rank())])
+    with mock.patch.object(dist, "all_gather", wraps=dist.all_gather) as all_gather:
+        gather_rows(rows, counts)
+        gathers_of_rows = all_gather.call_count
+        views = torch.ones(2, 1 + rank(), 6, requires_grad=True)
+        torch.autograd.backward(nt_xent(*views, gather=True))
+        gathers_of_loss = all_gather.call_count - gathers_of_rows
+    return {
+        "world_size": world_size(),
+        "rank": rank(),
+        "counts": counts,
+        "gathers": (gathers_of_rows, gathers_of_loss),
+        "integers": gather_rows(rows),
+        "counted": gather_rows(rows, counts),
+        "floats": gather_rows(rows.double()),
+        "equal": gather_rows(torch.full((2, 1), rank())),
+        "strided": gather_rows(torch.arange(6).view(2, 3).T + 10 * rank()),
+        "needs gradient": gather_rows(torch.ones(1, 1, requires_grad=True))[0].requires_grad,
+        "sum": all_reduce_sum(summand),
+        "summand": summand,
+    }
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_communication(processes: int) -> None:
+    # Process r contributes r rows (none for the first): 10 r, 10 r + 1, ...
+    everything = torch.cat([10 * r + torch.arange(2 * r).view(-1, 2) for r in range(processes)])
+    strided = torch.cat([torch.tensor([[0, 3], [1, 4], [2, 5]]) + 10 * r for r in range(processes)])
+    ranks = torch.arange(float(processes))
+    for number, found in enumerate(run_in_processes(communicate, processes)):
+        assert (found["world_size"], found["rank"]) == (processes, number)
+        assert found["counts"] == list(range(processes))
+        for rows, start in (found["integers"], found["counted"]):
+            assert torch.equal(rows, everything)
+            assert start == sum(range(number))
+        assert found["gathers"] == (1, 3)  # of the loss: the counts once, the views, and one number a view
+        assert torch.equal(found["floats"][0], everything.double())
+        assert found["floats"][0].dtype == torch.float64
+        assert torch.equal(found["equal"][0], torch.arange(processes).repeat_interleave(2).view(-1, 1))
+        assert found["equal"][1] == 2 * number
+        assert torch.equal(found["strided"][0], strided)
+        assert found["needs gradient"] is False
+        assert found["sum"].tolist() == [processes, ranks.sum()]
+        assert found["summand"].tolist() == [1, number]  # not changed

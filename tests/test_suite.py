@@ -1,0 +1,44 @@
+"""The tests themselves: a crash or a hang fails the run in time, and what else is installed changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Trainer
+
+ROOT = Path(__file__).parents[1]
+CRASH = "\n\ndef test_crash():\n    os.abort()\n"
+HANG = "\n\ndef test_hang():\n    threading.Event().wait()\n"
+
+
+def test_a_crash_and_a_hang_fail_the_run_and_all_other_tests_run(tmp_path: Path) -> None:
+    passing = "import os\nimport threading\n\n" + "".join(f"\ndef test_{n}():\n    pass\n" for n in range(10))
+    for name, more in {"a": CRASH, "b": "", "c": CRASH + HANG, "d": CRASH, "e": ""}.items():
+        (tmp_path / f"test_{name}.py").write_text(passing + more)
+    command = re.search(r"\$\(BIN\)/pytest (.*) --cov ", (ROOT / "Makefile").read_text())
+    assert command is not None
+    options = f"-c {ROOT}/pyproject.toml --rootdir {tmp_path} -n 2 -o faulthandler_timeout=2 -p no:cacheprovider"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *shlex.split(command[1]), *options.split(), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 1, run.stderr
+    assert "4 failed, 50 passed" in run.stdout
+    for test in ("test_a.py::test_crash", "test_c.py::test_crash", "test_c.py::test_hang", "test_d.py::test_crash"):
+        assert re.search(rf"worker '\w+' crashed while running '{test}'", run.stdout)
+
+
+def test_a_cluster_command_that_is_not_used_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)  # Lightning warns; warnings are errors
