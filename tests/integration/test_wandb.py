@@ -88,10 +88,12 @@ def test_run_holds_configuration_metrics_and_views(tmp_path: Path) -> None:
 def test_an_evaluation_hands_its_figures_and_its_picture_over(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "simclr_lightning", "evaluate", "--config", str(QUICKSTART)]
     command += ["--model.width", "0.125", "--trainer.accelerator", "cpu", "--data.label_fraction", "0.2"]
-    command += ["--protocols", "knn", "--output", "here"]
+    command += ["--protocols", "knn"]
     command += ["--trainer.logger", "WandbLogger", "--trainer.logger.project", "judged"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment = {**inherited, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=300)
     (run,) = tmp_path.glob("**/offline-run-*/*.wandb")
     assert {"evaluate/raw pixels/knn", "evaluate/random encoder/knn", "features"} <= logged(run)
+    (figures,) = tmp_path.glob("**/judged/*/evaluation.json")
+    assert figures.parent.name == run.stem.removeprefix("run-")  # the folder of this run

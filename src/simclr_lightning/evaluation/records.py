@@ -31,7 +31,11 @@ def output_folder(trainer: Trainer, ckpt_path: str | Path | None, output: str | 
     if output is not None:
         return Path(output)
     run = None if ckpt_path is None else run_of(ckpt_path)
-    return run_folder(trainer) if run is None else run
+    if run is not None:
+        return run
+    if trainer.loggers and trainer.loggers[0].version is None:
+        _ = trainer.loggers[0].experiment  # type: ignore[attr-defined]  # with Weights & Biases, this names the run
+    return run_folder(trainer)
 
 
 def package_versions() -> dict[str, str]:
