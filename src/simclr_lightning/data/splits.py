@@ -152,8 +152,10 @@ def arrange_beside_stream(stream: object, probe: str | None, **options: Any) -> 
         value = options.get(option, default)
         if value != default:
             raise InputError(
-                f"{option} is {value}, and pictures that come as a stream cannot be counted or kept: leave it out "
-                f"(--data.{option}), or name a folder of labelled pictures that it is about (--data.probe)."
+                f"{option} is {value}, and pictures that come as a stream cannot be counted or kept: leave it out, "
+                "or name a folder of labelled pictures that it is about",
+                f"data.{option}",
+                "data.probe",
             )
     names = getattr(stream, "class_names", None)
     return Splits(train, None, None, None, *((None, None) if names is None else (list(names), len(names))))
