@@ -60,9 +60,10 @@ def _explained(name: str, load: Callable[[str, bool], Mapping[str, Pictures]]) -
             if download:
                 raise InputError(f"{name} could not be downloaded to {root!r}: {error}") from error
             raise InputError(
-                f"{name} is not, or not intact, in {root!r}. Fetch it with --data.download true (in Python "
-                "download=True, and prepare_data() before setup()), or name the folder that it is in with --data.root. "
-                f"({error})"
+                f"{name} is not, or not intact, in {root!r} ({error}). Fetch it (in Python download=True, and "
+                "prepare_data() before setup()), or name the folder that it is in",
+                "data.download true",
+                "data.root",
             ) from error
 
     return explained

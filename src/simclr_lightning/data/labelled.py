@@ -110,7 +110,7 @@ class LabelledDataModule(PictureDataModule):
         )
         if augmentation not in get_args(Augmentation):
             raise InputError(
-                f"augmentation is {augmentation!r}: choose {', '.join(get_args(Augmentation))} (--data.augmentation)."
+                f"augmentation is {augmentation!r}: choose {', '.join(get_args(Augmentation))}", "data.augmentation"
             )
         if label_list is not None and (label_fraction != 1 or probe is not None):
             raise InputError(
@@ -187,7 +187,8 @@ class LabelledDataModule(PictureDataModule):
         if not self.num_pictures:
             raise InputError(
                 f"None of the training pictures may be learned from: those that {self.label_list!r} names are "
-                "unlabelled, or set aside for validation (--data.val_fraction)."
+                "unlabelled, or set aside for validation",
+                "data.val_fraction",
             )
 
     def train_dataloader(self) -> PictureLoader[Any]:
@@ -243,7 +244,8 @@ class LabelledDataModule(PictureDataModule):
         if self.augmentation != "none":
             raise InputError(
                 f"augmentation is {self.augmentation}: the pictures change from epoch to epoch, and so do their "
-                "features (--data.augmentation none)."
+                "features",
+                "data.augmentation none",
             )
         served: dict[Literal["train", "val"], FeatureBatch] = {"train": train}
         if val is not None:
@@ -287,8 +289,10 @@ class LabelledDataModule(PictureDataModule):
 def _labelled(splits: Splits) -> Split:
     if splits.labelled is None:
         raise InputError(
-            "None of the training pictures has a label, and a classifier needs some: sort them into class folders "
-            "(--data.root), or name a folder of labelled pictures (--data.probe)."
+            "None of the training pictures has a label, and a classifier needs some: sort them into class folders, or "
+            "name a folder of labelled pictures",
+            "data.root",
+            "data.probe",
         )
     return splits.labelled
 

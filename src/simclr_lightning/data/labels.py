@@ -47,7 +47,7 @@ def balanced_subset(
     labels = targets.cpu().numpy()
     classes, sizes = np.unique(labels[labels >= 0], return_counts=True)
     if not len(classes):
-        raise InputError("A label fraction needs labels, but no picture has one (--data.probe names some that do).")
+        raise InputError("A label fraction needs labels, but no picture has one: name some that do", "data.probe")
     remaining = int(fraction * sizes.sum() + 1e-9)  # 0.29 * 100 is 28.999... in floating point
     members = _by_class(labels, sizes, seed)
     chosen = []
@@ -174,7 +174,7 @@ def listed_positions(pictures: Pictures, path: str | Path) -> Tensor:
         tensor([0, 2])
     """
     if not Path(path).is_file():
-        raise MissingFileError(f"There is no list of pictures {os.fspath(path)!r}: correct --data.label_list.")
+        raise MissingFileError(f"There is no list of pictures {os.fspath(path)!r}: correct its name", "data.label_list")
     if not isinstance(pictures, FilePictures):
         raise InputError(
             f"The list {os.fspath(path)!r} names files, and the training pictures are none: take the data set folder "
@@ -191,7 +191,9 @@ def listed_positions(pictures: Pictures, path: str | Path) -> Tensor:
         raise InputError(
             f"{len(missing)} of the {len(names)} pictures in the list {os.fspath(path)!r} are not among the training "
             f"pictures in {os.fspath(pictures.root)!r}: {', '.join(missing[:5])}{', ...' * (len(missing) > 5)}. "
-            "Correct --data.root or --data.label_list."
+            "Correct the folder or the list",
+            "data.root",
+            "data.label_list",
         )
     several = sorted(str(name) for name, positions in matches.items() if len(positions) > 1)
     if several:

@@ -152,9 +152,9 @@ def arrange_beside_stream(stream: object, probe: str | None, **options: Any) -> 
         value = options.get(option, default)
         if value != default:
             raise InputError(
-                f"{option} is {value}, and pictures that come as a stream cannot be counted or kept: leave it out, "
-                "or name a folder of labelled pictures that it is about",
-                f"data.{option}",
+                f"{option} is {value}, and pictures that come as a stream cannot be counted or kept: leave it out, or "
+                "name a folder of labelled pictures that it is about",
+                f"data.{option} {default}".lower(),
                 "data.probe",
             )
     names = getattr(stream, "class_names", None)
