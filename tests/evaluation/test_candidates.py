@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule
 from PIL import Image
 
 from simclr_lightning import SimCLR, SimCLRDataModule
-from simclr_lightning.evaluation.candidates import Comparison, has_own_validation, labels_to_learn_from, metric_of
+from simclr_lightning.evaluation.candidates import Candidate, Comparison
 
 Make = Callable[..., Any]
 
@@ -92,42 +91,33 @@ def test_figures_of_a_part_of_the_pictures_are_refused(trainer: Make, digits: Si
         Comparison.prepare(trainer(limit_predict_batches=1), small(), digits, None, None)
 
 
-def test_labels_are_known_before_pictures_are_read(trainer: Make, digits: SimCLRDataModule, pictures: Make) -> None:
-    targets = labels_to_learn_from(trainer(), digits)
-    assert torch.equal(targets, torch.cat([batch.targets for batch in digits.clean_dataloader("train")]))
-    assert labels_to_learn_from(trainer(), pictures()).tolist() == [number % 3 for number in range(60)]
+def test_a_file_is_read_once_whatever_the_encoders_names_are(
+    tmp_path: Path, trainer: Make, digits: SimCLRDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(small(seed=1), tmp_path / "last.ckpt", trainer)
+    read: list[Any] = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *arguments, **settings: read.append(1) or load(*arguments, **settings))
+    comparison = Comparison.prepare(trainer(), small(), digits, path, {"one": path, "other": path})
+    assert len(read) == 1
+    names = [candidate.name for candidate in comparison.candidates()]
+    assert names == ["raw pixels", "random encoder", "pre-trained encoder", "one", "other"]
 
 
-def test_pictures_without_labels_are_named_before_anything_is_computed(tmp_path: Path, trainer: Make) -> None:
-    for number in range(4):
-        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
-    data = SimCLRDataModule("folder", root=tmp_path)
+@pytest.mark.filterwarnings("ignore:Cannot read the picture", "ignore:1 of these 12 pictures cannot be read")
+def test_labels_stay_with_their_pictures_where_one_cannot_be_read(tmp_path: Path, trainer: Make) -> None:
+    for split, label in ((split, label) for split in ("train", "test") for label in range(3)):
+        folder = tmp_path / split / "abc"[label]
+        folder.mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(np.full((8, 8), 80 * label + number, dtype=np.uint8)).save(folder / f"{number}.png")
+    (tmp_path / "train" / "a" / "1.png").write_bytes(b"no picture")
+    data = SimCLRDataModule("folder", root=tmp_path, on_bad_picture="skip", num_workers=0, views="cifar10")
     data.setup()
-    with pytest.raises(ValueError, match="No training picture has a label"):
-        labels_to_learn_from(trainer(), data)
-
-
-def test_test_pictures_that_also_validate_choose_nothing(digits: SimCLRDataModule, pictures: Make) -> None:
-    assert not has_own_validation(digits, "test")
-    held_out = SimCLRDataModule("digits", val_fraction=0.1)
-    held_out.setup()
-    assert has_own_validation(held_out, "test")
-    assert not has_own_validation(held_out, "val")
-    assert not has_own_validation(pictures({"train": 6, "val": 3, "test": 3}), "test")
-
-
-def test_test_pictures_are_recognised_when_their_classes_were_renumbered(tmp_path: Path) -> None:
-    for folder in ("train/a", "train/b", "test/b"):
-        (tmp_path / folder).mkdir(parents=True)
-        for number in range(3):
-            Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / folder / f"{number}.png")
-    data = SimCLRDataModule("folder", root=tmp_path)
-    data.setup()
-    assert not has_own_validation(data, "test")
-
-
-def test_the_metric_is_the_data_sets() -> None:
-    class Pets(LightningDataModule):
-        metric = "mean_per_class"
-
-    assert (metric_of(Pets()), metric_of(LightningDataModule())) == ("mean_per_class", "top1")
+    comparison = Comparison.prepare(trainer(), small(), data, None, None)
+    pixels: Candidate = next(comparison.candidates())
+    assert comparison.targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    learned = pixels.learned(torch.tensor([0, 1, 5, 11]))
+    assert learned.targets.tolist() == [0, 1, 2]
+    assert (255 * learned.features.mean(1)).round().tolist() == [0, 81, 163]
+    assert pixels.learned(torch.arange(12)).targets.tolist() == [0] * 3 + [1] * 4 + [2] * 4

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from simclr_lightning import LARSWarmup, SimCLR, SimCLRDataModule
-from simclr_lightning.classifiers import FineTune
+from simclr_lightning.classifiers import Classifier, FineTune
 from simclr_lightning.data import GlobalBatchSampler, InMemoryPictures, LabelledDataModule
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.evaluation import Features
@@ -112,13 +112,13 @@ def test_only_the_chosen_pictures_are_learned_from(
     digits: SimCLRDataModule, trainer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
-    step = FineTune.training_step
+    step = Classifier.training_step
 
     def watching(self: Any, batch: Any, batch_idx: int) -> Tensor:
         seen.append(batch.indices)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(FineTune, "training_step", watching)
+    monkeypatch.setattr(Classifier, "training_step", watching)
     chosen = torch.arange(0, 1437, 60)
     fine_tuned(model(), digits, trainer(), chosen, FineTuneRecipe(batch_size=64), epochs=2)
     assert len(seen) == 2  # a batch as large as there are labels

@@ -80,6 +80,18 @@ def test_the_command_beside_a_figure_gives_it_again(simclr: Simclr, pretrained: 
     assert len(figures_of("here")) > len(again)  # the first file is left alone
 
 
+@pytest.mark.parametrize(("command", "settings"), [("evaluate", ["--protocols", "knn"]), ("label_curve", [])])
+def test_a_checkpoint_is_read_once_for_a_command(
+    command: str, settings: list[str], simclr: Simclr, pretrained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **options: read.append(path) or load(path, **options))
+    few = ["--counts", "[1]", "--draws", "2"] if command == "label_curve" else []
+    simclr(command, *pretrained, *settings, *few, "--others.again", CHECKPOINT)
+    assert [Path(path) for path in read] == [CHECKPOINT]
+
+
 @pytest.mark.parametrize(
     ("command", "settings", "written"),
     [

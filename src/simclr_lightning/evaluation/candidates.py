@@ -6,24 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
-from simclr_lightning.checkpoints import fitting_weights, load_encoder
+from simclr_lightning.checkpoints import fitting_weights, load_encoder, read_checkpoint
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.errors import InputError
+from simclr_lightning.evaluation.labelled_data import TestSplit, dataset_name, labels_to_learn_from, set_up
 from simclr_lightning.features import Features, RawPixels, clean_features
-from simclr_lightning.metrics import Metric
 from simclr_lightning.simclr import SimCLR
 
 RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED = "raw pixels", "random encoder", "model as it is", "pre-trained encoder"
-
-TestSplit = Literal["test", "val"]
-"""Which pictures are classified: val where there are no test pictures."""
 
 
 @dataclass
@@ -61,13 +58,23 @@ class Candidate:
 
     @cached_property
     def train(self) -> Features:
-        """Features of the pictures whose labels are learned from."""
+        """Features of the pictures whose labels may be learned from, but for those that cannot be read."""
         return self.features("train")
 
     @cached_property
     def test(self) -> Features:
         """Features of the pictures that are classified."""
         return self.features(self.split)
+
+    def learned(self, positions: Tensor) -> Features:
+        """Features of some of those pictures: (n,) int64, which of ``Comparison.targets``."""
+        if len(positions) == len(self.train.targets):
+            return self.train
+        if self.train.indices is None or not isinstance(self.datamodule, PictureDataModule):
+            return self.train.take(positions)
+        labelled = self.datamodule.splits.labelled
+        assert labelled is not None  # since the features were computed
+        return self.train.take(torch.isin(self.train.indices, labelled.positions[positions]))
 
     def features(self, split: str) -> Features:
         """Features of the labelled, clean pictures of a split, computed anew at each call."""
@@ -141,14 +148,15 @@ class Comparison:
         taken = paths.keys() & {RAW_PIXELS, RANDOM, AS_IT_IS, PRETRAINED}
         if taken:
             raise InputError(f"There is an encoder {min(taken)!r} already: choose another name (--others.NAME PATH).")
-        weights = None if ckpt_path is None else fitting_weights(model, ckpt_path)
-        kind = type(model) if isinstance(model, SimCLR) else SimCLR
-        encoders = {name: load_encoder(path, kind) for name, path in paths.items()}
         own = {} if ckpt_path is None else {PRETRAINED: str(ckpt_path)}
+        read = {name: read_checkpoint(path) for name, path in (own | paths).items()}  # once each, whatever their names
+        weights = fitting_weights(model, read[PRETRAINED]) if own else None
+        kind = type(model) if isinstance(model, SimCLR) else SimCLR
+        encoders = {name: load_encoder(read[name], kind) for name in paths}
         notes = []
         if paths:
             notes.append(f"Labels that {', '.join(paths)} may have been trained with come on top of those listed here.")
-        split = _set_up(datamodule, notes)
+        split = set_up(datamodule, notes)
         for name, encoder in encoders.items():
             _check_channels(name, encoder, datamodule)
         targets = labels_to_learn_from(trainer, datamodule)
@@ -190,101 +198,6 @@ class Comparison:
 
     def _candidate(self, name: str, model: nn.Module, encoder: nn.Module | None) -> Candidate:
         return Candidate(name, model, encoder, self.trainer, self.datamodule, self.split)
-
-
-def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> Tensor:
-    """Targets of the pictures that ``clean_features(..., "train")`` is going to hold, in the same order.
-
-    This package's data modules know them; the pictures of another data module are read for it.
-
-    Args:
-        trainer: of one device.
-        datamodule: is set up.
-
-    Returns:
-        (N,) int64, all labelled; (N, C) where a picture may show several classes.
-
-    Raises:
-        InputError: if there are none.
-    """
-    if not isinstance(datamodule, PictureDataModule):
-        return clean_features(trainer, RawPixels(), datamodule, "train").targets
-    labelled = datamodule.splits.labelled
-    if labelled is None:
-        raise InputError(
-            "No training picture has a label, without which features cannot be judged: give class folders, or a "
-            "separate labelled folder (--data.probe)."
-        )
-    pictures = labelled.pictures
-    return (pictures.targets if pictures.multi_targets is None else pictures.multi_targets)[labelled.positions]
-
-
-def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> bool:
-    """Whether there are validation pictures besides those that are classified.
-
-    A data set without any of its own watches its training by its test pictures, which nothing may be chosen on. A data
-    module of another class does not tell.
-
-    Args:
-        datamodule: is set up.
-        split: which pictures are classified.
-
-    Example:
-        >>> from simclr_lightning import SimCLRDataModule
-        >>> data = SimCLRDataModule("digits")
-        >>> data.setup()
-        >>> has_own_validation(data, "test")
-        False
-    """
-    if split == "val" or not isinstance(datamodule, PictureDataModule):
-        return False
-    val, test = datamodule.splits.val, datamodule.splits.test
-    if val is None or test is None:
-        return False
-    same_set = val.pictures.bad is test.pictures.bad  # which copies with other labels share
-    return not (same_set and torch.isin(val.positions, test.positions).any())
-
-
-def metric_of(datamodule: LightningDataModule) -> Metric:
-    """By what classifiers of the pictures are judged in the literature.
-
-    Example:
-        >>> from simclr_lightning import SimCLRDataModule
-        >>> metric_of(SimCLRDataModule("digits"))
-        'top1'
-    """
-    return getattr(datamodule, "metric", "top1")
-
-
-def dataset_name(datamodule: LightningDataModule) -> str:
-    """What the pictures are called: the folder's name, the data set's, or at least the class's.
-
-    Example:
-        >>> from simclr_lightning import SimCLRDataModule
-        >>> dataset_name(SimCLRDataModule("digits"))
-        'digits'
-    """
-    name = datamodule.hparams.get("dataset", type(datamodule).__name__)
-    return Path(datamodule.hparams["root"]).name if name == "folder" else str(name).rpartition(".")[2]
-
-
-def _set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:
-    """Set up the data and find the split to test on."""
-    datamodule.prepare_data()
-    for stage in ("fit", "test"):  # labels are learned from the one and judged on the other
-        datamodule.setup(stage)
-    clean_dataloader = getattr(datamodule, "clean_dataloader", None)
-    if clean_dataloader is None:
-        raise InputError(
-            f"{type(datamodule).__name__} has no method clean_dataloader(split) that gives the clean, labelled "
-            "pictures of train and test: use SimCLRDataModule, or add it."
-        )
-    try:
-        clean_dataloader("test")
-    except ValueError as error:
-        notes.append(f"Measured on the validation pictures, not on test pictures. ({error})")
-        return "val"
-    return "test"
 
 
 def _check_channels(name: str, encoder: nn.Module, datamodule: LightningDataModule) -> None:

@@ -18,7 +18,7 @@ from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledData
 from simclr_lightning.data.loaders import PictureLoader, make_loader
 from simclr_lightning.data.serving import FeatureDataset
 from simclr_lightning.errors import InputError
-from simclr_lightning.evaluation.candidates import TestSplit
+from simclr_lightning.evaluation.labelled_data import TestSplit
 from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer
 from simclr_lightning.features import Features
 
@@ -144,17 +144,9 @@ def fine_tune(
         seed=seed,
         test=source.splits.test if split == "test" else source.splits.val,
     )
-    feature_dim, classes = cast("int", encoder.feature_dim), cast("int", source.num_classes)
-    make = partial(Network, copy.deepcopy(encoder), feature_dim, classes, recipe.learning_rate)
+    copied, classes = copy.deepcopy(encoder), source.num_classes
+    make = partial(Classifier, copied, num_classes=classes, learning_rate=recipe.learning_rate)
     return _fit_and_test(make, data, data, outer, epochs=epochs, seed=seed, progress=progress)
-
-
-class Network(Classifier):
-    """An encoder and a linear layer that starts at zero."""
-
-    def __init__(self, encoder: nn.Module, feature_dim: int, num_classes: int, learning_rate: float) -> None:
-        super().__init__(encoder, feature_dim=feature_dim, num_classes=num_classes, origin="a model in memory")
-        self.save_hyperparameters({"learning_rate": learning_rate, "momentum": 0.9, "weight_decay": 0.0})
 
 
 def linear_by_sgd(train: Features, test: Features, outer: Trainer, *, seed: int, progress: Progress) -> float:
@@ -172,7 +164,8 @@ def linear_by_sgd(train: Features, test: Features, outer: Trainer, *, seed: int,
         progress: takes a line about how far this is.
     """
     classes = 1 + int(torch.maximum(train.targets.max(), test.targets.max()))
-    make = partial(Network, nn.Identity(), train.features.shape[1], classes, LINEAR_RATE)
+    feature_dim = train.features.shape[1]
+    make = partial(Classifier, nn.Identity(), feature_dim=feature_dim, num_classes=classes, learning_rate=LINEAR_RATE)
     learned = _loader(train, min(LINEAR_BATCH, len(train.targets)), seed, training=True)
     judged = _loader(test, LINEAR_BATCH, seed, training=False)
     return _fit_and_test(make, learned, judged, outer, epochs=LINEAR_EPOCHS, seed=seed, progress=progress)["top1"]

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data.labels import balanced_draw, default_counts
-from simclr_lightning.evaluation.candidates import Comparison, dataset_name
+from simclr_lightning.evaluation.candidates import Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
+from simclr_lightning.evaluation.labelled_data import dataset_name
 from simclr_lightning.evaluation.plots import plot_label_curve
 from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, check_draws
 from simclr_lightning.evaluation.quiet_trainer import within

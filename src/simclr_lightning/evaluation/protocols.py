@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from simclr_lightning.data.labels import balanced_subset, stratified_split
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import frozen, inner_fits
-from simclr_lightning.evaluation.candidates import Candidate, Comparison, has_own_validation, metric_of
+from simclr_lightning.evaluation.candidates import Candidate, Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
+from simclr_lightning.evaluation.labelled_data import has_own_validation, metric_of
 from simclr_lightning.evaluation.quiet_trainer import Progress, within
 from simclr_lightning.evaluation.report import Result
 from simclr_lightning.metrics import Weights
@@ -125,7 +126,7 @@ class Logistic(Protocol):
 
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`frozen.linear_accuracy`."""
-        train = candidate.train.take(positions)
+        train = candidate.learned(positions)
         return Score(frozen.linear_accuracy(train, candidate.test, device=candidate.device))
 
     def details(self) -> dict[str, Any]:
@@ -142,7 +143,7 @@ class LinearSGD(Protocol):
 
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`inner_fits.linear_by_sgd`."""
-        train = candidate.train.take(positions)
+        train = candidate.learned(positions)
         return Score(inner_fits.linear_by_sgd(train, candidate.test, candidate.trainer, seed=seed, progress=progress))
 
     def details(self) -> dict[str, Any]:
@@ -166,7 +167,7 @@ class KNN(Protocol):
 
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`frozen.knn_accuracy`; a bank of fewer than 200 votes as a whole."""
-        bank = candidate.train.take(positions)
+        bank = candidate.learned(positions)
         return Score(frozen.knn_accuracy(bank, candidate.test, k=min(200, len(bank.targets)), weights=self.weights))
 
     def details(self) -> dict[str, Any]:
@@ -179,7 +180,7 @@ class Transfer(Protocol):
 
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`frozen.transfer_accuracy`; the chosen strength and its validation accuracy are kept as well."""
-        train = candidate.train.take(positions)
+        train = candidate.learned(positions)
         val = candidate.features("val") if has_own_validation(candidate.datamodule, candidate.split) else None
         result = frozen.transfer_accuracy(
             train, val, candidate.test, metric=metric_of(candidate.datamodule), seed=seed, device=candidate.device
