@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from simclr_lightning.evaluation import Features, frozen, knn_accuracy, linear_accuracy, transfer_accuracy
 from simclr_lightning.evaluation.frozen import TRANSFER_STRENGTHS
-from simclr_lightning.metrics import LogisticRegression, Metric, mean_average_precision_11, mean_per_class
+from simclr_lightning.metrics import LogisticRegression, Metric, logistic, mean_average_precision_11, mean_per_class
 
 
 def overlapping(seed: int, count: int, classes: int = 4, features: int = 6) -> Features:
@@ -356,3 +357,14 @@ def test_bad_input_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         transfer_accuracy(train, val, test, metric=metric)
+
+
+def test_the_chosen_strength_does_not_depend_on_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of features that a linear classifier separates, weak penalties have minima that are far away."""
+    pixels, targets = load_digits(return_X_y=True)
+    features = torch.from_numpy(pixels).float().view(-1, 8, 8)[:, ::2, 2:6].flatten(1)
+    train, test = (Features(features[rows], torch.from_numpy(targets)[rows]) for rows in (slice(400), slice(400, 900)))
+    monkeypatch.setattr(frozen, "TRANSFER_STRENGTHS", (1e2, 1.0, 1e-2, 1e-4, 1e-6))
+    exact = transfer_accuracy(train, None, test)
+    monkeypatch.setattr(logistic, "FLOAT64_VALUES", 0)
+    assert transfer_accuracy(train, None, test) == exact

@@ -149,13 +149,14 @@ def test_two_classes_have_one_score() -> None:
 
 
 @pytest.mark.parametrize("problem", [overlapping, several_labels])
-def test_blocks_and_parts_do_not_change_the_solution(
+def test_blocks_and_rows_do_not_change_the_solution(
     problem: Callable[[int, int], Features], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = problem(1, 100)
     whole = LogisticRegression(train.features).fit(train.targets, 1.0, tolerance=1e-8)
     monkeypatch.setattr(logistic, "_BLOCK_VALUES", 100)  # blocks of 16, the last of 4
-    blocks = LogisticRegression(train.features[:30], train.features[30:]).fit(train.targets, 1.0, tolerance=1e-8)
+    others = torch.cat([torch.full((50, 6), torch.nan), train.features])
+    blocks = LogisticRegression(others, rows=torch.arange(50, 150)).fit(train.targets, 1.0, tolerance=1e-8)
     torch.testing.assert_close(blocks.weights, whole.weights, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(blocks.scores(train.features), whole.scores(train.features), rtol=1e-4, atol=1e-5)
 

@@ -40,6 +40,10 @@ apart (Chen et al. 2020, B.8.1)."""
 HELD_OUT = 0.2
 """Share of the training pictures to choose with where a data set to transfer to has no validation pictures."""
 
+TOLERANCE, TRANSFER_TOLERANCE = 1e-3, 1e-6
+"""When an objective counts as minimised, see ``LogisticRegression.fit``. The weak penalties of transfer need the
+smaller one: with 1e-4 the chosen strength depends on rounding."""
+
 _MOST_ITERATIONS = 1000
 _ROWS = 8192  # of held-out features that are copied at a time
 
@@ -129,7 +133,7 @@ def linear_accuracy(train: Features, test: Features, *, device: torch.device | s
     def learned(targets: Tensor, strength: float, start: LinearClassifier | None) -> LinearClassifier:
         values = int((targets >= 0).sum()) * train.features.shape[1]
         summed = strength * values * regression.scale**2 / 2  # for features as they are and a sum of cross-entropies
-        return regression.fit(targets, summed, start=start, tolerance=1e-3, max_iterations=_MOST_ITERATIONS)
+        return regression.fit(targets, summed, start=start, tolerance=TOLERANCE, max_iterations=_MOST_ITERATIONS)
 
     chosen = FIXED_STRENGTH
     if len(train.targets) >= FEW_LABELS:
@@ -197,28 +201,37 @@ def transfer_accuracy(
     for name, part in {"training": train, "validation": val, "test": test}.items():
         if part is not None:
             _check(part, name, train, multi_label=metric == "map11")
-    parts, learned = [train], train.targets
     if val is None:
-        _, aside = _held_out(train.targets, seed)
-        val = train.take(aside)
-        learned = learned.index_fill(0, aside, -1)
+        learned, aside = _held_out(train.targets, seed)
     else:
-        parts.append(val)
-        learned = torch.cat([learned, torch.full_like(val.targets, -1)])
-    regression = LogisticRegression(*(part.features for part in parts), device=device)
-
-    classifier, validation, converged = None, {}, True
-    for strength in TRANSFER_STRENGTHS:
-        classifier = regression.fit(learned, strength, start=classifier, max_iterations=_MOST_ITERATIONS)
-        converged &= classifier.converged
-        validation[strength] = _accuracy(classifier, val, metric)
+        learned, aside = torch.arange(len(train.targets)), len(train.targets) + torch.arange(len(val.targets))
+        train = Features(torch.cat([train.features, val.features]), torch.cat([train.targets, val.targets]))
+    validation, converged = _by_strength(train, learned, train.take(aside), metric, device)
     chosen = max(validation, key=lambda strength: validation[strength])  # the first of equal ones
 
-    together = torch.cat([part.targets for part in parts])
-    classifier = regression.fit(together, chosen, max_iterations=_MOST_ITERATIONS)
+    rows = torch.cat([learned, aside])
+    regression = LogisticRegression(train.features, rows=rows, device=device)
+    classifier = regression.fit(
+        train.targets[rows], chosen, tolerance=TRANSFER_TOLERANCE, max_iterations=_MOST_ITERATIONS
+    )
     if not (classifier.converged and converged):
         _warn_of_iterations()
     return TransferResult(_accuracy(classifier, test, metric), chosen, validation)
+
+
+def _by_strength(
+    train: Features, rows: Tensor, val: Features, metric: Metric, device: torch.device | str | None
+) -> tuple[dict[float, float], bool]:
+    """Validation accuracies of classifiers that learn from some rows, and whether all of these have converged."""
+    regression, targets = LogisticRegression(train.features, rows=rows, device=device), train.targets[rows]
+    classifier, accuracies, converged = None, {}, True
+    for strength in TRANSFER_STRENGTHS:
+        classifier = regression.fit(
+            targets, strength, start=classifier, tolerance=TRANSFER_TOLERANCE, max_iterations=_MOST_ITERATIONS
+        )
+        converged &= classifier.converged
+        accuracies[strength] = _accuracy(classifier, val, metric)
+    return accuracies, converged
 
 
 def _accuracy(classifier: LinearClassifier, test: Features, metric: Metric) -> float:

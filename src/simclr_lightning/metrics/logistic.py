@@ -78,7 +78,8 @@ class LogisticRegression:
     block.
 
     Args:
-        features: (N, F) float, which are not changed; of several, the rows come one after the other.
+        features: (M, F) float, which are not changed.
+        rows: (N,) int64, which of them to learn from, in this order; None: all.
         device: where to compute; None: where the features are. (Not MPS, which has no float64: there it is the CPU.)
 
     Raises:
@@ -93,15 +94,20 @@ class LogisticRegression:
         True
     """
 
-    def __init__(self, *features: Tensor, device: torch.device | str | None = None) -> None:
-        count = sum(map(len, features))
-        device = features[0].device if device is None else torch.device(device)
+    def __init__(
+        self, features: Tensor, *, rows: Tensor | None = None, device: torch.device | str | None = None
+    ) -> None:
+        device = features.device if device is None else torch.device(device)
         if device.type == "mps":
             device = torch.device("cpu")
-        dtype = torch.float64 if count * features[0].shape[1] <= FLOAT64_VALUES else torch.float32
-        self._inputs = torch.empty(count, features[0].shape[1], dtype=dtype, device=device)
-        for rows, part in zip(torch.split(self._inputs, [len(part) for part in features]), features, strict=True):
-            rows.copy_(part)
+        count = len(features) if rows is None else len(rows)
+        dtype = torch.float64 if count * features.shape[1] <= FLOAT64_VALUES else torch.float32
+        self._inputs = torch.empty(count, features.shape[1], dtype=dtype, device=device)
+        first = 0
+        for block in _blocks(self._inputs):
+            places = slice(first, first + len(block))
+            block.copy_(features[places if rows is None else rows[places]])
+            first += len(block)
         zero = torch.zeros((), dtype=torch.float64, device=device)
         self._mean = sum((block.double().sum(0) for block in _blocks(self._inputs)), zero) / count
         if not self._mean.isfinite().all():
