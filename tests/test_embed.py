@@ -24,6 +24,7 @@ from simclr_lightning.data import BadPictureError
 from simclr_lightning.embed import embed as module
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.embed.parts import FORMATS, Part, Parts, write_npz
+from simclr_lightning.models import ResNet
 from simclr_lightning.views import ViewRecipe
 
 VIEWS: dict[str, Any] = {
@@ -116,15 +117,15 @@ def arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Pictures of each batch that goes through a model."""
+    """Pictures of each batch that goes through an encoder."""
     sizes: list[int] = []
-    forward = SimCLR.forward
+    forward = ResNet.forward
 
-    def count(self: SimCLR, images: Tensor) -> Tensor:
+    def count(self: ResNet, images: Tensor) -> Tensor:
         sizes.append(len(images))
         return forward(self, images)
 
-    monkeypatch.setattr(SimCLR, "forward", count)
+    monkeypatch.setattr(ResNet, "forward", count)
     return sizes
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from simclr_lightning import SimCLR
 from simclr_lightning.export import FORMATS, export_encoder, formats
+from simclr_lightning.losses import NTXentLoss
 
 Save = Callable[..., Path]
 
@@ -128,7 +129,7 @@ def test_code_of_the_model_card_gives_the_features(name: Any, save: Save, monkey
 def test_model_card_tells_what_the_checkpoint_knows(save: Save) -> None:
     views = {"size": 16, "eval_size": 24, "mean": [0.4, 0.5], "std": [0.2, 0.3]}
     data = {"dataset": "folder", "root": "/home/someone", "batch_size": 640, "views": views}
-    checkpoint = save(small(temperature=0.37), datamodule_hyper_parameters=data, global_step=4321)
+    checkpoint = save(small(loss=NTXentLoss(temperature=0.37)), datamodule_hyper_parameters=data, global_step=4321)
     file = export_encoder(checkpoint, "torchscript")
     card = file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
     for text in (

@@ -190,11 +190,13 @@ def loader_features(
             batch = _finished(trainer, module, datamodule, loaded)
             with evaluation_mode(module), trainer.precision_plugin.forward_context():
                 features = _predicted(module, batch, number)
-            columns = features, batch.targets, getattr(batch, "indices", None)
-            rows.append([None if column is None else column.cpu() for column in columns])
+            indices = getattr(batch, "indices", None)
+            rows.append((features.cpu(), batch.targets.cpu(), None if indices is None else indices.cpu()))
     if not rows:
         return Features(torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
-    return Features(*(None if column[0] is None else torch.cat(column) for column in zip(*rows, strict=True)))
+    columns = list(zip(*rows, strict=True))
+    indices = None if columns[2][0] is None else torch.cat(columns[2])
+    return Features(torch.cat(columns[0]), torch.cat(columns[1]), indices)
 
 
 def _finished(trainer: Trainer, module: nn.Module, datamodule: LightningDataModule | None, batch: Any) -> Any:
@@ -228,7 +230,7 @@ def _predicted(module: nn.Module, batch: Any, number: int) -> Tensor:
 
 def _targets(found: Features, dataset: Any) -> Tensor:
     """Several classes of a picture, where the data set tells them."""
-    pictures = getattr(dataset, "pictures", None)
+    pictures: Any = getattr(dataset, "pictures", None)
     if getattr(pictures, "multi_targets", None) is None or found.indices is None:
         return found.targets
     skipped = (found.targets < 0) & (pictures.targets[found.indices] >= 0)  # another picture was served in its place

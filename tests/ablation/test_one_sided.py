@@ -120,11 +120,10 @@ def test_the_data_module_serves_one_sided_views_of_any_pictures(
     batches, again, other = served(["sobel"], 1), served(["sobel"], 1), served(["sobel"], 2)
     assert len(batches) == 1
     (batch,) = batches
-    assert torch.equal(batch.views[0], again[0].views[0])
-    assert not torch.equal(batch.views[0], other[0].views[0])
-    torch.testing.assert_close(
-        batch.views[0][1], operate("sobel", batch.views[0][0], recipe, Draw(batch.indices, 1, 0))
-    )
+    (views,) = batch.views
+    assert torch.equal(views, again[0].views[0])
+    assert not torch.equal(views, other[0].views[0])
+    torch.testing.assert_close(views[1], operate("sobel", views[0], recipe, Draw(batch.indices, 1, 0)))
     (plain_batch,) = served([], 1)  # the first crops of a seed are the same for all operations
     assert torch.equal(plain_batch.views[0][0], views[0])
     assert data.seed == 4

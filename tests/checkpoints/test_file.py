@@ -46,6 +46,19 @@ def test_what_a_file_does_not_tell_is_empty(tmp_path: Path) -> None:
     assert Checkpoint(tmp_path, {"hyper_parameters": 3, "classifier": 4}).hyperparameters == {}
 
 
+def test_clean_pictures_are_those_of_the_first_recipe_as_far_as_it_is_told(tmp_path: Path) -> None:
+    def told(views: object, **hyperparameters: object) -> dict[str, Any]:
+        content = {"hyper_parameters": hyperparameters, "datamodule_hyper_parameters": {"views": views}}
+        return Checkpoint(tmp_path, content).clean_pictures
+
+    recipe = {"size": 32, "eval_size": 24, "eval_crop": 1.0, "interpolation": "bicubic", "mean": [0.5], "std": [0.2]}
+    clean = {name: recipe[name] for name in ("eval_size", "eval_crop", "interpolation", "mean", "std")}
+    assert told(recipe) == told([recipe, {"eval_size": 16}]) == told(recipe, image_size=32) == clean
+    assert told({"mean": None}, image_size=32) == {"mean": None, "eval_size": 32}
+    assert told("theirs", image_size=32) == {"eval_size": 32}
+    assert told(None, image_size=None) == told([]) == Checkpoint(tmp_path, {}).clean_pictures == {}
+
+
 def test_the_class_is_that_of_the_command_line_or_of_a_classifier(tmp_path: Path) -> None:
     assert Checkpoint(tmp_path, {"classifier": "FineTune"}).class_path == "simclr_lightning.FineTune"
     typed = {"classifier": "Mine", "hyper_parameters": {"_class_path": "my_project.Mine"}}

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation, Supervised
 from simclr_lightning.classifiers.optimizer import make_optimizer
-from simclr_lightning.data import LabelledDataModule
+from simclr_lightning.data import FeatureBatch, LabelledDataModule
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.errors import InputError
-from simclr_lightning.features import Features
 from simclr_lightning.optim import LARS
 from simclr_lightning.views import ViewBatch
 
@@ -234,8 +234,9 @@ def test_any_encoder_in_memory_is_trained_and_so_is_a_linear_layer_on_features(q
     pixels = 0.1 * torch.rand(64, 4) + nn.functional.one_hot(targets)
     on_pictures = Classifier(Pixels(), num_classes=4, learning_rate=8.0)
     quiet_trainer(max_epochs=3).fit(on_pictures, Pictures(pixels, targets, num_classes=4))
+    rows = FeatureDataset(FeatureBatch(pixels, targets, torch.arange(64)))
+    batches: DataLoader[Any] = DataLoader(rows, batch_size=8, collate_fn=lambda batch: batch)
     on_features = Classifier(nn.Identity(), feature_dim=4, num_classes=4, learning_rate=8.0)
-    batches = [Features(pixels[rows], targets[rows], torch.arange(64)[rows]) for rows in torch.arange(64).split(8)]
     quiet_trainer(max_epochs=3).fit(on_features, batches, batches)
     assert on_pictures.classifier is not None
     assert on_features.classifier is not None

@@ -120,7 +120,7 @@ def test_only_what_is_asked_for_is_decoded() -> None:
             for number, (picture, label) in enumerate(super().__iter__()):
                 yield (picture if number in (0, 9, 11) else Image.new("F", (9, 9))), label  # of no known range
 
-    asked = {"rank": 1, "world_size": 2, "start": 2, "step": 2}
+    asked: Any = {"rank": 1, "world_size": 2, "start": 2, "step": 2}
     (batch,) = batches(IterableStream({"train": Guarded(12)}, RECIPES), **asked)
     assert batch.indices.tolist() == [9, 11]
 

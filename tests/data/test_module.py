@@ -576,7 +576,7 @@ def test_checkpoint_restores_a_list_of_recipes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_precision_rounds_the_views_and_nothing_that_was_drawn_for_them(photos: Path, precision: Any) -> None:
     recipe = ViewRecipe("cifar10", size=12, blur=1.0, rotation=30.0)
-    options = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0}
+    options: Any = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0}
     rounded = fit(folder(photos, views=recipe), precision=precision, **options).training_batches[0, 0]
     exact = fit(folder(photos, views=recipe), **options).training_batches[0, 0]
     assert torch.equal(rounded.views[0], exact.views[0].to(rounded.views[0]))

@@ -56,7 +56,7 @@ class Seeking(Shades):
     def __init__(self) -> None:
         self.made = 0
 
-    def batches(  # type: ignore[override]
+    def batches(
         self, split: str, *, rank: int, world_size: int, batch_size: int, epoch: int, start: int = 0, step: int = 1
     ) -> Iterator[ImageBatch]:
         shares = {"rank": rank, "world_size": world_size, "batch_size": batch_size, "epoch": epoch}
@@ -319,9 +319,9 @@ def test_stream_may_crop_the_views_that_are_typed() -> None:
 def test_simclr_trains_on_a_stream(num_workers: int) -> None:
     model = SimCLR("resnet8", width=0.125, image_size=8)
     before = model.encoder.state_dict()["conv1.weight"].clone()
-    callbacks = [LARSWarmup(warmup_steps=1)]
-    trainer = Trainer(**QUIET, max_steps=8, max_epochs=-1, callbacks=callbacks, num_sanity_val_steps=0)
+    schedule = LARSWarmup(warmup_steps=1)
+    trainer = Trainer(**QUIET, max_steps=8, max_epochs=-1, callbacks=schedule, num_sanity_val_steps=0)
     trainer.fit(model, data_of(num_workers=num_workers))
     assert trainer.global_step == 8
     assert not torch.equal(model.encoder.state_dict()["conv1.weight"], before)
-    assert callbacks[0].global_batch_size_ == 4
+    assert schedule.global_batch_size_ == 4

@@ -15,7 +15,7 @@ import torchvision
 from PIL import Image
 
 from simclr_lightning.data import FilePictures, InMemoryPictures, PictureSets, SimCLRDataModule, find_source
-from simclr_lightning.data.sources import METRICS
+from simclr_lightning.data.sources import METRICS, FunctionSource
 from simclr_lightning.data.splits import arrange
 from simclr_lightning.data.transfer_sets import VOC_CLASSES
 from simclr_lightning.errors import InputError
@@ -151,12 +151,24 @@ WRITERS: dict[str, Write] = {
 OWN_VALIDATION = {"aircraft", "voc2007", "dtd", "flowers"}
 
 
+def sets_of(name: str, root: str | Path, *, download: bool = False) -> PictureSets:
+    sets = find_source(name).load(str(root), download)
+    assert isinstance(sets, PictureSets)
+    return sets
+
+
+def downloads(name: str) -> bool:
+    source = find_source(name)
+    assert isinstance(source, FunctionSource)
+    return source.downloads
+
+
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], PictureSets]:
     def loaded(name: str) -> PictureSets:
         WRITERS[name](tmp_path)
         monkeypatch.setattr(torchvision.datasets.flowers102, "check_integrity", lambda path, md5: Path(path).exists())
-        return find_source(name).load(str(tmp_path), False)
+        return sets_of(name, tmp_path)
 
     return loaded
 
@@ -218,7 +230,7 @@ def test_sun397_list_of_other_pictures(tmp_path: Path, load: Callable[[str], Pic
     for split in ("Training", "Testing"):
         (tmp_path / "SUN397" / f"{split}_01.txt").unlink()
     with pytest.raises(InputError, match=r"Testing_01\.txt lists 2 pictures, 1 of which are not in .*sun_zz\.jpg"):
-        find_source("sun397").load(str(tmp_path), False)
+        sets_of("sun397", tmp_path)
 
 
 def test_sun397_without_lists_draws_a_split_of_the_same_size(tmp_path: Path) -> None:
@@ -228,9 +240,9 @@ def test_sun397_without_lists_draws_a_split_of_the_same_size(tmp_path: Path) -> 
         for number in range(count):
             (tmp_path / "SUN397" / kind / f"sun_{number}.jpg").touch()
     with pytest.warns(UserWarning, match=r"official partition of SUN397 is not there.*Training_01\.txt"):
-        sets = find_source("sun397").load(str(tmp_path), False)
+        sets = sets_of("sun397", tmp_path)
     with pytest.warns(UserWarning, match="official partition"):
-        again = find_source("sun397").load(str(tmp_path), False)
+        again = sets_of("sun397", tmp_path)
     assert content(again.train) == content(sets.train)
     for part in (sets.train, sets.test):
         assert part is not None
@@ -252,7 +264,7 @@ def test_cars(load: Callable[[str], PictureSets]) -> None:
 def test_cars_cannot_be_downloaded(tmp_path: Path, download: bool) -> None:
     with pytest.raises(FileNotFoundError, match=r"no longer offer it.*cars_test_annos_withlabels\.mat into '.*_cars'"):
         find_source("cars").load(str(tmp_path), download)
-    assert not find_source("cars").downloads
+    assert not downloads("cars")
 
 
 def test_aircraft(load: Callable[[str], PictureSets]) -> None:
@@ -283,7 +295,7 @@ def test_voc2007_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(torchvision.datasets.voc, "download_and_extract_archive", fetch)
     for _ in range(2):
-        assert len(find_source("voc2007").load(str(tmp_path), True).train) == 2
+        assert len(sets_of("voc2007", tmp_path, download=True).train) == 2
     assert fetched == ["VOCtrainval_06-Nov-2007.tar"]
 
 
@@ -309,7 +321,7 @@ def test_caltech101_learns_from_thirty_of_each_class(load: Callable[[str], Pictu
     assert torch.bincount(sets.train.targets).tolist() == [30, 30]
     assert torch.bincount(sets.test.targets).tolist() == [4, 1]
     assert len({*content(sets.train), *content(sets.test)}) == 65
-    assert content(find_source("caltech101").load(str(tmp_path), False).train) == content(sets.train)
+    assert content(sets_of("caltech101", tmp_path).train) == content(sets.train)
     assert content(sets.test) != [(f"image_{n:04d}.jpg", "Faces") for n in range(31, 35)] + [
         ("image_0031.jpg", "accordion")
     ]
@@ -334,14 +346,14 @@ def test_birdsnap_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "birdsnap" / "train").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"Birdsnap is not in .*get_birdsnap\.py.*test/<species>/"):
         find_source("birdsnap").load(str(tmp_path), True)
-    assert not find_source("birdsnap").downloads
+    assert not downloads("birdsnap")
 
 
 @pytest.mark.parametrize("name", sorted({*WRITERS} - {"cars", "birdsnap"}))
 def test_missing_files_say_what_to_type(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=rf"not, or not intact, in '{tmp_path}'.*--data\.download true"):
         find_source(name).load(str(tmp_path), False)
-    assert find_source(name).downloads
+    assert downloads(name)
 
 
 @pytest.mark.parametrize(("name", "where"), [("food101", "food101"), ("caltech101", "caltech"), ("voc2007", "voc")])
@@ -359,7 +371,7 @@ def test_root_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("cars", "pets", "sun397", "birdsnap"):
         WRITERS[name](tmp_path / "data")
-        assert find_source(name).load("~/data", False).train.read(0).shape == (3, 10, 12)
+        assert sets_of(name, "~/data").train.read(0).shape == (3, 10, 12)
 
 
 def test_several_labels_follow_the_pictures_but_not_other_labels(load: Callable[[str], PictureSets]) -> None:

@@ -197,7 +197,7 @@ def test_labels_of_a_probe_folder_judge_unlabelled_pictures(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--root nowhere", r"no folder 'nowhere'.* --root \(or --probe\)"),
+        ("--root nowhere", r"no folder 'nowhere'.*\(--root or --probe\)"),
         ("--batch_size 64", r"batch_size is 64, but there are 38 training pictures.*\(--batch_size 38\)"),
         ("--operations crop,colr", r"'colr'\. Did you mean colour\?"),
         ("--operations crop", r"two operations at least"),

@@ -227,7 +227,7 @@ def peak(count):
     LogisticRegression(features).fit(torch.arange(count) % 10, 100.0, max_iterations=2)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-few, many = peak(20_000), peak(60_000)
+few, many = peak(40_000), peak(80_000)
 print((many - few) * (1 if sys.platform == "darwin" else 1024) / (40_000 * 512 * 4))
 """
 

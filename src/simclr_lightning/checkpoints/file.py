@@ -24,6 +24,10 @@ _BROKEN = (
 """What ``torch.load`` raises, beside ``UnpicklingError``, for files that are cut off, damaged, or something else."""
 
 
+CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std")
+"""The fields of a ``ViewRecipe`` that clean pictures depend on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """What a file of ``torch.save`` holds: a Lightning checkpoint, or a state dict of another package.
@@ -79,6 +83,23 @@ class Checkpoint:
         """Hyperparameters of the data module; empty where the file does not tell."""
         found = self.content.get("datamodule_hyper_parameters")
         return found if isinstance(found, dict) else {}
+
+    @property
+    def clean_pictures(self) -> dict[str, Any]:
+        """How pictures were prepared for evaluation: those of ``CLEAN_FIELDS`` that it tells.
+
+        Where it tells no recipe, the size is that of the views.
+
+        Example:
+            >>> data = {"views": {"size": 32, "eval_size": 24, "mean": None}}
+            >>> Checkpoint(Path("last.ckpt"), {"datamodule_hyper_parameters": data}).clean_pictures
+            {'eval_size': 24, 'mean': None}
+        """
+        views = self.data.get("views")
+        recipe = views[0] if isinstance(views, list) and views else views  # clean pictures are those of the first
+        told = {name: recipe[name] for name in CLEAN_FIELDS if name in recipe} if isinstance(recipe, dict) else {}
+        side = told.get("eval_size") or self.hyperparameters.get("image_size")
+        return told if side is None else {**told, "eval_size": side}
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -77,7 +77,7 @@ class Classifier(LightningModule):
         self.confusion_matrix = None
         self.classifier = None
         self._channels_last = channels_last
-        self._linear = encoder.feature_dim if feature_dim is None else feature_dim, initial_std
+        self._linear = cast("int", encoder.feature_dim) if feature_dim is None else feature_dim, initial_std
         if num_classes is not None:
             self._build_classifier(num_classes)
         if learning_rate is not None:

@@ -110,7 +110,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def picture_of(item: Any) -> Any:
-    """The picture of what a data set gives: a picture, or a picture and its label."""
+    """The picture of what a data set gives: a picture, or a picture and its label.
+
+    Example:
+        >>> picture_of(("a picture", 3)), picture_of("a picture")
+        ('a picture', 'a picture')
+    """
     return item[0] if isinstance(item, (tuple, list)) else item
 
 
@@ -143,7 +148,11 @@ def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
 
 
 def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
-    """Complain of what is no picture; see :func:`decoded`."""
+    """Complain of what is no picture; see :func:`decoded`.
+
+    Example:
+        >>> check_picture(torch.zeros(1, 8, 8, dtype=torch.uint8), torch.Size([1, 8, 8]), "Picture 0")
+    """
     if isinstance(picture, Image.Image) and shape is None:
         return
     if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.ndim != 3:

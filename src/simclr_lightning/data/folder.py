@@ -110,6 +110,11 @@ def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
     Raises:
         MissingFileError: if there is no such folder, or no picture in it.
         InputError: if it is a file.
+
+    Example:
+        >>> folder_sets("nowhere")
+        Traceback (most recent call last):
+        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct --data.root (or --data.probe).
     """
     return picture_sets({split: scan(path) for split, path in find_splits(root).items()})
 

@@ -17,7 +17,9 @@ from simclr_lightning.data.loaders import PictureLoader
 from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.serving import BatchDataset, FeatureBatch, FeatureDataset
+from simclr_lightning.data.sources import Source
 from simclr_lightning.data.splits import Split, Splits, hide_other_labels
+from simclr_lightning.data.stream import Stream
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewBatch, ViewEngine, ViewRecipe, check_channels
 
@@ -71,7 +73,7 @@ class LabelledDataModule(PictureDataModule):
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] = "digits",
+        dataset: str | Callable[..., Any] | Source | Stream = "digits",
         root: str | Path = "data",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
@@ -165,6 +167,7 @@ class LabelledDataModule(PictureDataModule):
             persistent_workers=data.persistent_workers,
             seed=seed,
         )
+        own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
         pictures, labelled = _labelled(data.splits)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
         return own

@@ -173,12 +173,12 @@ def make_loader(
     data: BatchDataset | FeatureDataset,
     sampler: GlobalBatchSampler,
     *,
-    resumable: bool,
-    num_workers: int | None,
-    devices: int,
-    pin_memory: bool,
-    prefetch_factor: int | None,
-    persistent_workers: bool | None,
+    resumable: bool = False,
+    num_workers: int | None = None,
+    devices: int = 1,
+    pin_memory: bool = False,
+    prefetch_factor: int | None = None,
+    persistent_workers: bool | None = None,
 ) -> PictureLoader[Any]:
     """Put a loader together.
 
@@ -192,6 +192,14 @@ def make_loader(
         pin_memory: whether batches are copied to page-locked memory.
         prefetch_factor: batches that each worker has ready, None for PyTorch's default.
         persistent_workers: whether workers live from epoch to epoch, None: yes, if there are any.
+
+    Example:
+        >>> import torch
+        >>> from simclr_lightning.data import FeatureBatch
+        >>> data = FeatureDataset(FeatureBatch(torch.rand(8, 3), torch.arange(8), torch.arange(8)))
+        >>> sampler = GlobalBatchSampler(data, 4, num_replicas=1, rank=0, shuffle=False, drop_last=False)
+        >>> [batch.features.shape for batch in make_loader(data, sampler)]
+        [torch.Size([4, 3]), torch.Size([4, 3])]
     """
     if num_workers is None:
         num_workers = 0 if data.in_memory else workers_of(devices)
@@ -253,6 +261,9 @@ def warn_of_workers(num_workers: int, devices: int) -> None:
     Args:
         num_workers: of each training process.
         devices: training processes that share this machine's cores.
+
+    Example:
+        >>> warn_of_workers(0, devices=1)
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if num_workers * devices > cores:
@@ -263,5 +274,10 @@ def warn_of_workers(num_workers: int, devices: int) -> None:
 
 
 def as_it_is(batch: Any) -> Any:
-    """Collates nothing: the data set has put the batch together."""
+    """Collates nothing: the data set has put the batch together.
+
+    Example:
+        >>> as_it_is([1, 2])
+        [1, 2]
+    """
     return batch

@@ -14,7 +14,7 @@ from torch import Tensor
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
-from simclr_lightning.data.sources import Metric, find_source
+from simclr_lightning.data.sources import Metric, Source, find_source, import_path
 from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.errors import InputError
@@ -61,17 +61,23 @@ class PictureDataModule(LightningDataModule):
         source: the data set.
         recipes: of the views, all of them.
         recipe: the first of them, of which clean pictures are.
-        engine: what draws the views of a batch on its device, ``ViewEngine(recipes, seed)``. Another callable from an
-            ``ImageBatch`` to a tuple of views may take its place.
+        engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
         stream: the training pictures where they have no length, otherwise None; known after ``setup``.
 
     Raises:
         InputError: if an argument is out of range or a name unknown.
+
+    Example:
+        >>> data = PictureDataModule("digits", batch_size=100)
+        >>> data.setup()
+        >>> batch = data.on_after_batch_transfer(next(iter(data.clean_dataloader("test"))), 0)
+        >>> batch.images.shape, batch.views, data.num_classes
+        (torch.Size([100, 1, 16, 16]), (), 10)
     """
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] = "digits",
+        dataset: str | Callable[..., Any] | Source | Stream = "digits",
         root: str | Path = "data",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
@@ -88,35 +94,21 @@ class PictureDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture", "data.batch_size 256")
-        if num_workers is not None and num_workers < 0:
-            raise InputError(f"num_workers is {num_workers}: choose 0 (no workers) or more", "data.num_workers")
-        if not 0 <= val_fraction < 1:
-            raise InputError(f"val_fraction is {val_fraction}: choose 0 (off) or a number below 1", "data.val_fraction")
-        if not 0 < label_fraction <= 1:
-            raise InputError(
-                f"label_fraction is {label_fraction}: choose a number above 0, 1 for all", "data.label_fraction"
-            )
-        if on_bad_picture not in ("raise", "skip"):
-            raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip", "data.on_bad_picture")
-        if seed < 0:
-            raise InputError(f"seed is {seed}: choose 0 or more", "data.seed")
+        _check(batch_size >= 1, "batch_size", batch_size, "a batch holds at least one picture, 256 by default")
+        _check((num_workers or 0) >= 0, "num_workers", num_workers, "choose 0 (no workers) or more")
+        _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
+        _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
+        _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
+        _check(seed >= 0, "seed", seed, "choose 0 or more")
         self.source = find_source(dataset)
         self.recipes = _recipes(views, dataset, self.source.recipe)
         self.recipe = self.recipes[0]
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
-        self.batch_size = batch_size
-        self.on_bad_picture = on_bad_picture
-        self.download = download
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self.prefetch_factor = prefetch_factor
-        self.persistent_workers = persistent_workers
-        self.seed = seed
-        self._root = str(root)
-        self._probe = None if probe is None else str(probe)
+        self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
+        self._root, self._probe = str(root), None if probe is None else str(probe)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
             "label_fraction": label_fraction,
@@ -133,8 +125,8 @@ class PictureDataModule(LightningDataModule):
             for recipe in self.recipes
         ]
         primitives = {
-            "dataset": dataset if isinstance(dataset, str) else _import_path(dataset),
-            "root": str(root),
+            "dataset": dataset if isinstance(dataset, str) else import_path(dataset),
+            "root": self._root,
             "probe": self._probe,
             "views": recipes if len(recipes) > 1 else recipes[0],
         }
@@ -273,18 +265,22 @@ class PictureDataModule(LightningDataModule):
             resumable=training,
             num_workers=self.num_workers,
             devices=self._devices(),
-            pin_memory=self._pins(),
+            pin_memory=self._pin_memory(),
             prefetch_factor=self.prefetch_factor,
             persistent_workers=self.persistent_workers,
         )
 
-    def _pins(self) -> bool:
-        if self.pin_memory is not None:
-            return self.pin_memory
-        return self.trainer is not None and self.trainer.strategy.root_device.type != "cpu"
+    def _pin_memory(self) -> bool:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        return device != "cpu" if self.pin_memory is None else self.pin_memory
 
     def _devices(self) -> int:
         return self.trainer.num_devices if self.trainer is not None else 1
+
+
+def _check(fits: bool, name: str, value: object, choice: str) -> None:
+    if not fits:
+        raise InputError(f"{name} is {value!r}: {choice}", f"data.{name}")
 
 
 def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, ...]:
@@ -292,9 +288,9 @@ def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, 
         return (own,)
     if isinstance(views, str):
         return (ViewRecipe(views),)
-    given = views if isinstance(views, (list, tuple)) else [views]
-    if not given:
+    if not views:
         raise InputError("The list of view recipes is empty: give at least one", "data.views imagenet")
+    given = views if isinstance(views, (list, tuple)) else [views]
     # a checkpoint holds dictionaries
     recipes = tuple(ViewRecipe(**recipe) if isinstance(recipe, dict) else recipe for recipe in given)
     if any(recipe.preset == "imagenet" != own.preset for recipe in recipes):
@@ -303,7 +299,3 @@ def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, 
             f"set is {own.preset}: type --data.views.preset {own.preset}."
         )
     return recipes
-
-
-def _import_path(dataset: Any) -> str:
-    return f"{getattr(dataset, '__module__', '')}.{getattr(dataset, '__qualname__', type(dataset).__name__)}"

@@ -112,7 +112,7 @@ class SimCLRDataModule(PictureDataModule):
         return StreamLoader(
             StreamDataset(self.stream, split, rank=rank, world_size=processes, batch_size=self.batch_size),
             num_workers=workers,
-            pin_memory=self._pins(),
+            pin_memory=self._pin_memory(),
             prefetch_factor=self.prefetch_factor,
             persistent_workers=workers > 0 if self.persistent_workers is None else self.persistent_workers,
         )

@@ -42,6 +42,11 @@ class Splits(NamedTuple):
         test: pictures to judge the result on, None where there are none.
         class_names: names of the classes, None where they have none.
         num_classes: number of classes, None where nothing is labelled.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.full((9,), -1))
+        >>> arrange(PictureSets(pictures)).labelled is None
+        True
     """
 
     train: Split
@@ -160,6 +165,11 @@ def hide_other_labels(train: Split, allowed: Tensor) -> Split:
     Args:
         train: training pictures.
         allowed: (n,) int64, positions of the pictures whose labels may be shown.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+        >>> hide_other_labels(Split(pictures, torch.arange(3)), torch.tensor([0, 2])).pictures.targets
+        tensor([ 0, -1,  1])
     """
     targets = torch.full_like(train.pictures.targets, -1)
     targets[allowed] = train.pictures.targets[allowed]

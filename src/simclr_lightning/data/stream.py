@@ -69,6 +69,12 @@ def with_views(
         recipes: of the views.
         seed: of the views.
         on_bad_picture: raise or skip.
+
+    Example:
+        >>> from simclr_lightning.data import IterableStream
+        >>> stream = IterableStream({"train": [torch.zeros(3, 8, 8, dtype=torch.uint8)] * 9})
+        >>> with_views(stream, [ViewRecipe(size=8)], seed=1, on_bad_picture="skip").recipes[0].size
+        8
     """
     telling: Any = getattr(stream, "with_views", None)
     return stream if telling is None else telling(recipes, seed=seed, on_bad_picture=on_bad_picture)

@@ -37,6 +37,9 @@ def official(name: str, **splits: str) -> Callable[[str, bool], dict[str, FilePi
     Args:
         name: of the class in ``torchvision.datasets``.
         splits: our name of a split, and the class's.
+
+    Example:
+        >>> load = official("Food101", train="train", test="test")  # load("data", download=True) fetches 5 GB
     """
 
     def load(root: str, download: bool) -> dict[str, FilePictures]:
@@ -55,6 +58,13 @@ def cars(root: str) -> PictureSets:
 
     Raises:
         MissingFileError: if it is not there; the message says what is expected where.
+
+    Example:
+        >>> try:
+        ...     cars("nowhere")
+        ... except MissingFileError as error:
+        ...     print(str(error).split(",")[0])
+        Stanford Cars is not complete in 'nowhere'
     """
     found = {}
     for split in ("train", "test"):
@@ -82,6 +92,11 @@ def sun397(root: str, download: bool) -> dict[str, FilePictures]:
 
     Raises:
         MissingFileError: if a list names pictures that are not there.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> find_source("sun397").metric
+        'top1'
     """
     dataset: Any = torchvision.datasets.SUN397(_expanded(root), download=download)
     folder = Path(_expanded(root)) / "SUN397"
@@ -117,6 +132,11 @@ def caltech101(root: str, download: bool) -> dict[str, FilePictures]:
     """Caltech-101: 30 random pictures of each of the 101 classes to learn from, all others for the test.
 
     The paper's draw is not known; this one is always the same. The pictures of BACKGROUND_Google are left out.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> find_source("caltech101").metric
+        'mean_per_class'
     """
     dataset: Any = torchvision.datasets.Caltech101(_expanded(root), download=download)
     folder = Path(dataset.root) / "101_ObjectCategories"
@@ -136,6 +156,11 @@ def voc2007(root: str, download: bool) -> dict[str, FilePictures]:
 
     ``multi_targets`` are those of the official lists of the classification task. ``targets`` serve for balanced splits
     and for watching only: the first class in the order of their names that a picture shows.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> find_source("voc2007").metric
+        'map11'
     """
     return {split: _voc(root, split, download) for split in ("train", "val", "test")}
 
@@ -145,6 +170,13 @@ def birdsnap(root: str) -> PictureSets:
 
     Raises:
         MissingFileError: if it is not there; the message says what is expected where.
+
+    Example:
+        >>> try:
+        ...     birdsnap("nowhere")
+        ... except MissingFileError as error:
+        ...     print(str(error).split(",")[0])
+        Birdsnap is not in 'nowhere/birdsnap'
     """
     folder = Path(_expanded(root)) / "birdsnap"
     if not all((folder / split).is_dir() for split in ("train", "test")):

@@ -139,7 +139,7 @@ def linear_accuracy(train: Features, test: Features, *, device: torch.device | s
         best, classifier = -1.0, None
         for strength in STRENGTHS:
             classifier = learned(others, strength, classifier)
-            predicted = [classifier.predict(train.features[rows]) for rows in held_out.split(_ROWS)]
+            predicted = [classifier.predict(train.features[rows]) for rows in torch.split(held_out, _ROWS)]
             accuracy = top1(torch.cat(predicted), train.targets[held_out])
             if accuracy <= best:
                 break

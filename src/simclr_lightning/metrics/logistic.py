@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch import Tensor
 
 from simclr_lightning.errors import InputError
@@ -100,7 +100,7 @@ class LogisticRegression:
             device = torch.device("cpu")
         dtype = torch.float64 if count * features[0].shape[1] <= FLOAT64_VALUES else torch.float32
         self._inputs = torch.empty(count, features[0].shape[1], dtype=dtype, device=device)
-        for rows, part in zip(self._inputs.split([len(part) for part in features]), features, strict=True):
+        for rows, part in zip(torch.split(self._inputs, [len(part) for part in features]), features, strict=True):
             rows.copy_(part)
         zero = torch.zeros((), dtype=torch.float64, device=device)
         self._mean = sum((block.double().sum(0) for block in _blocks(self._inputs)), zero) / count
@@ -240,4 +240,4 @@ class _Problem(NamedTuple):
 
 def _blocks(features: Tensor, scores: int = 1) -> Iterator[Tensor]:
     """Rows of the features, so many that neither they nor their scores take much memory."""
-    return iter(features.split(max(1, _BLOCK_VALUES // max(features.shape[1], scores, 1))))
+    return iter(torch.split(features, max(1, _BLOCK_VALUES // max(features.shape[1], scores, 1))))
