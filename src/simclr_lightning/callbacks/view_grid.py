@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image, ImageDraw
@@ -29,15 +27,13 @@ class ViewGrid(Callback):
 
     The picture goes to ``<run folder>/<filename>/epoch=<epoch>.png``, and to every logger that takes pictures: those
     with a method ``log_image`` (Weights & Biases) or whose experiment has ``add_image`` (TensorBoard). It shows the
-    views exactly as the network gets them: only a normalisation by ``trainer.datamodule.recipes`` is undone, and what
-    then lies outside [0, 1] is clipped and reported. Smaller views are enlarged by whole pixels. Nothing is drawn in a
-    ``fast_dev_run``.
+    views exactly as the network gets them: only a normalisation by ``trainer.datamodule.recipe`` is undone, and what
+    then lies outside [0, 1] is clipped and reported. Nothing is drawn in a ``fast_dev_run``.
 
     Example:
         >>> trainer = Trainer(callbacks=[ViewGrid(num_pictures=4)], accelerator="cpu", logger=False)
-        >>> large, small = torch.rand(2, 4, 3, 96, 96), torch.rand(6, 4, 3, 32, 32)
-        >>> draw_views([large, small], title="Epoch 0").height  # four columns, eight rows
-        808
+        >>> draw_views(torch.rand(2, 4, 3, 96, 96), title="Epoch 0").height  # two rows, four columns
+        220
 
     Args:
         num_pictures: columns, at most as many as this process has in its batch.
@@ -67,17 +63,16 @@ class ViewGrid(Callback):
         """Draw the batch if it is the first of the fit, or of an epoch that is due.
 
         Raises:
-            InputError: if the batch has no ``views``, a tuple of tensors (V, N, C, H, W).
+            InputError: if the batch has no ``views`` (V, N, C, H, W).
         """
         if trainer.fast_dev_run or not self._is_due(trainer.current_epoch):  # type: ignore[attr-defined]
             return
         views = getattr(batch, "views", None)
-        if not isinstance(views, tuple | list) or not views or not all(_is_stack(stack) for stack in views):
+        if not isinstance(views, Tensor) or views.ndim != 5:
             found = f"{type(batch).__name__}" + ("" if views is None else f" whose views are {_describe(views)}")
             raise InputError(
-                "ViewGrid draws batches with `views`, a tuple of tensors (V, N, C, H, W), such as SimCLRDataModule's "
-                f"ViewBatch; this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from "
-                "trainer.callbacks."
+                "ViewGrid draws batches with `views` of shape (2, N, C, H, W), such as SimCLRDataModule's ViewBatch; "
+                f"this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from trainer.callbacks."
             )
         folder = run_folder(trainer)  # on every process
         if trainer.is_global_zero:
@@ -89,24 +84,18 @@ class ViewGrid(Callback):
             return True
         return self.every_n_epochs is not None and epoch != self._drawn_epoch and epoch % self.every_n_epochs == 0
 
-    def _draw(self, trainer: Trainer, stacks: Sequence[Tensor], path: Path) -> None:
-        data: Any = getattr(trainer, "datamodule", None)
-        recipes = getattr(data, "recipes", ())
-        if len(recipes) != len(stacks):  # an engine of one's own
-            recipes = [getattr(data, "recipe", None)] * len(stacks)
-        views = [
-            undo_normalisation(
-                stack[:, : self.num_pictures], getattr(recipe, "mean", None), getattr(recipe, "std", None)
-            )
-            for stack, recipe in zip(stacks, recipes, strict=True)
-        ]
+    def _draw(self, trainer: Trainer, views: Tensor, path: Path) -> None:
+        recipe = getattr(getattr(trainer, "datamodule", None), "recipe", None)
+        views = undo_normalisation(
+            views[:, : self.num_pictures], getattr(recipe, "mean", None), getattr(recipe, "std", None)
+        )
         image = draw_views(views, title=f"Epoch {trainer.current_epoch}")
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
         if self._drawn_epoch is None:
-            low, high = min(stack.min().item() for stack in views), max(stack.max().item() for stack in views)
+            low, high = views.min().item(), views.max().item()
             clipped = "" if low >= -0.01 and high <= 1.01 else f" Their values, [{low:.2f}, {high:.2f}], were clipped."
-            rank_zero_info(f"Random views of each of the first pictures: {path}.{clipped}")
+            rank_zero_info(f"Two random views of each of the first pictures: {path}.{clipped}")
         log_picture(trainer, self.filename, image)
 
 
@@ -127,26 +116,21 @@ def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple
     return views * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 
-def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
-    """Picture of a grid: column n holds all views of picture n, one below the other.
+def draw_views(views: Tensor, *, title: str) -> Image.Image:
+    """Picture of a grid: column n holds the V views of picture n, one below the other.
 
     Args:
-        views: (V, N, C, H, W) float32 each, one for each size of view; values outside [0, 1] are clipped. Of 1 channel:
-            grey; of 3: RGB; of 2 or more than 3: the first, or the first three, and the picture says so.
+        views: (V, N, C, H, W) float32; values outside [0, 1] are clipped. Of 1 channel: grey; of 3: RGB; of 2 or more
+            than 3: the first, or the first three, and the picture says so.
         title: begins the line of text above the grid.
     """
-    columns, channels = views[0].shape[1:3]
+    rows, columns, channels, height, width = views.shape
     shown = 3 if channels >= 3 else 1
-    sides = [tuple(stack.shape[-2:]) for stack in views]
-    # Enlarged by whole pixels, so that nothing is smoothed away.
-    enlarged = [[side * math.ceil(_SMALLEST_SIDE / min(sizes)) for side in sizes] for sizes in sides]
-    cell = [max(heights_or_widths) for heights_or_widths in zip(*enlarged, strict=True)]
-    pixels = torch.cat([_in_cells(stack[:, :, :shown].clamp(0, 1), cell) for stack in views])
-    rows = len(pixels)
+    enlargement = math.ceil(_SMALLEST_SIDE / min(height, width))  # by whole pixels, so that nothing is smoothed away
+    pixels = views[:, :, :shown].clamp(0, 1).repeat_interleave(enlargement, -1).repeat_interleave(enlargement, -2)
     grid = to_pil_image(make_grid(pixels.flatten(0, 1), nrow=columns, pad_value=1.0))
 
-    sizes = " and ".join(dict.fromkeys(f"{height} x {width}" for height, width in sides))
-    text = f"{title}: each column is one picture, each row one random view of it ({sizes} pixels)"
+    text = f"{title}: each column is one picture, each row one random view of it ({height} x {width} pixels)"
     if channels != shown:
         text += f"; channels 1 to {shown} of {channels}"
     wide = max(grid.width + _MARGIN, math.ceil(ImageDraw.Draw(grid).textlength(text)) + 2 * _MARGIN)
@@ -159,19 +143,5 @@ def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
     return image
 
 
-def _in_cells(views: Tensor, cell: Sequence[int]) -> Tensor:
-    """Views (V, N, C, H, W), enlarged by whole pixels as far as they fit into a cell, which is white around them."""
-    height, width = views.shape[-2:]
-    factor = min(cell[0] // height, cell[1] // width)
-    views = views.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-    return F.pad(views, (0, cell[1] - factor * width, 0, cell[0] - factor * height), value=1.0)
-
-
-def _is_stack(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 5
-
-
 def _describe(value: Any) -> str:
-    if isinstance(value, tuple | list):  # torch's DataLoader makes lists of tuples
-        return f"({', '.join(_describe(item) for item in value)})"
     return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
