@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.data import BadPictureError
@@ -123,7 +124,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def count(self: ResNet, images: Tensor) -> Tensor:
         sizes.append(len(images))
-        return forward(self, images)
+        return forward(self, images)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(ResNet, "forward", count)
     return sizes
@@ -223,6 +224,14 @@ class Drawn:
 
 def drawn_only() -> Drawn:
     return Drawn()
+
+
+class Endless(IterableDataset[Tensor]):
+    """Pictures without a number."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        while True:
+            yield torch.zeros(3, 8, 8, dtype=torch.uint8)
 
 
 def drawn_tensors(train: bool) -> list[Tensor]:
@@ -392,8 +401,9 @@ def test_a_bad_picture_stops_the_run_or_is_left_out(
 ) -> None:
     bad = photos / "val" / "dog" / "2.png"
     bad.write_bytes(b"no picture")
-    with pytest.raises(BadPictureError, match=r"dog/2\.png.*--on_bad_picture skip"):
-        embed("features.npz")
+    for num_workers in (1, 0):
+        with pytest.raises(BadPictureError, match=r"^Cannot read .*dog/2\.png.*--on_bad_picture skip\.$"):
+            embed("features.npz", num_workers=num_workers)
     assert not (tmp_path / "features.npz").exists()
     sizes = counted(monkeypatch)
     found = arrays(embed("features.npz", on_bad_picture="skip"))  # goes on
@@ -476,6 +486,8 @@ def test_mistakes_are_named(embed: Embed, tmp_path: Path, monkeypatch: pytest.Mo
         embed(ckpt_path=tmp_path / "nowhere.ckpt")
     with pytest.raises(ValueError, match="There are no test pictures: choose one of all, train "):
         embed(dataset=drawn_only, split="test")
+    with pytest.raises(ValueError, match=r"Endless.* comes as a stream, .*: embed a map-style data set"):
+        embed(dataset=Endless)
     with pytest.raises(ValueError, match="Unknown split 'dev'"):
         embed(split="dev")
     with pytest.raises(ValueError, match=r"width, stem and in_channels describe an encoder: name it"):

@@ -129,6 +129,18 @@ def test_the_data_module_serves_one_sided_views_of_any_pictures(
     assert data.seed == 4
 
 
+def test_pictures_that_cannot_be_read_are_left_out(write_tree: Callable[..., Path]) -> None:
+    root = write_tree("photos", [f"{label}/{n}.png" for label in ("cat", "dog") for n in range(8)])
+    (root / "cat" / "3.png").write_bytes(b"no picture")
+    data = AblationDataModule("folder", root, 8, RECIPE, val_fraction=0.25, num_workers=0, on_bad_picture="skip")
+    with pytest.warns(UserWarning, match=r"cat/3\.png.*left out"):
+        data.setup()
+    assert data.splits.val is not None
+    assert data.splits.labelled is not None
+    served = torch.cat([data.splits.labelled.positions, data.splits.val.positions]).tolist()
+    assert sorted(served) == [place for place in range(16) if place != 3]
+
+
 def test_unlabelled_data_keep_what_they_lack(write_tree: Callable[..., Path]) -> None:
     data = AblationDataModule("folder", write_tree("photos", ["a.png", "b.png"]), 2, RECIPE, num_workers=0)
     data.setup()

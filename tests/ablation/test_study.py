@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import IterableDataset
 
+from simclr_lightning.ablation import ablate
 from simclr_lightning.ablation.study import default_val_fraction, resolved_recipe
+from simclr_lightning.data import SOURCES
+from simclr_lightning.data.sources import FunctionSource
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewRecipe
 
@@ -28,3 +34,22 @@ def test_validation_pictures_serve_and_test_pictures_do_not(tmp_path: Path) -> N
     assert default_val_fraction("folder", tmp_path / "flat", None) == 0.2
     assert default_val_fraction("folder", tmp_path / "flat", tmp_path / "with") == 0
     assert default_val_fraction("cifar10", tmp_path / "with", None) == 0.2
+
+
+class Endless(IterableDataset[torch.Tensor]):
+    """Pictures without a number."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        while True:
+            yield torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_stream_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^endless is a stream, .* \(--dataset folder\)\.$"):
+        ablate(dataset="endless", batch_size=4, val_fraction=0.0, output=tmp_path / "ablation")
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "endless", FunctionSource(Endless))

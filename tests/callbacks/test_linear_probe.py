@@ -51,7 +51,7 @@ class Toy(LightningModule):
         return features
 
     def training_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
-        features = self(batch.views.flatten(0, 1))
+        features = self(batch.views[0].flatten(0, 1))
         loss = self.frozen(self.head(features)).square().mean()
         self.log("toy", loss)
         return {"loss": loss, "features": features.detach()}
@@ -74,7 +74,7 @@ def batch_of(targets: Sequence[int], *, seed: int = 0, noise: float = 0.1) -> Vi
     classes = labels.where(labels >= 0, torch.randint(len(CENTRES), labels.shape, generator=generator))
     pictures = CENTRES[classes % len(CENTRES)] + noise * torch.randn(3, len(labels), 6, generator=generator)
     first, second, clean = pictures.view(3, -1, 1, 2, 3)
-    return ViewBatch(torch.stack([first, second]), labels, torch.arange(len(labels)), clean)
+    return ViewBatch((torch.stack([first, second]),), labels, torch.arange(len(labels)), clean)
 
 
 def labelled_batches(number: int = 4, *, classes: int = 4) -> list[ViewBatch]:
@@ -403,7 +403,7 @@ class PooledTooLate(Toy):
             NoFeatures,
             r"needs `features` .* training_step returns.*found the keys \['loss'\] and a batch",
         ),
-        (PooledTooLate, r"features \(2N, F\) or \(N, F\).*training_step returned \(23, 32\) for 12 targets"),
+        (PooledTooLate, r"features \(V N, F\) or \(N, F\).*training_step returned \(23, 32\) for 12 targets"),
     ],
 )
 def test_what_a_module_must_offer_is_said(model: type[Toy], message: str) -> None:
@@ -442,7 +442,9 @@ def batches_for(steps: list[str], rank: int, processes: int) -> list[ViewBatch]:
         first = len(text.split("|")[0].split())
         part = slice(None) if processes == 1 else (slice(None, first), slice(first, None))[rank]
         assert whole.images is not None
-        result.append(ViewBatch(whole.views[:, part], whole.targets[part], whole.indices[part], whole.images[part]))
+        result.append(
+            ViewBatch((whole.views[0][:, part],), whole.targets[part], whole.indices[part], whole.images[part])
+        )
     return result
 
 

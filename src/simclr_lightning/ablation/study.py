@@ -86,6 +86,16 @@ def ablate(
         InputError: if an argument is out of range, nothing is labelled, there are fewer pictures than a batch takes, or
             the output folder holds a study with other settings.
         MissingFileError: if there are no pictures.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     budget = {"steps": 1, "seeds": 1, "width": 0.125, "val_fraction": 0.8, "accelerator": "cpu"}
+        ...     folder = ablate(dataset="digits", operations="rotate,noise", symmetric=True, output=folder, **budget)
+        ...     sorted(path.name for path in folder.iterdir())  # doctest: +ELLIPSIS
+        3 cells x 1 seed, steps of each: 1.
+        ...
+        ['matrix.json', 'matrix.md', 'matrix.png']
     """
     asked = parse_operations(operations)
     _check_numbers(epochs, steps, seeds)
@@ -106,6 +116,8 @@ def ablate(
         )
         data.prepare_data()
         data.setup()
+        if data.num_pictures is None:
+            raise InputError(f"{dataset} is a stream, and a study reads its pictures many times", "data.dataset folder")
         labelled, held_out = _labels(data, root)
         check_operations(asked, recipe, data.in_channels)
         data.train_dataloader()  # complains of a batch that does not fit

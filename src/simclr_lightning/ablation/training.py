@@ -49,7 +49,13 @@ class Training(NamedTuple):
 
 
 def build_model(data: AblationDataModule, training: Training) -> SimCLR:
-    """The model of a run; a mistake in its arguments shows here, before anything is trained."""
+    """The model of a run; a mistake in its arguments shows here, before anything is trained.
+
+    Example:
+        >>> training = Training(100, "resnet8", 0.125, 0.2, learning_rate=1.0, weight_decay=1e-4, accelerator="cpu")
+        >>> build_model(AblationDataModule("digits"), training).loss.temperature
+        0.2
+    """
     return SimCLR(
         encoder=training.encoder,
         width=training.width,
@@ -75,6 +81,13 @@ def run_cell(data: AblationDataModule, training: Training, cell: Cell) -> Scores
 
     Raises:
         InputError: if the training diverges.
+
+    Example:
+        >>> data = AblationDataModule("digits", val_fraction=0.8)
+        >>> data.setup()
+        >>> training = Training(2, "resnet8", 0.125, 0.2, learning_rate=1.0, weight_decay=1e-4, accelerator="cpu")
+        >>> 0 < run_cell(data, training, Cell("rotate", "noise", seed=0)).linear < 100
+        True
     """
     begun = time.perf_counter()
     own = data.one_sided(cell.operations, cell.seed)

@@ -251,7 +251,7 @@ def _feature_dim(pl_module: LightningModule) -> int:
 
 
 def _features_and_targets(outputs: Any, batch: Any, step: str) -> tuple[Tensor, Tensor]:
-    """Features (M, F) of a step and the targets (M,) of the same rows, M = N or 2N."""
+    """Features (M, F) of a step and the targets (M,) of the same rows, M = N, or V N of V views."""
     features = outputs.get("features") if isinstance(outputs, dict) else None
     targets = getattr(batch, "targets", None)
     if not isinstance(features, Tensor) or not isinstance(targets, Tensor):
@@ -263,7 +263,7 @@ def _features_and_targets(outputs: Any, batch: Any, step: str) -> tuple[Tensor, 
         )
     if features.ndim != 2 or len(features) % len(targets):
         raise InputError(
-            f"OnlineLinearProbe needs features (2N, F) or (N, F) for targets (N,); {step} returned "
+            f"OnlineLinearProbe needs features (V N, F) or (N, F) for targets (N,); {step} returned "
             f"{tuple(features.shape)} for {len(targets)} targets."
         )
-    return features, targets.repeat(len(features) // len(targets))  # [all first views; all second views]
+    return features, targets.repeat(len(features) // len(targets))  # [all first views; all second views; ...]

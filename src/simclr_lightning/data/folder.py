@@ -114,7 +114,8 @@ def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
     Example:
         >>> folder_sets("nowhere")
         Traceback (most recent call last):
-        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct its name (--data.root or --data.probe).
+        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct its name \
+(--data.root or --data.probe).
     """
     return picture_sets({split: scan(path) for split, path in find_splits(root).items()})
 

@@ -54,6 +54,7 @@ class PictureBatches(Dataset[Batch]):
         on_bad_picture: raise an error that names the picture, or skip it.
 
     Example:
+        >>> from simclr_lightning.data import find_source
         >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
         >>> batches = PictureBatches(pictures, pictures.batches(100), ViewRecipe("digits"), "raise")
         >>> len(batches), batches[3].images.shape
@@ -130,6 +131,7 @@ def compute_parts(
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
+        >>> from simclr_lightning.data import find_source
         >>> from simclr_lightning.models import build_encoder
         >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
         >>> options = {"normalize": False, "on_bad_picture": "raise", "num_workers": 0}
@@ -140,7 +142,7 @@ def compute_parts(
         ...     compute_parts(fabric, network, pictures, ViewRecipe("digits"), parts, plan, **options)
         ...     [part.features.shape for part in parts]  # doctest: +ELLIPSIS
         Embedding ...
-        [(360, 64)]
+        [(360, 32)]
     """
     missing = []
     if fabric.is_global_zero:
