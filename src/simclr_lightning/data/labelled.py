@@ -243,7 +243,9 @@ class LabelledDataModule(PictureDataModule):
                 "features",
                 "data.augmentation none",
             )
-        served: dict[Literal["train", "val"], FeatureBatch] = {"train": train} | ({} if val is None else {"val": val})
+        served: dict[Literal["train", "val"], FeatureBatch] = {"train": train}
+        if val is not None:
+            served["val"] = val
         for split, features in served.items():
             expected = len(self._part(split).positions)
             if len(features.targets) != expected:
