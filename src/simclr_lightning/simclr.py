@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -18,11 +18,9 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memory_format
-from simclr_lightning.models.micro_batches import check_micro_batch_size, micro_batches, recomputed
-from simclr_lightning.optim import LARS, parameter_groups
+from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
+from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
 from simclr_lightning.views import ViewBatch
-
-OptimizerName = Literal["lars", "sgd", "adamw"]
 
 
 class SimCLR(LightningModule):
@@ -33,9 +31,8 @@ class SimCLR(LightningModule):
     others apart. Afterwards the head is dropped: ``model(images)`` gives the encoder's features.
 
     Give another ``loss``, or override :meth:`build_encoder`, :meth:`build_head` or :meth:`configure_optimizers`, to
-    change one part. The first two of these are called by ``__init__`` when ``self.hparams`` holds all arguments, also
-    those of a subclass. The learning rate is a base rate: the callback ``LARSWarmup`` scales it by the global batch and
-    schedules it.
+    change one part; ``self.hparams`` then holds all arguments, also those of a subclass. The learning rate is a base
+    rate: the callback ``LARSWarmup`` scales it by the global batch and schedules it.
 
     Example:
         >>> model = SimCLR("resnet8", width=0.125, stem="cifar", loss=NTXentLoss(temperature=0.5))
@@ -47,8 +44,8 @@ class SimCLR(LightningModule):
         encoder: resnet8, resnet10, resnet18, resnet34, resnet50, resnet101, resnet152, or any torchvision model
             (``torchvision/NAME``) or timm model (``timm/NAME``) that gives a pooled feature vector.
         width: multiplies the channels of every stage of a ResNet; the paper uses 1, 2 and 4.
-        stem: first layers of a ResNet. imagenet: 7x7 stride 2 and max-pool. cifar: 3x3 stride 1, no max-pool (paper
-            B.9). pooled: 3x3 stride 1 and max-pool. auto: cifar where ``image_size`` is at most 32, else imagenet.
+        stem: first layers of a ResNet. imagenet: 7x7 stride 2 and max-pool. cifar: 3x3 stride 1, no max-pool (B.9).
+            pooled: 3x3 stride 1 and max-pool. auto: cifar where ``image_size`` is at most 32, else imagenet.
         image_size: side of the views in pixels, which decides ``stem: auto``; the command line takes it from the data.
         in_channels: channels of the pictures; the command line takes it from the data.
         zero_init_residual: whether the last BatchNorm gain of every residual block starts at zero.
@@ -96,10 +93,7 @@ class SimCLR(LightningModule):
     ) -> None:
         super().__init__()
         check_micro_batch_size(micro_batch_size)
-        if optimizer not in get_args(OptimizerName):
-            raise InputError(
-                f"optimizer is {optimizer!r}: choose {', '.join(get_args(OptimizerName))} (--model.optimizer)."
-            )
+        check_optimizer(optimizer)
         # A checkpoint holds the loss as primitives, and gives it back as such.
         self.loss = build_loss(loss) if isinstance(loss, Mapping) else loss or NTXentLoss()
         self.save_hyperparameters(ignore=["loss"])
@@ -123,14 +117,8 @@ class SimCLR(LightningModule):
 
     def build_encoder(self) -> nn.Module:
         """Encoder f of the paper: pictures (N, C, H, W) to features (N, F), with an int attribute ``feature_dim``."""
-        return build_encoder(
-            self.hparams["encoder"],
-            width=self.hparams["width"],
-            stem=self.hparams["stem"],
-            in_channels=self.hparams["in_channels"],
-            image_size=self.hparams["image_size"],
-            zero_init_residual=self.hparams["zero_init_residual"],
-        )
+        options = ("width", "stem", "in_channels", "image_size", "zero_init_residual")
+        return build_encoder(self.hparams["encoder"], **{name: self.hparams[name] for name in options})
 
     def build_head(self) -> nn.Module:
         """Projection head g of the paper: features (N, F) to projections (N, D)."""
@@ -159,28 +147,23 @@ class SimCLR(LightningModule):
 
         Example:
             >>> from tempfile import TemporaryDirectory
-            >>> weights = build_encoder("resnet8", width=0.125, stem="cifar").state_dict()  # say, of another package
             >>> with TemporaryDirectory() as folder:
-            ...     torch.save(weights, f"{folder}/peer.pth")
-            ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8", width=0.125, stem="cifar")
-            >>> encoder(torch.rand(2, 3, 32, 32)).shape
-            torch.Size([2, 32])
+            ...     torch.save(build_encoder("resnet8").state_dict(), f"{folder}/peer.pth")  # say, of another package
+            ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8")
 
         Args:
             path: the checkpoint, which is read without running code in it, or a ``.safetensors`` file.
-            encoder: architecture of a checkpoint that does not tell it.
-            width: of that architecture.
-            stem: of that architecture; ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
-            image_size: of that architecture.
-            in_channels: of that architecture.
+            encoder: architecture of a checkpoint that does not tell it; ``width`` and what follows describe it.
+            width: as in ``SimCLR``.
+            stem: likewise; ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
+            image_size: likewise.
+            in_channels: likewise.
 
         Returns:
             The encoder, from pictures (N, ``in_channels``, H, W) to features (N, ``feature_dim``).
 
         Raises:
-            MissingFileError: if there is no such file.
-            InputError: if it cannot be read, the architecture is not told, or a tensor is missing, unknown or of
-                another shape.
+            InputError: if it is not there, cannot be read, or does not fit completely.
         """
         return load_encoder(
             path, cls, encoder=encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels
@@ -251,14 +234,8 @@ class SimCLR(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """Optimizer with biases and normalisation layers in a group that is neither decayed nor adapted."""
         groups = parameter_groups(self, weight_decay=self.hparams["weight_decay"])
-        rate, momentum = self.hparams["learning_rate"], self.hparams["momentum"]
-        match self.hparams["optimizer"]:
-            case "lars":
-                return LARS(groups, lr=rate, momentum=momentum, trust_coefficient=self.hparams["trust_coefficient"])
-            case "sgd":
-                return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
-            case _:
-                return torch.optim.AdamW(groups, lr=rate)
+        options = ("learning_rate", "momentum", "trust_coefficient")
+        return build_optimizer(self.hparams["optimizer"], groups, **{name: self.hparams[name] for name in options})
 
     def _evaluation_step(self, batch: ViewBatch, stage: str) -> dict[str, Tensor]:
         outputs = self._shared_step(batch, stage, watch=True)
@@ -281,22 +258,9 @@ class SimCLR(LightningModule):
         return torch.cat(features, dim=1), torch.cat(projections, dim=1)
 
     def _embed_at_once(self, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        features = self._features(views)
+        features = encoded_by_size(self, views)
         projections = self.project(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         return features.detach(), projections
-
-    def _features(self, views: tuple[Tensor, ...]) -> Tensor:
-        """Features (V, N, F) of views (V_k, N, C, S_k, S_k), all of one size in one pass for BatchNorm."""
-        sizes = dict.fromkeys(own.shape[2:] for own in views)
-        if len(sizes) == 1:
-            together = views[0] if len(views) == 1 else torch.cat(views)
-            return self(together.flatten(0, 1)).unflatten(0, together.shape[:2])  # type: ignore[no-any-return]
-        found: dict[int, Tensor] = {}
-        for size in sizes:
-            same = [place for place, own in enumerate(views) if own.shape[2:] == size]
-            features = self._features(tuple(views[place] for place in same))
-            found |= zip(same, features.split([len(views[place]) for place in same]), strict=True)
-        return torch.cat([found[place] for place in range(len(views))])
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool) -> dict[str, Tensor]:
         self._check(batch)
@@ -335,6 +299,6 @@ class SimCLR(LightningModule):
         processes = world_size() if self.loss.gather else 1
         if len(batch.targets) * processes < 2:
             raise InputError(
-                "The batch holds one picture, which leaves no negatives to contrast it with: use a batch size of at "
-                "least 2 (--data.batch_size), and several hundred for useful features."
+                "The batch holds one picture, which leaves no negatives: use a batch size of 2 at least, and several "
+                "hundred for useful features (--data.batch_size)."
             )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from simclr_lightning.callbacks.pictures import log_picture
+from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.errors import InputError
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from simclr_lightning.callbacks.pictures import log_picture
+from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.errors import InputError
 

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.classifiers.metrics import ClassifierMetrics, cross_entropy
+from simclr_lightning.classifiers.classifier_metrics import ClassifierMetrics, cross_entropy
 from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.errors import InputError

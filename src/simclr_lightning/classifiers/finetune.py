@@ -9,7 +9,7 @@ from torch import nn
 
 from simclr_lightning.checkpoints import Architecture, architecture_of
 from simclr_lightning.classifiers.classifier import Classifier
-from simclr_lightning.classifiers.optimizer import OptimizerName
+from simclr_lightning.classifiers.optimizer import ClassifierOptimizer
 from simclr_lightning.classifiers.pretrained import starting_model
 from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.errors import InputError
@@ -61,7 +61,7 @@ class FineTune(Classifier):
         checkpoint: str | Path | None = None,
         num_classes: int | None = None,
         head_layers: int = 0,
-        optimizer: OptimizerName = "sgd",
+        optimizer: ClassifierOptimizer = "sgd",
         learning_rate: float = 0.05,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
@@ -92,7 +92,7 @@ class FineTune(Classifier):
         *,
         num_classes: int | None = None,
         head_layers: int = 0,
-        optimizer: OptimizerName = "sgd",
+        optimizer: ClassifierOptimizer = "sgd",
         learning_rate: float = 0.05,
         momentum: float = 0.9,
         weight_decay: float = 0.0,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from simclr_lightning.errors import InputError
-from simclr_lightning.optim import LARS, parameter_groups
+from simclr_lightning.optim import build_optimizer, check_optimizer, parameter_groups
 
-OptimizerName = Literal["sgd", "lars"]
+ClassifierOptimizer = Literal["sgd", "lars"]
 
 
 def make_optimizer(
     model: nn.Module,
     last: nn.Linear,
-    optimizer: OptimizerName,
+    optimizer: ClassifierOptimizer,
     *,
     learning_rate: float,
     momentum: float,
@@ -48,12 +46,12 @@ def make_optimizer(
         [(1, 1e-06, True), (2, 0.0, False), (1, 1e-06, False)]
     """
     weights, others = parameter_groups(model, weight_decay=weight_decay)
-    if optimizer == "sgd":
-        groups = [group for group in (weights, others) if group["params"]]
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+    check_optimizer(optimizer, get_args(ClassifierOptimizer))
+    groups = [group for group in (weights, others) if group["params"]]
     if optimizer == "lars":
         linear = {**weights, "params": [last.weight], "adapt": False}
         weights["params"] = [weight for weight in weights["params"] if weight is not last.weight]
         groups = [weights, others, linear]
-        return LARS(groups, lr=learning_rate, momentum=momentum, trust_coefficient=trust_coefficient)
-    raise InputError(f"optimizer is {optimizer!r}: choose sgd or lars (--model.optimizer).")
+    return build_optimizer(
+        optimizer, groups, learning_rate=learning_rate, momentum=momentum, trust_coefficient=trust_coefficient
+    )

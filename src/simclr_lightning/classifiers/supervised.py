@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from simclr_lightning.classifiers.classifier import Classifier
-from simclr_lightning.classifiers.optimizer import OptimizerName
+from simclr_lightning.classifiers.optimizer import ClassifierOptimizer
 from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.models import Stem, build_encoder, to_memory_format
 
@@ -53,7 +53,7 @@ class Supervised(Classifier):
         in_channels: int = 3,
         zero_init_residual: bool = True,
         num_classes: int | None = None,
-        optimizer: OptimizerName = "sgd",
+        optimizer: ClassifierOptimizer = "sgd",
         learning_rate: float = 0.1,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,

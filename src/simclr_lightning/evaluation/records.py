@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from PIL import Image
 
-from simclr_lightning.callbacks.pictures import log_picture
+from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.checkpoints import run_of
 

@@ -13,7 +13,7 @@ of backward (GradCache, arXiv 2101.06983).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
@@ -55,6 +55,34 @@ def micro_batches(batch: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor
     """
     number = 1 if size is None else max(1, math.ceil(batch.shape[dim] / size))
     return batch.tensor_split(number, dim)
+
+
+def encoded_by_size(encode: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> Tensor:
+    """Encode views of one or several sizes: all of one size in one pass, as BatchNorm's statistics are of a pass.
+
+    Example:
+        >>> views = torch.rand(2, 4, 3, 16, 16), torch.rand(1, 4, 3, 8, 8)
+        >>> encoded_by_size(lambda images: images.mean((2, 3)), views).shape
+        torch.Size([3, 4, 3])
+
+    Args:
+        encode: pictures (M, C, S, S) to features (M, F).
+        views: (V_k, N, C, S_k, S_k) each.
+
+    Returns:
+        (V, N, F), in the order of the views.
+    """
+    sizes = dict.fromkeys(own.shape[2:] for own in views)
+    if len(sizes) == 1:
+        together = views[0] if len(views) == 1 else torch.cat(list(views))
+        features: Tensor = torch.unflatten(encode(together.flatten(0, 1)), 0, together.shape[:2])
+        return features
+    found: dict[int, Tensor] = {}
+    for size in sizes:
+        same = [place for place, own in enumerate(views) if own.shape[2:] == size]
+        parts = encoded_by_size(encode, [views[place] for place in same]).split([len(views[place]) for place in same])
+        found |= zip(same, parts, strict=True)
+    return torch.cat([found[place] for place in range(len(views))])
 
 
 def recomputed(
