@@ -40,8 +40,8 @@ class Theirs(SimCLR):
 
 
 class Fixed(SimCLR):
-    def __init__(self, temperature: float = 0.5) -> None:
-        super().__init__(encoder="resnet10", width=0.125, stem="cifar", in_channels=2, temperature=temperature)
+    def __init__(self, learning_rate: float = 0.5) -> None:
+        super().__init__(encoder="resnet10", width=0.125, stem="cifar", in_channels=2, learning_rate=learning_rate)
 
 
 def ours() -> SimCLR:
