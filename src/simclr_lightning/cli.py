@@ -171,9 +171,9 @@ class SimCLRCLI(CommandLine):
                 f"The checkpoint {path} is of the class {wrote}, and nothing is imported because a file names it: "
                 f"type --model {wrote}, or a --config that does."
             )
-        arguments |= checkpoint.hyperparameters
-        for linked in ("image_size", "in_channels"):
-            arguments.pop(linked, None)
+        linked = ("image_size", "in_channels")
+        told = checkpoint.hyperparameters.items()
+        arguments |= {name: value for name, value in told if name not in linked and not name.startswith("_")}
         loss = arguments.get("loss")
         if loss is not None and isinstance(build_loss(loss), UnknownLoss):
             parser.error(

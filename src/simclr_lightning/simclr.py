@@ -11,7 +11,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.checkpoints import load_encoder
+from simclr_lightning.checkpoints import import_path, load_encoder
+from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
@@ -103,6 +104,10 @@ class SimCLR(LightningModule):
         self.loss = build_loss(loss) if isinstance(loss, Mapping) else loss or NTXentLoss()
         self.save_hyperparameters(ignore=["loss"])
         self.save_hyperparameters({"loss": self.loss.config()})
+        if not any(isinstance(value, dict) for name, value in self.hparams.items() if name != "loss"):
+            # Made by the command line, but of primitives: nothing need be called to make it again.
+            for name in (INSTANTIATOR, CLASS_PATH):
+                self.hparams.pop(name, None)
         self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
         if not isinstance(getattr(self.encoder, "feature_dim", None), int):
             raise TypeError(
@@ -238,6 +243,10 @@ class SimCLR(LightningModule):
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
         if stage == "fit" and self.hparams["compile_encoder"]:
             self.encoder.compile()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Tell which class wrote it."""
+        checkpoint["class_path"] = import_path(type(self))
 
     def configure_optimizers(self) -> Optimizer:
         """Optimizer with biases and normalisation layers in a group that is neither decayed nor adapted."""

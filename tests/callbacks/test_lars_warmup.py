@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -366,3 +367,17 @@ def test_fast_dev_run_passes_with_any_warm_up(warmup: LARSWarmup) -> None:
 def test_bad_arguments_are_errors_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LARSWarmup(**arguments)
+
+
+def test_a_stream_is_warmed_up_for_a_tenth_of_the_run() -> None:
+    class Endless(LightningDataModule):
+        num_pictures = None
+
+        def train_dataloader(self) -> Any:
+            return DataLoader(range(40), batch_size=4)  # type: ignore[arg-type]
+
+    callback = LARSWarmup(warmup_epochs=3)
+    trainer = SimpleNamespace(datamodule=Endless())
+    callback.total_steps_, callback.global_batch_size_ = 50, 4
+    with pytest.warns(UserWarning, match=r"a stream has no epochs .* takes 5 steps, a tenth of the run"):
+        assert callback._resolve_warmup_steps(cast("Any", trainer)) == 5

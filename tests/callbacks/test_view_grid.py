@@ -223,8 +223,8 @@ def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ([torch.rand(2, 3)], "this training batch is a list"),
         (random_batch()._replace(views=(torch.rand(2, 3),)), r"is a ViewBatch whose views are of shape \(2, 3\)"),
-        (random_batch()._replace(views=(1,)), "is a ViewBatch whose views are a tuple"),  # type: ignore[arg-type]
-        (random_batch()._replace(views=()), "is a ViewBatch whose views are a tuple"),
+        (random_batch()._replace(views=(1,)), "is a ViewBatch whose views are a list"),  # type: ignore[arg-type]
+        (random_batch()._replace(views=()), "is a ViewBatch whose views are a list"),
     ],
 )
 def test_a_batch_without_views_is_an_error(batch: Any, message: str, tmp_path: Path) -> None:

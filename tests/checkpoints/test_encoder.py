@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from simclr_lightning import SimCLR
 from simclr_lightning.checkpoints import load_encoder
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation, Supervised
+from simclr_lightning.losses import NTXentLoss
 
 Save = Callable[..., Path]
 IMAGES = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -40,8 +41,8 @@ class Theirs(SimCLR):
 
 
 class Fixed(SimCLR):
-    def __init__(self, learning_rate: float = 0.5) -> None:
-        super().__init__(encoder="resnet10", width=0.125, stem="cifar", in_channels=2, learning_rate=learning_rate)
+    def __init__(self, temperature: float = 0.5) -> None:
+        super().__init__(encoder="resnet10", width=0.125, stem="cifar", in_channels=2, loss=NTXentLoss(temperature))
 
 
 def ours() -> SimCLR:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -325,3 +326,9 @@ def test_simclr_trains_on_a_stream(num_workers: int) -> None:
     assert trainer.global_step == 8
     assert not torch.equal(model.encoder.state_dict()["conv1.weight"], before)
     assert schedule.global_batch_size_ == 4
+
+
+def test_schedule_needs_to_know_how_long_a_stream_is_trained_on() -> None:
+    trainer = Trainer(**QUIET, max_epochs=1, callbacks=LARSWarmup(warmup_steps=1), limit_val_batches=0)
+    with pytest.raises((InputError, MisconfigurationException), match="max_steps"):
+        trainer.fit(SimCLR("resnet8", width=0.125, image_size=8), data_of())

@@ -125,4 +125,5 @@ def test_labels_stay_with_their_pictures_where_one_cannot_be_read(tmp_path: Path
     learned = pixels.learned(torch.tensor([0, 1, 5, 11]))
     assert learned.targets.tolist() == [0, 1, 2]
     assert (255 * learned.features.mean(1)).round().tolist() == [0, 81, 163]
+    assert pixels.learned(torch.arange(11)).targets.tolist() == [0] * 3 + [1] * 4 + [2] * 3
     assert pixels.learned(torch.arange(12)).targets.tolist() == [0] * 3 + [1] * 4 + [2] * 4

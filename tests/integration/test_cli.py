@@ -48,11 +48,11 @@ def test_model_learns_channels_and_size_from_the_data(simclr: Simclr) -> None:
 
 
 def test_what_was_typed_wins_over_the_checkpoint(simclr: Simclr) -> None:
-    simclr("fit", "--config", QUICKSTART, "--model.temperature", "0.4", *TINY, *SHORT)
+    simclr("fit", "--config", QUICKSTART, "--model.loss.temperature", "0.4", *TINY, *SHORT)
     checkpoint = only("runs/quickstart/*/checkpoints/last.ckpt")
-    simclr("fit", *TINY, *SHORT, "--model.temperature", "0.7", "--ckpt_path", checkpoint)
+    simclr("fit", *TINY, *SHORT, "--model.loss.temperature", "0.7", "--ckpt_path", checkpoint)
     resumed = yaml.safe_load(Path("runs/simclr/version_0/config.yaml").read_text())["model"]["init_args"]
-    assert resumed["temperature"] == 0.7  # typed
+    assert resumed["loss"]["init_args"]["temperature"] == 0.7  # typed
     assert resumed["encoder"] == yaml.safe_load(QUICKSTART.read_text())["model"]["init_args"]["encoder"]  # remembered
 
 
@@ -83,7 +83,9 @@ def test_resuming_continues_and_keeps_the_first_run(simclr: Simclr) -> None:
     ("arguments", "message"),
     [
         (["--model.temprature", "0.1"], "temprature"),
-        (["--model.temperature", "0"], "temperature must be a positive number, got 0"),
+        (["--model.loss.temprature", "0.1"], "temprature"),
+        (["--model.optimizer", "adam"], "adamw"),
+        (["--model.loss.temperature", "0"], "temperature must be a positive number, got 0"),
         (["--model.encoder", "resnet19"], "resnet18"),
         (["--data.views.preset", "imagnet"], "imagenet"),
         (["--data.dataset", "cifar11"], "cifar10"),
@@ -121,10 +123,10 @@ def test_two_processes_through_the_command_line(tmp_path: Path) -> None:
 def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> None:
     version = ["--trainer.logger.version", "mine"]
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version)
-    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version, "--model.temperature", "0.9")
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version, "--model.loss.temperature", "0.9")
     folder = Path("runs/quickstart/mine")
     temperatures = [
-        yaml.safe_load((folder / name).read_text())["model"]["init_args"]["temperature"]
+        yaml.safe_load((folder / name).read_text())["model"]["init_args"]["loss"]["init_args"]["temperature"]
         for name in ("config.yaml", "config-2.yaml")
     ]
     assert temperatures[1] == 0.9

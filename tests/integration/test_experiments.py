@@ -16,7 +16,7 @@ import torchvision
 import yaml
 
 from simclr_lightning import SimCLR
-from simclr_lightning.data.datasets import DATASETS
+from simclr_lightning.data import SOURCES
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CONFIGS = sorted(EXPERIMENTS.rglob("*.yaml"))
@@ -187,7 +187,7 @@ def test_transfer_data_sets_are_known() -> None:
     names = [
         merged([path]).get("data.init_args.dataset") for path in (EXPERIMENTS / "imagenet/transfer").glob("*.yaml")
     ]
-    assert len(set(filter(None, names)) & DATASETS.keys()) == 12
+    assert len(set(filter(None, names)) & SOURCES.keys()) == 12
 
 
 def test_no_two_experiments_are_the_same() -> None:

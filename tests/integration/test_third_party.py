@@ -34,7 +34,7 @@ PACKAGE = """
 CONFIG = """
     model:
       class_path: their_package.models.TheirSimCLR
-      init_args: {breadth: 24, temperature: 0.3}
+      init_args: {breadth: 24, loss: {class_path: simclr_lightning.NTXentLoss, init_args: {temperature: 0.3}}}
     data: {class_path: simclr_lightning.SimCLRDataModule, init_args: {dataset: digits, batch_size: 128}}
     trainer:
       max_epochs: 1
@@ -66,7 +66,7 @@ def test_subclass_is_run_resumed_and_loaded(
     model = TheirSimCLR.load_from_checkpoint(last, weights_only=True)
     assert isinstance(model, SimCLR)
     assert model.hparams["breadth"] == 24
-    assert model.hparams["temperature"] == 0.3
+    assert model.loss.temperature == 0.3
     assert model(torch.rand(2, 1, 16, 16)).shape == (2, 24)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, checkpoint["state_dict"][name])

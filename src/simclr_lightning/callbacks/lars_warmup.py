@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -21,8 +21,8 @@ class LARSWarmup(Callback):
     base rates; each parameter group keeps its own. The rate is a function of ``trainer.global_step`` alone, so there is
     no state to save, and a resumed run follows the rates and the length of run that are typed now.
 
-    A warm-up that was given in epochs and is longer than the whole run (a quick trial) is cut to a tenth of the run,
-    with a warning; one that was given in steps is an error, except under ``fast_dev_run``.
+    A warm-up that was given in epochs and is longer than the whole run (a quick trial), or whose data never end, is a
+    tenth of the run, with a warning; one that was given in steps is an error, except under ``fast_dev_run``.
 
     List it before ``LearningRateMonitor``, which otherwise logs the rate of the step before.
 
@@ -143,6 +143,12 @@ class LARSWarmup(Callback):
             return 0
         else:
             pictures = _num_pictures(trainer) if self.num_pictures is None else self.num_pictures
+            if pictures is None:
+                rank_zero_warn(
+                    f"LARSWarmup: a stream has no epochs that {self.warmup_epochs:g} of them could warm up. It takes "
+                    f"{total // 10} steps, a tenth of the run. Pass warmup_steps to choose it."
+                )
+                return total // 10
             warmup = warmup_steps_for(self.warmup_epochs, pictures, self.global_batch_size_)
             typed = f"warmup_epochs={self.warmup_epochs:g}"
         if warmup <= total:
@@ -188,10 +194,11 @@ def _global_batch_size(trainer: Trainer) -> int:
     return per_process * trainer.world_size * trainer.accumulate_grad_batches
 
 
-def _num_pictures(trainer: Trainer) -> int:
-    pictures = getattr(getattr(trainer, "datamodule", None), "num_pictures", None)
-    if isinstance(pictures, int):
-        return pictures
+def _num_pictures(trainer: Trainer) -> int | None:
+    """Of an epoch; None where the data module says that there is no end."""
+    pictures = getattr(getattr(trainer, "datamodule", None), "num_pictures", 0)
+    if pictures is None or pictures > 0:
+        return cast("int | None", pictures)
     dataset = getattr(trainer.train_dataloader, "dataset", None)
     if not isinstance(dataset, Sized):
         raise InputError(

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from simclr_lightning.compat import CLASS_PATH
 from simclr_lightning.errors import InputError, MissingFileError
 
 _BROKEN = (
@@ -66,11 +67,11 @@ class Checkpoint:
 
     @property
     def class_path(self) -> str | None:
-        """Which class wrote it, where it tells: the command line and the classifiers leave it there."""
-        path = self.hyperparameters.get("_class_path")
+        """Which class wrote it, where it tells."""
+        path = self.hyperparameters.get(CLASS_PATH) or self.content.get("class_path")
         if path is None and self.classifier is not None:
             path = f"simclr_lightning.{self.classifier}"
-        return path
+        return path if isinstance(path, str) else None
 
     @property
     def classifier(self) -> str | None:

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from simclr_lightning.checkpoints.file import Checkpoint, read_checkpoint, upgraded
+from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.errors import InputError
 from simclr_lightning.models.state_dicts import mismatches
 
@@ -54,13 +55,13 @@ def load_model(model_class: type[Model], checkpoint: Checkpoint | str | Path) ->
             "name what it holds: load_encoder(path, encoder='resnet50'), with stem, width and in_channels where they "
             "are not the usual ones."
         )
-    instantiator = hyperparameters.get("_instantiator")
+    instantiator = hyperparameters.get(INSTANTIATOR)
     if instantiator not in (None, "lightning.pytorch.cli.instantiate_module"):
         raise InputError(
             f"{path} names a function {instantiator}, which would build the model. It is not called: nothing is "
             "imported or run because a file names it."
         )
-    origin = hyperparameters.get("_class_path")
+    origin = checkpoint.class_path
     if origin is not None and not _names(origin, model_class):
         raise InputError(
             f"{path} is a checkpoint of {origin}, not of {name}: load it with that class (simclr export --model "
@@ -140,7 +141,7 @@ def build_model(model_class: type[Model], hyperparameters: Mapping[str, Any]) ->
 
     def build() -> Model:
         nested = {name: value for name, value in arguments.items() if name != "loss" and isinstance(value, dict)}
-        if "_instantiator" not in hyperparameters or not nested:
+        if INSTANTIATOR not in hyperparameters or not nested:
             return model_class(**arguments)
         for class_path in _class_paths(nested):
             if _imported(class_path) is None:
@@ -222,7 +223,7 @@ def import_path(kind: type) -> str:
 
 
 def _names(class_path: str, kind: type) -> bool:
-    """Whether a path leads to a class, among what has been imported; a script that was run may have become a module."""
+    """Whether a path leads to a class, among what was imported; a script that was run may have become a module."""
     package, _, name = class_path.rpartition(".")
     return _imported(class_path) is kind or (package == "__main__" and name == kind.__name__)
 

@@ -11,6 +11,7 @@ from simclr_lightning.checkpoints import Architecture, architecture_of
 from simclr_lightning.classifiers.classifier import Classifier
 from simclr_lightning.classifiers.optimizer import OptimizerName
 from simclr_lightning.classifiers.pretrained import starting_model
+from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.errors import InputError
 from simclr_lightning.models import ProjectionHead
 from simclr_lightning.simclr import SimCLR
@@ -79,7 +80,7 @@ class FineTune(Classifier):
             channels_last=model.hparams["channels_last"],
             origin=str(checkpoint) if architecture is None else None,
         )
-        self.save_hyperparameters(ignore=["model_class", "_instantiator"])
+        self.save_hyperparameters(ignore=["model_class", INSTANTIATOR])
         self.save_hyperparameters(
             {"checkpoint": checkpoint and str(checkpoint), "architecture": architecture or architecture_of(model)}
         )

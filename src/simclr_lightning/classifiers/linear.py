@@ -12,6 +12,7 @@ from torch import Tensor
 from simclr_lightning.checkpoints import Architecture, architecture_of
 from simclr_lightning.classifiers.classifier import Classifier
 from simclr_lightning.classifiers.pretrained import starting_model
+from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
 from simclr_lightning.features import loader_features
 from simclr_lightning.simclr import SimCLR
@@ -69,7 +70,7 @@ class LinearEvaluation(Classifier):
             origin=str(checkpoint) if architecture is None else None,
         )
         self.encoder.requires_grad_(False).eval()
-        self.save_hyperparameters(ignore=["model_class", "_instantiator"])
+        self.save_hyperparameters(ignore=["model_class", INSTANTIATOR])
         self.save_hyperparameters(
             {"checkpoint": checkpoint and str(checkpoint), "architecture": architecture or architecture_of(model)}
         )

@@ -6,6 +6,7 @@ from typing import cast
 
 from simclr_lightning.classifiers.classifier import Classifier
 from simclr_lightning.classifiers.optimizer import OptimizerName
+from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.models import Stem, build_encoder, to_memory_format
 
 
@@ -76,4 +77,4 @@ class Supervised(Classifier):
             channels_last=channels_last,
             origin="random weights",
         )
-        self.save_hyperparameters(ignore=["_instantiator"])
+        self.save_hyperparameters(ignore=[INSTANTIATOR])

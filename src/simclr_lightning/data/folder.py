@@ -112,10 +112,14 @@ def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
         InputError: if it is a file.
 
     Example:
-        >>> folder_sets("nowhere")
-        Traceback (most recent call last):
-        simclr_lightning.errors.MissingFileError: There is no folder 'nowhere': correct its name \
-(--data.root or --data.probe).
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as photos:
+        ...     for name in ("train/1.jpg", "train/2.jpg", "val/3.jpg"):
+        ...         Path(photos, name).parent.mkdir(exist_ok=True)
+        ...         Path(photos, name).touch()
+        ...     sets = folder_sets(photos)
+        >>> len(sets.train), len(sets.val), sets.test is sets.val
+        (2, 1, True)
     """
     return picture_sets({split: scan(path) for split, path in find_splits(root).items()})
 

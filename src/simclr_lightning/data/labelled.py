@@ -50,8 +50,8 @@ class LabelledDataModule(PictureDataModule):
         label_list: text file that names the pictures whose labels may be used, one a line, with or without folders in
             front: the official 1 % and 10 % of ImageNet. Instead of ``label_fraction``, for the data set folder.
         cache: decode all pictures once into the memory of each process; they must be of equal size.
-        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn once with
-            its name and take the next good picture.
+        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
+            name; in training the next good one takes its place, and where pictures are judged it does not count.
         download: fetch the data set if it is not under ``root``.
         num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
             otherwise one per core that is left beside the training process, at most 8.
@@ -221,11 +221,7 @@ class LabelledDataModule(PictureDataModule):
         return [] if self.splits.val is None else self.clean_dataloader("val")
 
     def test_dataloader(self) -> PictureLoader[Any]:
-        """Clean pictures with labels, in their order.
-
-        Raises:
-            InputError: if there are none.
-        """
+        """Clean pictures with labels, in their order, as ``clean_dataloader("test")``."""
         return self.clean_dataloader("test")
 
     def serve_features(self, train: FeatureBatch, val: FeatureBatch | None = None) -> None:

@@ -47,8 +47,8 @@ class PictureDataModule(LightningDataModule):
             pictures) that is set aside for validation, the same from every class.
         label_fraction: share of the labels that may be used, class-balanced. Pre-training sees all pictures.
         cache: decode all pictures once into the memory of each process; they must be of equal size.
-        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn once with
-            its name and take the next good picture.
+        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
+            name; in training the next good one takes its place, and where pictures are judged it does not count.
         download: fetch the data set if it is not under ``root``.
         num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
             one for a stream, otherwise one per core that is left beside the training process, at most 8.
@@ -117,7 +117,6 @@ class PictureDataModule(LightningDataModule):
             "seed": seed,
         }
         self._splits: Splits | None = None
-
         self.save_hyperparameters()
         # Checkpoints hold primitives only, so that they load with weights_only=True.
         recipes = [

@@ -72,9 +72,10 @@ def cars(root: str) -> PictureSets:
             dataset: Any = torchvision.datasets.StanfordCars(_expanded(root), split=split)
         except (RuntimeError, OSError) as error:
             raise MissingFileError(
-                f"Stanford Cars is not complete in {root!r} ({error}), and its authors no longer offer it for download. "
-                "Get a copy elsewhere, and put cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat into "
-                f"{os.path.join(root, 'stanford_cars')!r}, or name the folder that holds stanford_cars",
+                f"Stanford Cars is not complete in {root!r} ({error}), and its authors no longer offer it for "
+                "download. Get a copy elsewhere, and put cars_train/, cars_test/, devkit/ and "
+                f"cars_test_annos_withlabels.mat into {os.path.join(root, 'stanford_cars')!r}, or name the folder that "
+                "holds stanford_cars",
                 "data.root",
             ) from error
         files, labels = zip(*dataset._samples, strict=True)

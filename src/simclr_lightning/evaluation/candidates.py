@@ -67,14 +67,14 @@ class Candidate:
         return self.features(self.split)
 
     def learned(self, positions: Tensor) -> Features:
-        """Features of some of those pictures: (n,) int64, which of ``Comparison.targets``."""
-        if len(positions) == len(self.train.targets):
-            return self.train
-        if self.train.indices is None or not isinstance(self.datamodule, PictureDataModule):
-            return self.train.take(positions)
-        labelled = self.datamodule.splits.labelled
-        assert labelled is not None  # since the features were computed
-        return self.train.take(torch.isin(self.train.indices, labelled.positions[positions]))
+        """Features of some of those pictures: (n,) int64, ascending, which of ``Comparison.targets``."""
+        indices, chosen = torch.arange(len(self.train.targets)), positions
+        if isinstance(self.datamodule, PictureDataModule) and self.train.indices is not None:
+            labelled = self.datamodule.splits.labelled
+            assert labelled is not None  # since the features were computed
+            indices, chosen = self.train.indices, labelled.positions[positions]
+        learned = torch.isin(indices, chosen)
+        return self.train if learned.all() else self.train.take(learned)
 
     def features(self, split: str) -> Features:
         """Features of the labelled, clean pictures of a split, computed anew at each call."""

@@ -112,8 +112,9 @@ def evaluate(
             pictures = len(candidate.test.targets)
             if picture and candidate.name not in comparison.others:
                 panels[candidate.name] = candidate.test
-            fitting = [protocol for protocol in asked if protocol.fits(candidate)]
-            for protocol in fitting:
+            for protocol in asked:
+                if not protocol.fits(candidate):
+                    continue
                 subsets = protocol.subsets(comparison.targets, draws=protocol.draws(draws), seed=seed)
                 results.append(_judge(protocol, candidate, subsets, seed, console))
     evaluation = finished()

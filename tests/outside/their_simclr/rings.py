@@ -21,7 +21,7 @@ def rings(number: int) -> tuple[Tensor, Tensor]:
 @register_source("rings", recipe=ViewRecipe("grayscale", size=16), in_channels=1)
 def ring_sets() -> PictureSets:
     """Pictures to train and to judge on."""
-    train, test = (InMemoryPictures(*rings(number), ["thin", "thick"]) for number in (128, 32))
+    train, test = (InMemoryPictures(*rings(number), ["thin", "thick"]) for number in (400, 32))
     return PictureSets(train, test, test)
 
 
