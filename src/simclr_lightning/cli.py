@@ -171,6 +171,8 @@ class SimCLRCLI(CommandLine):
                 f"The checkpoint {path} is of the class {wrote}, and nothing is imported because a file names it: "
                 f"type --model {wrote}, or a --config that does."
             )
+        if wrote != chosen.model.class_path:
+            arguments = {}  # those of another class
         linked = ("image_size", "in_channels")
         told = checkpoint.hyperparameters.items()
         arguments |= {name: value for name, value in told if name not in linked and not name.startswith("_")}

@@ -171,8 +171,6 @@ def test_the_loss_was_once_four_arguments() -> None:
     assert upgraded(before) == after
     assert upgraded(after) == after
     assert "temperature" in before
-    classifier = {"num_classes": 3, "architecture": {"model_class": "a.B", "hyperparameters": before}}
-    assert upgraded(classifier) == {"num_classes": 3, "architecture": {"model_class": "a.B", "hyperparameters": after}}
     assert upgraded({"temperature": 1.0}) == {"temperature": 1.0}  # of something else
 
 

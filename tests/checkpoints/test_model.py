@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from simclr_lightning import SimCLR
+from simclr_lightning import NTXentLoss, SimCLR
 from simclr_lightning.checkpoints import (
     Checkpoint,
     architecture_of,
@@ -200,8 +200,21 @@ def test_the_class_of_a_script_may_have_become_that_of_a_module() -> None:
         load_model(SimCLR, written_by_the_command_line(model, "__main__.TheirSimCLR"))
 
 
-def test_a_description_is_of_its_class() -> None:
+def test_a_description_is_of_its_class_and_without_the_loss() -> None:
     description = architecture_of(SimCLR("resnet8", width=0.125))
+    assert "loss" not in description["hyperparameters"]
+    before = {"temperature": 0.2, "normalize": True, "official_scale": False, "gather": True}
+    old = {**description, "hyperparameters": {**description["hyperparameters"], **before}}
+    assert build_described(SimCLR, old).hparams["loss"]["init_args"]["temperature"] == 0.2
     assert build_described(SimCLR, description).hparams == SimCLR("resnet8", width=0.125).hparams
     with pytest.raises(InputError, match=r"that of simclr_lightning\.simclr\.SimCLR, not of .*Nested: name its class"):
         build_described(Nested, description)
+
+
+def test_a_checkpoint_from_before_the_loss_was_an_object_becomes_a_model_with_its_loss() -> None:
+    model = SimCLR("resnet8", width=0.125, loss=NTXentLoss(temperature=0.2, gather=False))
+    told = {name: value for name, value in model.hparams.items() if name != "loss"}
+    told |= {"temperature": 0.2, "normalize": True, "official_scale": False, "gather": False}
+    content = {"hyper_parameters": told, "state_dict": model.state_dict()}
+    loaded = load_model(SimCLR, Checkpoint(Path("last.ckpt"), content))
+    assert loaded.hparams["loss"] == model.hparams["loss"]

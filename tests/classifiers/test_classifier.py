@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from simclr_lightning.data.feature_batches import FeatureDataset
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -16,6 +15,7 @@ from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation, Supervised
 from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
+from simclr_lightning.data.serving import FeatureDataset
 from simclr_lightning.errors import InputError
 from simclr_lightning.optim import LARS
 from simclr_lightning.views import ViewBatch
@@ -65,7 +65,7 @@ class Pictures(LightningDataModule):
 
 def collate(rows: list[tuple[Tensor, Tensor, Tensor]]) -> ViewBatch:
     images, targets, indices = (torch.stack(column) for column in zip(*rows, strict=True))
-    return ViewBatch(images.new_empty(2, 0, *images.shape[1:]), targets, indices, images)
+    return ViewBatch((), targets, indices, images)
 
 
 def test_a_separable_problem_is_solved_exactly(quiet_trainer: MakeTrainer) -> None:

@@ -152,9 +152,6 @@ def upgraded(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         {'temperature': 0.5}
     """
     found = dict(hyperparameters)
-    architecture = found.get("architecture")
-    if isinstance(architecture, dict) and "hyperparameters" in architecture:  # what a classifier keeps of its model
-        found["architecture"] = {**architecture, "hyperparameters": upgraded(architecture["hyperparameters"])}
     if "projection_layers" in found and "loss" not in found:
         names = ("temperature", "normalize", "official_scale", "gather")
         arguments = {name: found.pop(name) for name in names if name in found}

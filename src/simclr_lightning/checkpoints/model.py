@@ -81,14 +81,16 @@ def load_model(model_class: type[Model], checkpoint: Checkpoint | str | Path) ->
 
 
 def architecture_of(model: LightningModule) -> Architecture:
-    """Describe a model, so that one without its weights can be built again.
+    """Describe a model, so that one without its weights can be built again, for whom its loss does not matter.
 
     Example:
         >>> from simclr_lightning import SimCLR
         >>> architecture_of(SimCLR("resnet8", width=0.125))["model_class"]
         'simclr_lightning.simclr.SimCLR'
     """
-    hyperparameters = {name: value for name, value in model.hparams.items() if not name.startswith("_")}
+    # The command line would make an object of a class path.
+    told = model.hparams.items()
+    hyperparameters = {name: value for name, value in told if name != "loss" and not name.startswith("_")}
     return {"model_class": import_path(type(model)), "hyperparameters": hyperparameters}
 
 
