@@ -26,9 +26,9 @@ from simclr_lightning.views import ViewBatch
 class SimCLR(LightningModule):
     """A simple framework for contrastive learning of visual representations (Chen et al. 2020, arXiv 2002.05709).
 
-    The views of every picture, two or more, go through the encoder, all views of one size in one pass; the projection
-    head maps their features to the space where the loss, NT-Xent, pulls the views of a picture together and pushes all
-    others apart. Afterwards the head is dropped: ``model(images)`` gives the encoder's features.
+    The views of every picture, two or more, go through the encoder, those of one size in one pass; the projection head
+    maps their features to the space where the loss pulls the views of a picture together and pushes all others apart.
+    Afterwards the head is dropped: ``model(images)`` gives the encoder's features.
 
     Give another ``loss``, or override :meth:`build_encoder`, :meth:`build_head` or :meth:`configure_optimizers`, to
     change one part; ``self.hparams`` then holds all arguments, also those of a subclass. The learning rate is a base
@@ -99,14 +99,13 @@ class SimCLR(LightningModule):
         self.save_hyperparameters(ignore=["loss"])
         self.save_hyperparameters({"loss": self.loss.config()})
         if not any(isinstance(value, dict) for name, value in self.hparams.items() if name != "loss"):
-            # Made by the command line, but of primitives: nothing need be called to make it again.
-            for name in (INSTANTIATOR, CLASS_PATH):
+            for name in (INSTANTIATOR, CLASS_PATH):  # the command line's: nothing need be called to make it again
                 self.hparams.pop(name, None)
         self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
         if not isinstance(getattr(self.encoder, "feature_dim", None), int):
             raise TypeError(
-                f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of "
-                "the features (N, F) that it returns: set it in build_encoder()."
+                f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of the "
+                "features (N, F) that it returns: set it in build_encoder()."
             )
         self.head = self.build_head()
 
@@ -240,9 +239,7 @@ class SimCLR(LightningModule):
     def _evaluation_step(self, batch: ViewBatch, stage: str) -> dict[str, Tensor]:
         outputs = self._shared_step(batch, stage, watch=True)
         del outputs["features"]  # those of the views: nothing is judged by them
-        if batch.images is not None:
-            outputs["features"] = self._encode(batch.images)
-        return outputs
+        return outputs if batch.images is None else {**outputs, "features": self._encode(batch.images)}
 
     def _encode(self, images: Tensor) -> Tensor:
         """Features (N, F) of pictures (N, C, H, W), a micro-batch at a time."""
@@ -269,19 +266,18 @@ class SimCLR(LightningModule):
         if watch:  # the check waits for the device
             check_finite(projections)
         loss = self.loss(projections)
-        # A gathered loss is that of the global batch already; epoch means are synchronised nevertheless, as Lightning
-        # warns otherwise.
-        sync = stage != "train" or not self.loss.gather
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=pictures, sync_dist=sync)
+        # A gathered loss is that of the global batch already; Lightning warns if epoch means are not synchronised.
+        self.log(f"{stage}/loss", loss, True, batch_size=pictures, sync_dist=stage != "train" or not self.loss.gather)
         if watch:
             values = {f"{stage}/contrast_{k}": value for k, value in self.loss.metrics(projections)._asdict().items()}
             self.log_dict(values, batch_size=pictures, sync_dist=True)
         return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 
     def _is_logged_step(self) -> bool:
-        if self._trainer is None:  # somebody else's training loop
+        try:
+            every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
+        except RuntimeError:  # somebody else's training loop: there is no Trainer
             return True
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
         return (self.global_step + 1) % max(every, 1) == 0
 
     def _check(self, batch: Any) -> None:
@@ -299,6 +295,6 @@ class SimCLR(LightningModule):
         processes = world_size() if self.loss.gather else 1
         if len(batch.targets) * processes < 2:
             raise InputError(
-                "The batch holds one picture, which leaves no negatives: use a batch size of 2 at least, and several "
-                "hundred for useful features (--data.batch_size)."
+                "The batch holds one picture, which leaves no negatives: use at least 2, and several hundred for useful "
+                "features (--data.batch_size)."
             )

@@ -210,7 +210,7 @@ def test_lars_adapts_neither_the_linear_layer_nor_norms_and_sgd_has_nesterov_mom
     sgd = make_optimizer(model, model.classifier, "sgd", **settings)
     assert {group["nesterov"] for group in sgd.param_groups} == {True}
     assert {parameter for group in sgd.param_groups for parameter in group["params"]} == set(model.parameters())
-    with pytest.raises(ValueError, match=r"optimizer is 'adam': choose sgd or lars"):
+    with pytest.raises(ValueError, match=r"optimizer is 'adam': choose sgd, lars"):
         make_optimizer(model, model.classifier, "adam", **settings)  # type: ignore[arg-type]
 
 

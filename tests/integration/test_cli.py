@@ -156,4 +156,7 @@ def test_class_help_explains_every_argument(simclr: Simclr, capsys: pytest.Captu
         simclr("fit", "--model.help", "simclr_lightning.SimCLR")
     text = capsys.readouterr().out
     assert "multiplies the channels of every stage" in text
-    assert "negatives" in text
+    assert "my_project.MyLoss" in text
+    with pytest.raises(SystemExit):
+        simclr("fit", "--model.loss.help", "simclr_lightning.NTXentLoss")
+    assert "negatives" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import yaml
 
 from simclr_lightning import SimCLR
 from simclr_lightning.cli import main
+from simclr_lightning.data import SOURCES
 
 HERE = Path(__file__).parent
 BASE = """
@@ -37,7 +38,7 @@ PARTS = {
     "two views of different size": "data: {init_args: {views: [{preset: digits, count: 1}, "
     "{preset: digits, size: 8, count: 1}]}}",
     "a data source by name": "data: {init_args: {dataset: rings}}",
-    "a stream": "data: {init_args: {dataset: their_simclr.rings.RingStream}}\ntrainer: {max_steps: 3}",
+    "a stream": "data: {init_args: {dataset: their_simclr.rings.RingStream}}\ntrainer: {max_steps: 3, max_epochs: -1}",
     "an encoder without pooling": "model: {class_path: their_simclr.unpooled.MapSimCLR, init_args: {channels: 3}}",
     "a callback that logs a picture": "trainer: {callbacks: [{class_path: their_simclr.portrait.Portrait}], logger: "
     "{class_path: their_simclr.portrait.AlbumLogger, init_args: {save_dir: runs, name: theirs}}}",
@@ -47,7 +48,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture
-def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(HERE))
     (tmp_path / "base.yaml").write_text(BASE)
@@ -56,7 +57,10 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Non
         monkeypatch.setattr(sys, "argv", ["simclr", *map(str, words)])
         main()
 
-    return run
+    yield run
+    SOURCES.pop("rings", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "their_simclr"]:
+        del sys.modules[name]
 
 
 def class_of(path: str) -> type[SimCLR]:

@@ -163,6 +163,13 @@ def build_model(model_class: type[Model], hyperparameters: Mapping[str, Any]) ->
 def fitting_weights(model: LightningModule, checkpoint: Checkpoint | str | Path) -> dict[str, Tensor]:
     """The weights of a checkpoint, if they fit a model exactly.
 
+    Example:
+        >>> from simclr_lightning import SimCLR
+        >>> model = SimCLR("resnet8", width=0.125)
+        >>> weights = fitting_weights(model, Checkpoint(Path("last.ckpt"), {"state_dict": model.state_dict()}))
+        >>> weights.keys() == model.state_dict().keys()
+        True
+
     Args:
         model: of the same architecture; it keeps its own weights.
         checkpoint: of Lightning.

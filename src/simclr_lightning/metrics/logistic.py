@@ -98,8 +98,7 @@ class LogisticRegression:
         self, features: Tensor, *, rows: Tensor | None = None, device: torch.device | str | None = None
     ) -> None:
         device = features.device if device is None else torch.device(device)
-        if device.type == "mps":
-            device = torch.device("cpu")
+        device = device if _knows_float64(device) else torch.device("cpu")
         count = len(features) if rows is None else len(rows)
         dtype = torch.float64 if count * features.shape[1] <= FLOAT64_VALUES else torch.float32
         self._inputs = torch.empty(count, features.shape[1], dtype=dtype, device=device)
@@ -247,3 +246,12 @@ class _Problem(NamedTuple):
 def _blocks(features: Tensor, scores: int = 1) -> Iterator[Tensor]:
     """Rows of the features, so many that neither they nor their scores take much memory."""
     return iter(torch.split(features, max(1, _BLOCK_VALUES // max(features.shape[1], scores, 1))))
+
+
+def _knows_float64(device: torch.device) -> bool:
+    """Some accelerators do not; the convergence is checked in it."""
+    try:
+        torch.empty(0, dtype=torch.float64, device=device)
+    except TypeError:
+        return False
+    return True

@@ -14,7 +14,13 @@ OptimizerName = Literal["lars", "sgd", "adamw"]
 
 
 def check_optimizer(name: str, choice: tuple[str, ...] = get_args(OptimizerName)) -> None:
-    """Raise InputError unless ``name`` is one of ``choice``."""
+    """Raise InputError unless ``name`` is one of ``choice``.
+
+    Example:
+        >>> check_optimizer("adam")
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: optimizer is 'adam': choose lars, sgd, adamw (--model.optimizer).
+    """
     if name not in choice:
         raise InputError(f"optimizer is {name!r}: choose {', '.join(choice)}", "model.optimizer")
 

@@ -83,10 +83,9 @@ class ImageBatch(NamedTuple):
             >>> sent.images.device, sent.indices.device
             (device(type='meta'), device(type='cpu'))
         """
-        non_blocking = torch.device(device).type not in ("cpu", "mps")
 
         def sent(values: Tensor) -> Tensor:
-            return values.to(device, non_blocking=non_blocking)
+            return values.to(device, non_blocking=values.is_pinned())
 
         return self._replace(
             images=None if self.images is None else sent(self.images),
