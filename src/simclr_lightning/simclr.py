@@ -104,8 +104,8 @@ class SimCLR(LightningModule):
         self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
         if not isinstance(getattr(self.encoder, "feature_dim", None), int):
             raise TypeError(
-                f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of the "
-                "features (N, F) that it returns: set it in build_encoder()."
+                f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of "
+                "the features (N, F) that it returns: set it in build_encoder()."
             )
         self.head = self.build_head()
 
@@ -295,6 +295,6 @@ class SimCLR(LightningModule):
         processes = world_size() if self.loss.gather else 1
         if len(batch.targets) * processes < 2:
             raise InputError(
-                "The batch holds one picture, which leaves no negatives: use at least 2, and several hundred for useful "
-                "features (--data.batch_size)."
+                "The batch holds one picture, which leaves no negatives: use at least 2, and several hundred for "
+                "useful features (--data.batch_size)."
             )

@@ -80,7 +80,7 @@ class LogisticRegression:
     Args:
         features: (M, F) float, which are not changed.
         rows: (N,) int64, which of them to learn from, in this order; None: all.
-        device: where to compute; None: where the features are. (Not MPS, which has no float64: there it is the CPU.)
+        device: where to compute; None: where the features are. (Where that has no float64, it is the CPU.)
 
     Raises:
         InputError: if features are not finite.

@@ -1,0 +1,3 @@
+"""What another project has is imported by the command alone, or not at all."""
+
+collect_ignore = ["their_simclr"]
