@@ -53,6 +53,7 @@ class Squared(ContrastiveLoss):
     """A third party's loss, with a buffer."""
 
     gather = False
+    steps: Tensor
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -281,7 +282,7 @@ def test_views_of_any_number_and_size_are_contrasted(counts: tuple[int, ...], mi
     outputs = model.training_step(batch, 0)
     in_order = torch.cat([model(own.flatten(0, 1)) for own in views])
     torch.testing.assert_close(outputs["features"], in_order.detach())
-    projections = model.project(in_order).unflatten(0, (sum(counts), 6))
+    projections = torch.unflatten(model.project(in_order), 0, (sum(counts), 6))
     torch.testing.assert_close(outputs["loss"], model.loss(projections))
     together = 6 if micro_batch_size is None else micro_batch_size
     by_size = {size: sum(c for c, s in zip(counts, sizes, strict=False) if s == size) for size in sizes}

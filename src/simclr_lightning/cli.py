@@ -145,8 +145,8 @@ class SimCLRCLI(CommandLine):
         words = sys.argv[1:] if args is None else args
         printed = isinstance(words, list) and any(word.startswith(_PRINT) for word in words)
         # It would print, and exit, too early.
-        first = [word for word in words if not word.startswith(_PRINT)] if printed else args
-        super().parse_arguments(parser, cast("ArgsType", first))
+        first = [word for word in cast("list[str]", words) if not word.startswith(_PRINT)] if printed else args
+        super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
         defaults = {"model": self._model_defaults(parser, chosen), "data": {"class_path": chosen.data.class_path}}
         if defaults != DEFAULTS or printed:
@@ -242,6 +242,10 @@ def main(args: list[str] | None = None) -> None:
     with warnings.catch_warnings():
         # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
+        warnings.filterwarnings("ignore", ".*does not have many workers")
+        # Pictures to watch a training by are nobody's duty.
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
         if words and words[0] in COMMANDS:
             auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
         else:

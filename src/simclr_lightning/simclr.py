@@ -256,7 +256,7 @@ class SimCLR(LightningModule):
 
     def _embed_at_once(self, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         features = encoded_by_size(self, views)
-        projections = self.project(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        projections = torch.unflatten(self.project(features.flatten(0, 1)), 0, features.shape[:2])
         return features.detach(), projections
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool) -> dict[str, Tensor]:

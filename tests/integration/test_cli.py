@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +161,42 @@ def test_class_help_explains_every_argument(simclr: Simclr, capsys: pytest.Captu
     with pytest.raises(SystemExit):
         simclr("fit", "--model.loss.help", "simclr_lightning.NTXentLoss")
     assert "negatives" in capsys.readouterr().out
+
+
+def test_nobody_is_advised_of_workers_for_pictures_in_memory(simclr: Simclr) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        simclr("fit", "--model.encoder", "resnet10", *TINY, *SHORT)
+    assert not [str(warning.message) for warning in seen if "does not have many workers" in str(warning.message)]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("Supervised", {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4}),
+        ("LinearEvaluation", {"learning_rate": 0.1, "weight_decay": 0.0}),
+        ("SimCLR", {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-6}),
+    ],
+)
+def test_defaults_are_those_of_the_class_that_is_chosen(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], model: str, expected: dict[str, object]
+) -> None:
+    with pytest.raises(SystemExit):
+        simclr("fit", "--model", model, "--print_config")
+    arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    assert {name: arguments[name] for name in expected} == expected
+    assert ("loss" in arguments) == (model == "SimCLR")
+
+
+def test_a_loss_has_its_own_defaults(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = "class Cold(NTXentLoss):\n    def __init__(self, temperature: float = 0.03) -> None:\n"
+    Path("cold.py").write_text(
+        f"from simclr_lightning import NTXentLoss\n{loss}        super().__init__(temperature)\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    with pytest.raises(SystemExit):
+        simclr("fit", "--model.loss", "cold.Cold", "--print_config")
+    arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["loss"]
+    assert arguments == {"class_path": "cold.Cold", "init_args": {"temperature": 0.03}}

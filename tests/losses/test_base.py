@@ -15,6 +15,8 @@ from simclr_lightning.losses.base import UnknownLoss
 
 
 class Queue(ContrastiveLoss):
+    queue: Tensor
+
     def __init__(self, length: int = 4, *, scale: float = 1.0, sizes: tuple[int, ...] = (1, 2), **rest: str) -> None:
         super().__init__()
         self.register_buffer("queue", torch.zeros(length, 3))

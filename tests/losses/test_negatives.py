@@ -116,7 +116,7 @@ def test_matrix_is_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_accelerators_have_large_tiles() -> None:
     views = {device: torch.empty(2048, 4, device=device) for device in ("meta", "cpu")}
-    layout = negatives._Layout(start=0, count=2, bounded=True)
+    layout = negatives._Layout(start=0, views=2, bounded=True)
     numbers = {device: len(list(negatives._tiles(tensor, tensor, layout))) for device, tensor in views.items()}
     assert numbers == {"meta": 3, "cpu": 36}  # of 2 x 2 and of 8 x 8, those on and above the diagonal
 

@@ -99,7 +99,7 @@ class UnknownLoss(ContrastiveLoss):
     def __init__(self, loss: LossConfig) -> None:
         super().__init__()
         self.loss = loss
-        self.register_load_state_dict_pre_hook(_take_every_tensor)
+        self.register_load_state_dict_pre_hook(_take_every_tensor)  # type: ignore[no-untyped-call]
 
     def config(self) -> LossConfig:
         """Those of the loss that it stands for."""

@@ -121,7 +121,7 @@ class _Layout(NamedTuple):
     """What the columns are."""
 
     start: int | None  # where this process's own views are among them; None where they are no views
-    count: int  # views of each picture
+    views: int  # of each picture
     bounded: bool  # whether every r_i is known to be finite without subtracting a maximum
 
 
@@ -169,7 +169,7 @@ class _Contrast(torch.autograd.Function):
             else:
                 of_columns = factors if ctx.counts is None else gather_rows(factors, ctx.counts)[0]
             sums = _weighted_sums(views, columns, factors, of_columns, blocks)
-            pairs = combinations(zip(sums.chunk(layout.count), views.chunk(layout.count), strict=True), 2)
+            pairs = combinations(zip(sums.chunk(layout.views), views.chunk(layout.views), strict=True), 2)
             for ((to_one, one), (to_other, other)), weight in zip(pairs, of_positives[..., None], strict=True):
                 to_one.addcmul_(weight, other)
                 to_other.addcmul_(weight, one)

@@ -204,8 +204,10 @@ def scaled_views(projections: Tensor, temperature: float, *, normalize: bool = T
         check_finite(projections)
     with torch.autocast(projections.device.type, enabled=False):
         rows = projections if projections.dtype == torch.float64 else projections.float()
+        scale = math.pow(temperature, -0.5)
         if not normalize:
-            return rows * temperature**-0.5
+            return rows * scale
         lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
         # A zero row has no direction: it stays zero, and so does its gradient.
-        return rows * (temperature**-0.5 / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))
+        scaled: Tensor = rows * (scale / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))
+    return scaled

@@ -75,12 +75,12 @@ def encoded_by_size(encode: Callable[[Tensor], Tensor], views: Sequence[Tensor])
     sizes = dict.fromkeys(own.shape[2:] for own in views)
     if len(sizes) == 1:
         together = views[0] if len(views) == 1 else torch.cat(list(views))
-        features: Tensor = torch.unflatten(encode(together.flatten(0, 1)), 0, together.shape[:2])
-        return features
+        return torch.unflatten(encode(together.flatten(0, 1)), 0, together.shape[:2])
     found: dict[int, Tensor] = {}
     for size in sizes:
         same = [place for place, own in enumerate(views) if own.shape[2:] == size]
-        parts = encoded_by_size(encode, [views[place] for place in same]).split([len(views[place]) for place in same])
+        features = encoded_by_size(encode, [views[place] for place in same])
+        parts = torch.split(features, [len(views[place]) for place in same])
         found |= zip(same, parts, strict=True)
     return torch.cat([found[place] for place in range(len(views))])
 
