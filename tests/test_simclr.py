@@ -475,3 +475,19 @@ def test_encoder_without_feature_dim_is_explained() -> None:
 
     with pytest.raises(TypeError, match=r"Sequential must have an int attribute feature_dim.*build_encoder\(\)"):
         Forgetful()
+
+
+def test_checkpoint_from_before_the_loss_was_an_object_keeps_its_temperature(tmp_path: Path) -> None:
+    path = trained_checkpoint(small(), tmp_path)
+    content = torch.load(path, weights_only=True)
+    del content["hyper_parameters"]["loss"]
+    content["hyper_parameters"] |= {"temperature": 0.37, "normalize": True, "official_scale": True, "gather": False}
+    torch.save(content, path)
+    loaded = SimCLR.load_from_checkpoint(path, weights_only=True)
+    assert isinstance(loaded.loss, NTXentLoss)
+    assert (loaded.loss.temperature, loaded.loss.official_scale, loaded.loss.gather) == (0.37, True, False)
+    assert loaded.hparams["loss"]["init_args"]["temperature"] == 0.37
+    resumed = small(loss=NTXentLoss(0.9))
+    quiet_trainer(max_epochs=2).fit(resumed, loader([view_batch()]), ckpt_path=path, weights_only=True)
+    assert isinstance(resumed.loss, NTXentLoss)
+    assert resumed.loss.temperature == 0.9  # typed

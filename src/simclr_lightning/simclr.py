@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.checkpoints import import_path, load_encoder
+from simclr_lightning.checkpoints import import_path, load_encoder, upgraded
 from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
@@ -121,12 +121,8 @@ class SimCLR(LightningModule):
 
     def build_head(self) -> nn.Module:
         """Projection head g of the paper: features (N, F) to projections (N, D)."""
-        return ProjectionHead(
-            self.feature_dim,
-            hidden_features=self.hparams["projection_hidden"],
-            out_features=self.hparams["projection_dim"],
-            layers=self.hparams["projection_layers"],
-        )
+        hidden, dimension, layers = (self.hparams[f"projection_{name}"] for name in ("hidden", "dim", "layers"))
+        return ProjectionHead(self.feature_dim, hidden_features=hidden, out_features=dimension, layers=layers)
 
     @classmethod
     def load_encoder(
@@ -141,8 +137,7 @@ class SimCLR(LightningModule):
     ) -> nn.Module:
         """Load the encoder alone, in evaluation mode on the CPU, for whoever wants features.
 
-        See :func:`~simclr_lightning.checkpoints.load_encoder`: checkpoints of this class and of the classifiers tell
-        their architecture, those of other packages do not.
+        Checkpoints of this class and of the classifiers tell their architecture, those of other packages do not.
 
         Example:
             >>> from tempfile import TemporaryDirectory
@@ -158,27 +153,17 @@ class SimCLR(LightningModule):
             image_size: likewise.
             in_channels: likewise.
 
-        Returns:
-            The encoder, from pictures (N, ``in_channels``, H, W) to features (N, ``feature_dim``).
-
         Raises:
             InputError: if it is not there, cannot be read, or does not fit completely.
         """
-        return load_encoder(
-            path, cls, encoder=encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels
-        )
+        told = {"width": width, "stem": stem, "image_size": image_size, "in_channels": in_channels}
+        return load_encoder(path, cls, encoder=encoder, **told)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features h = f(x), which everything after pre-training uses.
-
-        Args:
-            images: (N, C, H, W) float, normally in [0, 1].
-
-        Returns:
-            (N, F) features.
+        """Features h = f(x), (N, F), of pictures (N, C, H, W), float, normally in [0, 1].
 
         Raises:
-            ValueError: if the pictures have another number of channels than the encoder.
+            InputError: if the pictures have another number of channels than the encoder.
         """
         expected = getattr(self.encoder, "in_channels", None)
         if expected is not None and images.shape[1] != expected:
@@ -230,6 +215,13 @@ class SimCLR(LightningModule):
         """Tell which class wrote it."""
         checkpoint["class_path"] = import_path(type(self))
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the loss of a file from before it was an object, unless a Trainer resumes what was typed."""
+        told = checkpoint.get("hyper_parameters", {})
+        if "loss" not in told and "loss" in upgraded(told) and not self._has_trainer():
+            self.loss = build_loss(upgraded(told)["loss"])
+            self.hparams["loss"] = self.loss.config()
+
     def configure_optimizers(self) -> Optimizer:
         """Optimizer with biases and normalisation layers in a group that is neither decayed nor adapted."""
         groups = parameter_groups(self, weight_decay=self.hparams["weight_decay"])
@@ -251,8 +243,8 @@ class SimCLR(LightningModule):
         *others, last = zip(*(micro_batches(own, size, dim=1) for own in views), strict=True)
         outputs = [recomputed(self._embed_at_once, part, self) for part in others]
         outputs.append(self._embed_at_once(last))  # backward begins with it: its activations may stay
-        features, projections = zip(*outputs, strict=True)
-        return torch.cat(features, dim=1), torch.cat(projections, dim=1)
+        features, projections = (torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True))
+        return features, projections
 
     def _embed_at_once(self, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         features = encoded_by_size(self, views)
@@ -273,11 +265,16 @@ class SimCLR(LightningModule):
             self.log_dict(values, batch_size=pictures, sync_dist=True)
         return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 
-    def _is_logged_step(self) -> bool:
+    def _has_trainer(self) -> bool:
         try:
-            every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
-        except RuntimeError:  # somebody else's training loop: there is no Trainer
+            return self.trainer is not None
+        except RuntimeError:  # somebody else's training loop
+            return False
+
+    def _is_logged_step(self) -> bool:
+        if not self._has_trainer():
             return True
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
         return (self.global_step + 1) % max(every, 1) == 0
 
     def _check(self, batch: Any) -> None:
