@@ -491,3 +491,9 @@ def test_checkpoint_from_before_the_loss_was_an_object_keeps_its_temperature(tmp
     quiet_trainer(max_epochs=2).fit(resumed, loader([view_batch()]), ckpt_path=path, weights_only=True)
     assert isinstance(resumed.loss, NTXentLoss)
     assert resumed.loss.temperature == 0.9  # typed
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), "NTXentLoss"])
+def test_what_is_no_contrastive_loss_is_explained(loss: Any) -> None:
+    with pytest.raises(TypeError, match="expected a subclass of ContrastiveLoss"):
+        small(loss=loss)

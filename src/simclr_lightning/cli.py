@@ -15,10 +15,12 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 import simclr_lightning
 from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.compat import CommandLine
@@ -47,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
 """What is trained, on what, where nothing is typed."""
 
 _PRINT = "--print_config"
+_RESOLVED_BY_THE_TRAINER = ("last", "best", "hpc", "registry")  # as --ckpt_path
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -73,7 +76,7 @@ class SaveRunConfig(SaveConfigCallback):
                 if config["model"]["init_args"].get(argument) is None:
                     config["model"]["init_args"].pop(argument, None)
         self._folder.mkdir(parents=True, exist_ok=True)
-        _unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
+        unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
 
@@ -159,7 +162,7 @@ class SimCLRCLI(CommandLine):
         if "loss" in chosen.model.init_args:
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
-        if path is None or not Path(path).is_file():  # "last" and "best" are resolved by the Trainer
+        if path is None or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
             return {"class_path": chosen.model.class_path, "init_args": arguments}
         self._checkpoint = checkpoint = read_checkpoint(path)  # kept, so that it is read once
         wrote = checkpoint.class_path or "simclr_lightning.SimCLR"
@@ -201,7 +204,17 @@ class SimCLRCLI(CommandLine):
         for default in self._default_callbacks(config):
             if not any(isinstance(callback, type(default)) for callback in callbacks):
                 callbacks.append(default)
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        if self.subcommand in ("validate", "test", "predict"):
+            trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
+        return trainer
+
+    def _beside_the_training(self, logger: Logger) -> Logger:
+        """A CSV logger begins its file anew, so that of a training that is judged gets a version of its own."""
+        if not isinstance(logger, CSVLogger) or not Path(logger.log_dir).exists():
+            return logger
+        folder = unused_name(Path(f"{logger.log_dir}-{self.subcommand}"))
+        return CSVLogger(logger.save_dir, logger.name, version=folder.name)
 
     def _default_callbacks(self, config: Namespace) -> list[Callback]:
         if config["barebones"]:
@@ -265,12 +278,3 @@ def _view_size(data: LightningDataModule) -> int | None:
 def _in_channels(data: LightningDataModule) -> int:
     """Channels of the pictures; 3 where another project's data module does not tell."""
     return cast("int", getattr(data, "in_channels", 3))
-
-
-def _unused_name(path: Path) -> Path:
-    number = 2
-    candidate = path
-    while candidate.exists():
-        candidate = path.with_stem(f"{path.stem}-{number}")
-        number += 1
-    return candidate

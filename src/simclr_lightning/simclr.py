@@ -95,7 +95,9 @@ class SimCLR(LightningModule):
         check_micro_batch_size(micro_batch_size)
         check_optimizer(optimizer)
         # A checkpoint holds the loss as primitives, and gives it back as such.
-        self.loss = build_loss(loss) if isinstance(loss, Mapping) else loss or NTXentLoss()
+        self.loss = build_loss(loss) if isinstance(loss, Mapping) else NTXentLoss() if loss is None else loss
+        if not isinstance(self.loss, ContrastiveLoss):
+            raise TypeError(f"loss is a {type(loss).__name__}: expected a subclass of ContrastiveLoss, or None.")
         self.save_hyperparameters(ignore=["loss"])
         self.save_hyperparameters({"loss": self.loss.config()})
         if not any(isinstance(value, dict) for name, value in self.hparams.items() if name != "loss"):

@@ -86,12 +86,10 @@ TARGETS = torch.arange(200) % 4
 class Recording(Protocol):
     """Remembers what it learned from."""
 
-    learned: list[list[int]]
-
     def score(self, candidate: Any, positions: Tensor, seed: int, progress: Any) -> Score:
-        candidate.learned.append((positions.tolist(), seed))
+        candidate.seen.append((positions.tolist(), seed))
         progress("working")
-        return Score(len(candidate.learned) / 10, {"draw": len(candidate.learned)})
+        return Score(len(candidate.seen) / 10, {"draw": len(candidate.seen)})
 
     def details(self) -> dict[str, Any]:
         return {}
@@ -100,7 +98,9 @@ class Recording(Protocol):
 def learned_by(fraction: float, draws: int, seed: int) -> list[tuple[list[int], int]]:
     """Positions and seed of every draw."""
     learned: list[tuple[list[int], int]] = []
-    candidate: Any = SimpleNamespace(name="encoder", learned=learned)
+    candidate: Any = SimpleNamespace(
+        name="encoder", seen=learned, learned=lambda positions: SimpleNamespace(targets=positions)
+    )
     told: list[str] = []
     protocol = Recording("recording", "", fraction)
     subsets = protocol.subsets(TARGETS, draws=draws, seed=seed)

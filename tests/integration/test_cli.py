@@ -13,7 +13,10 @@ import pytest
 import torch
 import yaml
 
+from simclr_lightning.errors import MissingFileError
+
 Simclr = Callable[..., None]
+
 QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
 TINY = ["--model.width", "0.125", "--data.batch_size", "128", "--trainer.accelerator", "cpu"]
 SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
@@ -200,3 +203,42 @@ def test_a_loss_has_its_own_defaults(
         simclr("fit", "--model.loss", "cold.Cold", "--print_config")
     arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["loss"]
     assert arguments == {"class_path": "cold.Cold", "init_args": {"temperature": 0.03}}
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "test", "validate", "predict", "evaluate"])
+def test_a_checkpoint_that_is_not_there_is_named(simclr: Simclr, subcommand: str) -> None:
+    with pytest.raises(MissingFileError, match=r"There is no checkpoint nope\.ckpt"):
+        simclr(subcommand, *TINY, "--ckpt_path", "nope.ckpt")
+
+
+@pytest.mark.parametrize("subcommand", ["test", "validate"])
+def test_judging_leaves_the_records_of_a_training(simclr: Simclr, subcommand: str) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.logger.version", "one")
+    run = Path("runs/quickstart/one")
+    before = (run / "metrics.csv").read_text()
+    for _ in range(2):
+        simclr(subcommand, "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "last.ckpt")
+    assert (run / "metrics.csv").read_text() == before
+    judged = sorted(path.name for path in run.parent.iterdir() if (path / "metrics.csv").exists())
+    assert judged == ["one", f"one-{subcommand}", f"one-{subcommand}-2"]
+
+
+def test_the_summary_says_of_another_loss_what_it_says_itself(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        "from simclr_lightning.losses import ContrastiveLoss",
+        "class Spread(ContrastiveLoss):",
+        "    def forward(self, projections):",
+        "        return -projections.std()",
+        "    def expected(self, pictures):",
+        "        return float(pictures), 0.5",
+    ]
+    Path("spread.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    for count, told in ((2, "Spread, 128.000 at chance, 0.500 at its floor"), (3, "Spread  ")):
+        loss = ["--model.loss", "spread.Spread", "--data.views.count", str(count)]
+        simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *loss)
+        summary = capsys.readouterr().out
+        assert told in summary
+        assert "negatives per view" not in summary

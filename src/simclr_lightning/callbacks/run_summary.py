@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.run_folder import run_folder
-from simclr_lightning.losses import ContrastiveLoss
+from simclr_lightning.losses import ContrastiveLoss, NTXentLoss
 
 
 class RunSummary(Callback):
@@ -74,12 +75,12 @@ def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
         return {}
     pictures = batch_size if loss.gather else batch_size // trainer.world_size
     views = sum(recipe.count for recipe in getattr(data, "recipes", ())) or 2
-    rows = {
-        "negatives per view": f"{views * (pictures - 1)}" + ("" if loss.gather else " (of this process only)"),
-        "loss": type(loss).__name__,
-    }
-    # Losses that say nothing of the number of views are asked as always.
-    expected = loss.expected(pictures) if views == 2 else loss.expected(pictures, views=views)
+    rows = {"loss": type(loss).__name__}
+    if isinstance(loss, NTXentLoss):
+        rows["negatives per view"] = f"{views * (pictures - 1)}" + " (of this process only)" * (not loss.gather)
+    # Whoever says nothing of more views than two is asked for two alone.
+    told = {"views": views} if "views" in inspect.signature(loss.expected).parameters else {}
+    expected = loss.expected(pictures, **told) if told or views == 2 else None
     if expected is not None:
         chance, floor = expected
         rows["loss"] += f", {chance:.3f} at chance, {floor:.3f} at its floor"

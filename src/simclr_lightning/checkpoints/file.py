@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.compat import CLASS_PATH
-from simclr_lightning.errors import InputError, MissingFileError
+from simclr_lightning.errors import InputError, MissingFileError, require_packages
 
 _BROKEN = (
     *(EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError),
@@ -113,7 +113,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         MissingFileError: if there is no such file.
-        ImportError: if the package safetensors is needed and missing.
+        MissingPackageError: if the package safetensors is needed and missing.
         InputError: if it holds objects of other classes, which are named, or is damaged, or something else.
 
     Example:
@@ -203,11 +203,10 @@ def _refused_classes(path: Path, error: Exception) -> list[str]:
 
 
 def _load_safetensors(path: Path) -> Any:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ImportError(f"{path} needs the package safetensors: pip install safetensors") from error
+    require_packages(str(path), ["safetensors"])
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

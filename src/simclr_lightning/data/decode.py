@@ -66,7 +66,7 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
             ImageOps.exif_transpose(picture, in_place=True)
             return pixels_of(to_rgb(picture))
     except BROKEN as error:
-        raise BadPictureError(f"Cannot read the picture {os.fspath(path)}: {error}") from error
+        raise BadPictureError(f"Cannot read the picture {os.fspath(path)}: {str(error).rstrip('.')}.") from error
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
@@ -144,7 +144,7 @@ def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
     try:
         return pixels_of(to_rgb(picture))
     except BROKEN as error:
-        raise BadPictureError(f"Cannot read {name}: {error}") from error
+        raise BadPictureError(f"Cannot read {name}: {str(error).rstrip('.')}.") from error
 
 
 def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:

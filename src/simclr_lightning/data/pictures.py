@@ -238,7 +238,7 @@ class DatasetPictures(Pictures):
         try:
             picture = picture_of(self.dataset[position])
         except BROKEN as error:
-            raise BadPictureError(f"Cannot read {self.name(position)}: {error}") from error
+            raise BadPictureError(f"Cannot read {self.name(position)}: {str(error).rstrip('.')}.") from error
         return decoded(picture, self.shape, self.name(position))
 
     def _targets(self, first: Any) -> Tensor:

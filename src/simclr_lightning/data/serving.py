@@ -156,8 +156,8 @@ class BatchDataset(Dataset[ImageBatch]):
         if not self.training and bad - self.pictures.reported:
             self.pictures.reported |= bad
             warnings.warn(
-                f"{len(bad)} of these {len(self)} pictures cannot be read, and do not count: their places have no "
-                "label.",
+                f"{len(bad)} of these {len(self)} pictures cannot be read, and do not count, nor do their labels: "
+                f"{self.pictures.name(min(bad))}{' and others' * (len(bad) > 1)}.",
                 stacklevel=2,
             )
 

@@ -118,7 +118,8 @@ class Protocol(ABC):
             progress(title)
             scores.append(self.score(candidate, positions, seed + draw, within(progress, title)))
         accuracies = [100 * score.accuracy for score in scores]
-        return Result(candidate.name, self.name, len(subsets[0]), accuracies, [score.also for score in scores])
+        labels = len(candidate.learned(subsets[0]).targets)  # but for pictures that cannot be read
+        return Result(candidate.name, self.name, labels, accuracies, [score.also for score in scores])
 
 
 class Logistic(Protocol):

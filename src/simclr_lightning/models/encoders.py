@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, MissingPackageError
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
 
 
@@ -53,7 +53,7 @@ def build_encoder(
     Raises:
         InputError: if the name is unknown (the nearest ones are named), if an option is out of range or not one of this
             network's, or if the network cannot turn such pictures into (N, F) features.
-        ImportError: if a model of timm is wanted and timm is not installed.
+        MissingPackageError: if a model of timm is wanted and timm is not installed.
     """
     if stem not in get_args(Stem):
         raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}")
@@ -116,7 +116,7 @@ def _import_timm() -> Any:
     try:
         import timm
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             'encoders named timm/... need the package timm: pip install "simclr-lightning[timm]"'
         ) from error
     return timm
