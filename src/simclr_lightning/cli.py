@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -151,6 +152,10 @@ class SimCLRCLI(CommandLine):
         first = [word for word in cast("list[str]", words) if not word.startswith(_PRINT)] if printed else args
         super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
+        if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in words):
+            parser.error(
+                "data.views is a list of recipes: no field of one can be typed, change the list (--data.views)."
+            )
         defaults = {"model": self._model_defaults(parser, chosen), "data": {"class_path": chosen.data.class_path}}
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
@@ -179,13 +184,26 @@ class SimCLRCLI(CommandLine):
         linked = ("image_size", "in_channels")
         told = checkpoint.hyperparameters.items()
         arguments |= {name: value for name, value in told if name not in linked and not name.startswith("_")}
-        loss = arguments.get("loss")
-        if loss is not None and isinstance(build_loss(loss), UnknownLoss):
-            parser.error(
-                f"The loss of the checkpoint {path} is {loss['class_path']}, and nothing is imported because a file "
-                f"names it: type --model.loss {loss['class_path']}, or a --config that does."
-            )
+        if arguments.get("loss") is not None:
+            arguments["loss"] = self._loss_default(parser, arguments["loss"], chosen.model.init_args.get("loss"))
         return {"class_path": wrote, "init_args": arguments}
+
+    def _loss_default(self, parser: LightningArgumentParser, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
+        """What a checkpoint tells of its loss, unless another one was chosen."""
+        known = build_loss(told)
+        default = DEFAULTS["model"]["init_args"]["loss"]["class_path"]
+        if chosen is not None and chosen.class_path != default:
+            if pkgutil.resolve_name(chosen.class_path) is not type(known):
+                return {"class_path": chosen.class_path}
+        elif isinstance(known, UnknownLoss):
+            if self.config.subcommand == "fit":
+                parser.error(
+                    f"The loss of the checkpoint is {told['class_path']}, and nothing is imported because a file names "
+                    f"it: type --model.loss {told['class_path']}, or a --config that does."
+                )
+            unknown = {"name": told["class_path"], "arguments": told.get("init_args", {})}
+            return {"class_path": "simclr_lightning.losses.base.UnknownLoss", "init_args": unknown}
+        return told
 
     def instantiate_classes(self) -> None:
         """Instantiate; what a constructor complains of is not buried in the parser's list of types that did not fit."""

@@ -678,3 +678,20 @@ def test_command_line_rejects_a_field_that_no_recipe_has(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         command("--data.views.sise", "28")
     assert "sise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("views", [{"preset": "digits", "cuont": 4}, ["digits", 3], 7])
+def test_what_is_no_recipe_is_named(views: Any) -> None:
+    with pytest.raises(InputError, match=r"is no recipe of views: .* \(--data\.views imagenet\)"):
+        SimCLRDataModule("digits", views=views)
+
+
+def test_presets_may_be_listed() -> None:
+    assert [recipe.size for recipe in SimCLRDataModule("digits", views=["digits", "cifar10"]).recipes] == [16, 32]
+
+
+def test_one_view_is_told_before_training() -> None:
+    data = SimCLRDataModule("digits", views=ViewRecipe("digits", count=1))
+    data.setup("fit")
+    with pytest.raises(InputError, match=r"two at least are contrasted \(--data\.views\.count 2\)"):
+        data.train_dataloader()

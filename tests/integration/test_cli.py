@@ -242,3 +242,32 @@ def test_the_summary_says_of_another_loss_what_it_says_itself(
         summary = capsys.readouterr().out
         assert told in summary
         assert "negatives per view" not in summary
+
+
+def test_an_encoder_is_judged_without_the_class_of_its_loss(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("heavy.py").write_text(
+        "from simclr_lightning import NTXentLoss\nclass Heavy(NTXentLoss):\n"
+        "    def __init__(self, temperature: float = 0.2):\n        super().__init__(temperature)\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    simclr("fit", "--model.encoder", "resnet8", *TINY, *SHORT, "--model.loss", "heavy.Heavy")
+    checkpoint = Path("runs/simclr/version_0/checkpoints/last.ckpt")
+    del sys.modules["heavy"]
+    simclr("evaluate", *TINY, "--ckpt_path", checkpoint, "--protocols", "knn", "--picture", "false")
+    assert (checkpoint.parents[1] / "evaluation.json").exists()
+    with pytest.raises(SystemExit):
+        simclr("fit", *TINY, *SHORT, "--ckpt_path", checkpoint)
+    assert "type --model.loss heavy.Heavy" in capsys.readouterr().err
+    assert "heavy" not in sys.modules
+    with pytest.raises(SystemExit):
+        simclr("fit", *TINY, "--ckpt_path", checkpoint, "--model.loss", "heavy.Heavy", "--print_config")
+    arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["loss"]
+    assert arguments == {"class_path": "heavy.Heavy", "init_args": {"temperature": 0.2}}
+
+
+def test_a_field_of_a_list_of_recipes_cannot_be_typed(simclr: Simclr, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        simclr("fit", *TINY, "--data.views", "[{preset: digits}, {preset: digits, size: 8}]", "--data.views.size", "12")
+    assert "data.views is a list of recipes" in capsys.readouterr().err

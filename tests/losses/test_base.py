@@ -68,7 +68,7 @@ def test_nothing_is_imported_because_a_config_names_it() -> None:
 
 
 def test_an_unknown_loss_keeps_its_tensors() -> None:
-    model = nn.ModuleDict({"loss": UnknownLoss({"class_path": "theirs.Loss", "init_args": {}})})
+    model = nn.ModuleDict({"loss": UnknownLoss("theirs.Loss", {})})
     saved = {"loss.queue": torch.randn(3), "loss.inner.weight": torch.randn(1, 3), "loss.inner.bias": torch.randn(1)}
     model.load_state_dict(saved, strict=True)
     assert model.state_dict().keys() == saved.keys()

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
-from simclr_lightning.data.sources import Metric, Source, find_source, import_path
+from simclr_lightning.data.sources import Metric, Source, find_source, import_path, resolved_recipes
 from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.errors import InputError
@@ -101,7 +100,7 @@ class PictureDataModule(LightningDataModule):
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
         _check(seed >= 0, "seed", seed, "choose 0 or more")
         self.source = find_source(dataset)
-        self.recipes = _recipes(views, dataset, self.source.recipe)
+        self.recipes = resolved_recipes(views, dataset, self.source.recipe)
         self.recipe = self.recipes[0]
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
@@ -187,6 +186,8 @@ class PictureDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> PictureLoader[Any]:
         """All training pictures, clean and in their order."""
+        if self.stream is not None:
+            raise InputError("A stream has no end, so nothing is predicted on it: use simclr embed on a folder.")
         return self._loader(self._served(self.splits.train, random=False))
 
     def clean_dataloader(self, split: Literal["train", "val", "test"]) -> PictureLoader[Any]:
@@ -280,21 +281,3 @@ class PictureDataModule(LightningDataModule):
 def _check(fits: bool, name: str, value: object, choice: str) -> None:
     if not fits:
         raise InputError(f"{name} is {value!r}: {choice}", f"data.{name}")
-
-
-def _recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[ViewRecipe, ...]:
-    if views is None:
-        return (own,)
-    if isinstance(views, str):
-        return (ViewRecipe(views),)
-    if not views:
-        raise InputError("The list of view recipes is empty: give at least one", "data.views imagenet")
-    given = views if isinstance(views, (list, tuple)) else [views]
-    # a checkpoint holds dictionaries
-    recipes = tuple(ViewRecipe(**recipe) if isinstance(recipe, dict) else recipe for recipe in given)
-    if any(recipe.preset == "imagenet" != own.preset for recipe in recipes):
-        rank_zero_warn(
-            f"The views of {dataset} are based on imagenet, the default preset of a recipe; the preset for this data "
-            f"set is {own.preset}: type --data.views.preset {own.preset}."
-        )
-    return recipes

@@ -63,6 +63,8 @@ class SimCLRDataModule(PictureDataModule):
                 f"batch_size is {self.batch_size}, but there are {pictures} training pictures: choose at most as many",
                 f"data.batch_size {pictures}",
             )
+        if sum(recipe.count for recipe in self.recipes) < 2:
+            raise InputError("One view of each picture is drawn, and two at least are contrasted", "data.views.count 2")
         for recipe in self.recipes:
             check_channels(recipe, self.in_channels)
         if self.stream is not None:

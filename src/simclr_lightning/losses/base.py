@@ -93,17 +93,19 @@ class UnknownLoss(ContrastiveLoss):
     """Stands for the loss of a checkpoint whose class is not imported: tensors are kept, but nothing can be trained.
 
     Args:
-        loss: class path and arguments.
+        name: class path.
+        arguments: of that class.
     """
 
-    def __init__(self, loss: LossConfig) -> None:
+    def __init__(self, name: str, arguments: dict[str, Any]) -> None:
         super().__init__()
-        self.loss = loss
+        self.name = name
+        self.arguments = arguments
         self.register_load_state_dict_pre_hook(_take_every_tensor)  # type: ignore[no-untyped-call]
 
     def config(self) -> LossConfig:
         """Those of the loss that it stands for."""
-        return self.loss
+        return {"class_path": self.name, "init_args": self.arguments}
 
     def forward(self, projections: Tensor) -> Tensor:
         """Say what is missing.
@@ -111,10 +113,10 @@ class UnknownLoss(ContrastiveLoss):
         Raises:
             InputError: always.
         """
-        path = self.loss["class_path"]
         raise InputError(
-            f"The loss of this checkpoint is {path}, and nothing is imported because a file names it.\n"
-            f"Import {path.rpartition('.')[0]} before the checkpoint is loaded, or name the loss (--model.loss {path})."
+            f"The loss of this checkpoint is {self.name}, and nothing is imported because a file names it.\n"
+            f"Import {self.name.rpartition('.')[0]} before the checkpoint is loaded, or name the loss",
+            f"model.loss {self.name}",
         )
 
 
@@ -141,7 +143,7 @@ def build_loss(config: Mapping[str, Any]) -> ContrastiveLoss:
     module, _, name = path.rpartition(".")
     known = getattr(sys.modules.get(module), name, None)
     if not (isinstance(known, type) and issubclass(known, ContrastiveLoss)):
-        return UnknownLoss({"class_path": path, "init_args": arguments})
+        return UnknownLoss(path, arguments)
     try:
         return known(**arguments)
     except TypeError as error:
