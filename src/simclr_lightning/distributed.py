@@ -56,6 +56,10 @@ def mean_over_processes(values: Tensor, *, reduction: Literal["mean", "sum"] = "
 
     Returns:
         A scalar ().
+
+    Example:
+        >>> mean_over_processes(torch.tensor([1.0, 3.0]))  # of two processes, the other with [5.0]: 3
+        tensor(2.)
     """
     return values.mean() if world_size() == 1 else cast("Tensor", _MeanOverProcesses.apply(values, reduction))
 

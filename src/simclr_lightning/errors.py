@@ -34,15 +34,33 @@ class InputError(ValueError):
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """A file or a folder that was named does not exist."""
+    """A file or a folder that was named does not exist.
+
+    Example:
+        >>> raise MissingFileError("There is no file lsat.ckpt: correct it", "ckpt_path last.ckpt")
+        Traceback (most recent call last):
+        simclr_lightning.errors.MissingFileError: There is no file lsat.ckpt: correct it (--ckpt_path last.ckpt).
+    """
 
 
 class ExistingFileError(InputError, FileExistsError):
-    """A file that was named exists, and is not overwritten."""
+    """A file that was named exists, and is not overwritten.
+
+    Example:
+        >>> raise ExistingFileError("features.npz exists: name another file", "output other.npz")
+        Traceback (most recent call last):
+        simclr_lightning.errors.ExistingFileError: features.npz exists: name another file (--output other.npz).
+    """
 
 
 class MissingPackageError(InputError, ImportError):
-    """What was asked for needs a package that is not installed."""
+    """What was asked for needs a package that is not installed.
+
+    Example:
+        >>> raise MissingPackageError("The format onnx needs onyx: pip install onyx")
+        Traceback (most recent call last):
+        simclr_lightning.errors.MissingPackageError: The format onnx needs onyx: pip install onyx
+    """
 
 
 @contextmanager

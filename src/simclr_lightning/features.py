@@ -112,6 +112,16 @@ def encode_batch(trainer: Trainer, module: LightningModule, batch: Any) -> tuple
 
     Returns:
         Features (N, F) on the Trainer's device, and the finished batch.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> class Halves(LightningModule):
+        ...     def forward(self, images):
+        ...         return images.flatten(1) / 2
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> encode_batch(trainer, Halves(), SimpleNamespace(images=torch.ones(2, 1, 1, 3)))[0]
+        tensor([[0.5000, 0.5000, 0.5000],
+                [0.5000, 0.5000, 0.5000]])
     """
     batch = _finished(trainer, module, getattr(trainer, "datamodule", None), batch)
     return encode(module, batch.images, precision=trainer.precision_plugin.forward_context()), batch
@@ -177,6 +187,14 @@ def loader_features(
 
     Raises:
         TypeError: if ``predict_step`` returns something else than a dictionary with features.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> batch = SimpleNamespace(images=torch.rand(2, 3, 8, 8), targets=torch.tensor([4, -1]))
+        >>> trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+        >>> features = loader_features(trainer, RawPixels(), LightningDataModule(), [batch], "new")
+        >>> features.features.shape, features.targets
+        (torch.Size([2, 192]), tensor([ 4, -1]))
     """
     datamodule.trainer = trainer
     if isinstance(module, LightningModule) and trainer.lightning_module is not module:  # nor was it set up before

@@ -12,7 +12,7 @@ from simclr_lightning.ablation.one_sided import AblationDataModule
 from simclr_lightning.ablation.operations import check_operations, parse_operations
 from simclr_lightning.ablation.recommendation import advice
 from simclr_lightning.ablation.tables import markdown, plot_matrix
-from simclr_lightning.ablation.training import Training, build_model, run_cell
+from simclr_lightning.ablation.training import Training, run_cell, small_model
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import find_source
 from simclr_lightning.data.folder import find_splits
@@ -123,7 +123,7 @@ def ablate(
         data.train_dataloader()  # complains of a batch that does not fit
     total = steps or (epochs or _EPOCHS) * (data.num_pictures // batch_size)
     training = Training(total, encoder, width, temperature, learning_rate, _WEIGHT_DECAY, accelerator)
-    build_model(data, training)
+    small_model(data, training)
 
     folder = Path(output)
     settings = {

@@ -48,12 +48,12 @@ class Training(NamedTuple):
     accelerator: str
 
 
-def build_model(data: AblationDataModule, training: Training) -> SimCLR:
+def small_model(data: AblationDataModule, training: Training) -> SimCLR:
     """The model of a run; a mistake in its arguments shows here, before anything is trained.
 
     Example:
         >>> training = Training(100, "resnet8", 0.125, 0.2, learning_rate=1.0, weight_decay=1e-4, accelerator="cpu")
-        >>> build_model(AblationDataModule("digits"), training).loss.temperature
+        >>> small_model(AblationDataModule("digits"), training).loss.temperature
         0.2
     """
     return SimCLR(
@@ -92,7 +92,7 @@ def run_cell(data: AblationDataModule, training: Training, cell: Cell) -> Scores
     begun = time.perf_counter()
     own = data.one_sided(cell.operations, cell.seed)
     seed_everything(cell.seed, verbose=False)
-    model = build_model(own, training)
+    model = small_model(own, training)
     with quiet_trainer(
         accelerator=training.accelerator,
         max_steps=training.steps,

@@ -82,6 +82,15 @@ def write_classes(confusion: Tensor, class_names: Sequence[str], path: Path) -> 
         confusion: (classes, classes) integer counts, rows being the true classes.
         class_names: names of the classes.
         path: of the CSV file. The accuracy, in [0, 1], is empty for classes without pictures.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_classes(torch.tensor([[3, 1], [0, 2]]), ["cat", "dog"], Path(folder, "classes.csv"))
+        ...     print(Path(folder, "classes.csv").read_text().strip())
+        class,pictures,right,accuracy,most_taken_for
+        cat,4,3,0.75,dog
+        dog,2,2,1.0,
     """
     wrong = confusion - torch.diag(confusion.diag())
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -103,6 +112,14 @@ def draw_confusion(confusion: Tensor, class_names: Sequence[str], path: Path, *,
         class_names: names of the classes.
         path: of the PNG.
         title: above the matrix; the accuracy is added.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "confusion.png")
+        ...     draw_confusion(torch.tensor([[3, 1], [0, 2]]), ["cat", "dog"], path, title="Test pictures")
+        ...     path.read_bytes()[1:4]
+        b'PNG'
     """
     classes = len(confusion)
     percent = 100 * confusion / confusion.sum(1, keepdim=True).clamp(min=1)

@@ -23,6 +23,11 @@ class LabelledStream:
     Attributes:
         cycle: how often the loader has been gone through.
         position: batches taken in this cycle.
+
+    Example:
+        >>> stream = LabelledStream([10, 20])
+        >>> [stream.take() for _ in range(3)], stream.cycle, stream.position
+        ([10, 20, 10], 1, 1)
     """
 
     def __init__(self, loader: Iterable[Any]) -> None:

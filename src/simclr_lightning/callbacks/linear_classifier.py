@@ -39,6 +39,12 @@ class LinearClassifier:
     Attributes:
         train_accuracies: top1, and top5 if there are more classes, of the labelled rows of :meth:`learn`.
         val_accuracies: the same, of :meth:`judge`. Both add up over processes when they are computed.
+
+    Example:
+        >>> classifier = LinearClassifier(2, 2, device=torch.device("cpu"))
+        >>> loss, labelled = classifier.learn(torch.eye(2), torch.tensor([1, -1]))
+        >>> labelled, classifier.has_learned()
+        (tensor(1.), True)
     """
 
     def __init__(

@@ -113,6 +113,10 @@ def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple
 
     Returns:
         (V, N, C, H, W) float32 on the CPU.
+
+    Example:
+        >>> undo_normalisation(torch.zeros(2, 1, 3, 4, 4), mean=(0.5,), std=(0.25,)).unique()
+        tensor([0.5000])
     """
     views = views.detach().float().cpu()
     if mean is None or std is None:
@@ -127,6 +131,10 @@ def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
         views: (V, N, C, H, W) float32 each, one block of rows for each; values outside [0, 1] are clipped. Of 1
             channel: grey; of 3: RGB; of 2 or more than 3: the first, or the first three, and the picture says so.
         title: begins the line of text above the grid.
+
+    Example:
+        >>> draw_views([torch.rand(2, 4, 1, 96, 96), torch.rand(1, 4, 1, 48, 48)], title="Epoch 0").height  # three rows
+        320
     """
     channels = views[0].shape[2]
     shown = 3 if channels >= 3 else 1

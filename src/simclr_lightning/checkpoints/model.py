@@ -217,7 +217,13 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, strict: bo
 
 
 def as_read(checkpoint: Checkpoint | str | Path) -> Checkpoint:
-    """Read the checkpoint of a path."""
+    """Read the checkpoint of a path.
+
+    Example:
+        >>> checkpoint = Checkpoint(Path("last.ckpt"), {"state_dict": {}})
+        >>> as_read(checkpoint) is checkpoint
+        True
+    """
     return checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
 
 

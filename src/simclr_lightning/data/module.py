@@ -13,7 +13,7 @@ from torch import Tensor
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
-from simclr_lightning.data.sources import Metric, Source, find_source, import_path, resolved_recipes
+from simclr_lightning.data.sources import Metric, Source, find_source, qualified_name, resolved_recipes
 from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.errors import InputError
@@ -123,7 +123,7 @@ class PictureDataModule(LightningDataModule):
             for recipe in self.recipes
         ]
         primitives = {
-            "dataset": dataset if isinstance(dataset, str) else import_path(dataset),
+            "dataset": dataset if isinstance(dataset, str) else qualified_name(dataset),
             "root": self._root,
             "probe": self._probe,
             "views": recipes if len(recipes) > 1 else recipes[0],

@@ -201,11 +201,11 @@ def find_source(dataset: Any) -> Source:
         raise InputError(f"{dataset} is no data set: {error}") from error
 
 
-def import_path(dataset: Any) -> str:
+def qualified_name(dataset: Any) -> str:
     """Where a function, a class, or the class of something else is defined: package.module.name.
 
     Example:
-        >>> import_path(FunctionSource)
+        >>> qualified_name(FunctionSource)
         'simclr_lightning.data.sources.FunctionSource'
     """
     return f"{getattr(dataset, '__module__', '')}.{getattr(dataset, '__qualname__', type(dataset).__name__)}"

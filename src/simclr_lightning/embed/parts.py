@@ -130,6 +130,10 @@ class Format(NamedTuple):
     Attributes:
         write: writes the parts; the classes have these names, or none.
         packages: what writing needs.
+
+    Example:
+        >>> FORMATS[".parquet"].packages
+        ('pyarrow',)
     """
 
     write: Callable[[Path, Parts, list[str] | None], None]

@@ -15,7 +15,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.features import Features
 from simclr_lightning.metrics import (
     METRICS,
-    LinearClassifier,
+    LogisticClassifier,
     LogisticRegression,
     Metric,
     Weights,
@@ -134,7 +134,7 @@ def linear_accuracy(train: Features, test: Features, *, device: torch.device | s
     """
     regression = LogisticRegression(train.features, device=device)
 
-    def learned(targets: Tensor, strength: float, start: LinearClassifier | None) -> LinearClassifier:
+    def learned(targets: Tensor, strength: float, start: LogisticClassifier | None) -> LogisticClassifier:
         values = int((targets >= 0).sum()) * train.features.shape[1]
         summed = strength * values * regression.scale**2 / 2  # for features as they are and a sum of cross-entropies
         return regression.fit(targets, summed, start=start, tolerance=TOLERANCE, max_iterations=_MOST_ITERATIONS)
@@ -238,7 +238,7 @@ def _by_strength(
     return accuracies, converged
 
 
-def _accuracy(classifier: LinearClassifier, test: Features, metric: Metric) -> float:
+def _accuracy(classifier: LogisticClassifier, test: Features, metric: Metric) -> float:
     if metric == "map11":
         return mean_average_precision_11(classifier.scores(test.features), test.targets)
     predicted = classifier.predict(test.features)

@@ -89,6 +89,12 @@ def check_fine_tuning(datamodule: LightningDataModule, encoder: nn.Module | None
 
     Raises:
         InputError: if pictures cannot be augmented for it, or the encoder does not tell the length of its features.
+
+    Example:
+        >>> from simclr_lightning import SimCLRDataModule
+        >>> check_fine_tuning(SimCLRDataModule("digits"), None)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: Networks are fine-tuned from an attribute encoder of the model, ...
     """
     if not isinstance(datamodule, PictureDataModule):
         raise InputError(
@@ -134,6 +140,17 @@ def fine_tune(
 
     Raises:
         InputError: as :func:`check_fine_tuning`.
+
+    Example:
+        >>> from simclr_lightning import SimCLRDataModule
+        >>> data = SimCLRDataModule("digits")
+        >>> data.setup()
+        >>> outer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> pixels, positions = nn.Flatten(), torch.arange(20)
+        >>> pixels.feature_dim = 256
+        >>> settings = {"epochs": 1, "split": "test", "outer": outer, "seed": 0, "progress": lambda line: None}
+        >>> sorted(fine_tune(pixels, data, positions, PAPER, **settings))
+        ['mean_per_class', 'top1', 'top5']
     """
     check_fine_tuning(datamodule, encoder)
     source = cast("PictureDataModule", datamodule)
@@ -162,6 +179,12 @@ def linear_by_sgd(train: Features, test: Features, outer: Trainer, *, seed: int,
         outer: Trainer whose accelerator and precision are used.
         seed: of the order.
         progress: takes a line about how far this is.
+
+    Example:
+        >>> points = Features(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+        >>> outer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> linear_by_sgd(points, points, outer, seed=0, progress=lambda line: None)
+        1.0
     """
     classes = 1 + int(torch.maximum(train.targets.max(), test.targets.max()))
     feature_dim = train.features.shape[1]

@@ -32,6 +32,13 @@ def labels_to_learn_from(trainer: Trainer, datamodule: LightningDataModule) -> T
 
     Raises:
         InputError: if there are none.
+
+    Example:
+        >>> from simclr_lightning import SimCLRDataModule
+        >>> data = SimCLRDataModule("digits")
+        >>> data.setup()
+        >>> labels_to_learn_from(Trainer(accelerator="cpu", logger=False, barebones=True), data).shape
+        torch.Size([1437])
     """
     if not isinstance(datamodule, PictureDataModule):
         return clean_features(trainer, RawPixels(), datamodule, "train").targets

@@ -50,6 +50,14 @@ def plot_features(
         split: where the pictures are from.
         class_names: names of the classes, their numbers by default.
         seed: of the t-SNE.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> features = Features(torch.rand(20, 4), torch.arange(20) % 2)
+        >>> with TemporaryDirectory() as folder:
+        ...     plot_features({"encoder": features}, Path(folder, "tsne.png"), split="test", class_names=["cat", "dog"])
+        ...     Path(folder, "tsne.png").read_bytes()[1:4]
+        b'PNG'
     """
     targets = next(iter(panels.values())).targets
     chosen = torch.linspace(0, len(targets) - 1, min(len(targets), _MOST_PICTURES)).round().long()
@@ -92,6 +100,16 @@ def plot_label_curve(
         dataset: what the pictures are.
         split: where they are from.
         what: what is measured and what learns, in a few words.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> few = Result("raw pixels", "linear@1", 2, [60.0, 64.0], per_class=1)
+        >>> every = Result("raw pixels", "linear", 200, [90.0])
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "curve.png")
+        ...     plot_label_curve({"raw pixels": [few, every]}, path, classes=2, dataset="cat", split="test", what="kNN")
+        ...     path.read_bytes()[1:4]
+        b'PNG'
     """
     figure = Figure(figsize=(9, 5.6), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15))
     axes = figure.subplots()

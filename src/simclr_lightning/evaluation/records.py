@@ -39,12 +39,25 @@ def output_folder(trainer: Trainer, ckpt_path: str | Path | None, output: str | 
 
 
 def package_versions() -> dict[str, str]:
-    """What figures may depend on besides the settings."""
+    """What figures may depend on besides the settings.
+
+    Example:
+        >>> list(package_versions())
+        ['simclr-lightning', 'lightning', 'torch', 'torchvision', 'scikit-learn']
+    """
     return {package: version(package) for package in _PACKAGES}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that people read, too, and its folder."""
+    """Write a file that people read, too, and its folder.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_json(Path(folder, "new", "figures.json"), {"knn": 98.6})
+        ...     json.loads(Path(folder, "new", "figures.json").read_text())
+        {'knn': 98.6}
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -65,6 +78,15 @@ def log_figures(
         folder: of TensorBoard's events.
         figures: metrics by step; None: they belong to no step.
         pictures: PNG files by name.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     logger = CSVLogger(folder)
+        ...     trainer = Trainer(accelerator="cpu", logger=logger, enable_checkpointing=False)
+        ...     log_figures(trainer, Path(folder), {None: {"evaluate/knn": 98.6}}, {})
+        ...     list(Path(folder).iterdir())
+        []
     """
     loggers = list(_loggers_beside_training(trainer, folder))
     for logger in loggers:
@@ -135,6 +157,15 @@ def remove_unfinished(path: Path, asked: Mapping[str, Any]) -> None:
     Args:
         path: as given to :func:`kept_if_interrupted`.
         asked: for which all figures are written now.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "unfinished.json")
+        ...     write_json(path, {"asked": {"seed": 0}, "figures": [98.6]})
+        ...     remove_unfinished(path, {"seed": 0})
+        ...     path.exists()
+        False
     """
     same = json.loads(json.dumps(asked))
     for unfinished in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):

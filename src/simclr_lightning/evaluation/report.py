@@ -88,6 +88,10 @@ class Row(NamedTuple):
         metric: what the percentage is: top1, mean_per_class, ...
         settings: of the protocol.
         command: gives the figures of this row again; None where they were asked for in Python.
+
+    Example:
+        >>> Row("knn", "cosine kNN", "top1", {"k": 20}, "simclr evaluate --protocols knn").settings
+        {'k': 20}
     """
 
     protocol: str

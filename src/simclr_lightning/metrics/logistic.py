@@ -21,7 +21,7 @@ _BLOCK_VALUES = 2**20
 """Features, or scores, that are computed with at a time: the memory needed beside the features stays small."""
 
 
-class LinearClassifier(NamedTuple):
+class LogisticClassifier(NamedTuple):
     """What logistic regression has learned.
 
     Attributes:
@@ -31,7 +31,7 @@ class LinearClassifier(NamedTuple):
         converged: whether no derivative is above the tolerance, or else the objective fell no more in float64.
 
     Example:
-        >>> sign = LinearClassifier(torch.tensor([[1.0]]), torch.zeros(1), torch.tensor([3, 7]), True)
+        >>> sign = LogisticClassifier(torch.tensor([[1.0]]), torch.zeros(1), torch.tensor([3, 7]), True)
         >>> sign.predict(torch.tensor([[-2.0], [5.0]]))
         tensor([3, 7])
     """
@@ -121,10 +121,10 @@ class LogisticRegression:
         targets: Tensor,
         strength: float,
         *,
-        start: LinearClassifier | None = None,
+        start: LogisticClassifier | None = None,
         tolerance: float = 1e-4,
         max_iterations: int = 1000,
-    ) -> LinearClassifier:
+    ) -> LogisticClassifier:
         """Find the minimum.
 
         Args:
@@ -164,7 +164,7 @@ class LogisticRegression:
                 break
         found = torch.from_numpy(flat.reshape(parameters.shape)).to(self._mean.device)
         weights = found[:, :-1] / self.scale
-        return LinearClassifier(weights, found[:, -1] - weights @ self._mean, problem.classes, converged)
+        return LogisticClassifier(weights, found[:, -1] - weights @ self._mean, problem.classes, converged)
 
     def _mean_loss(self, problem: _Problem, parameters: Tensor, dtype: torch.dtype) -> tuple[float, NDArray[Any]]:
         """Mean cross-entropy and its gradient (C, F + 1), without the penalty; sums of blocks are float64."""
@@ -192,7 +192,7 @@ class _Problem(NamedTuple):
         targets: (N,) int64 places among the classes, or (N, C) bool: a binary problem in every column.
         counts: (N, 1) or (N, C) bool, which of them count; None: all.
         known: (1,) or (C,) float64, how many of them count.
-        classes: (K,), see ``LinearClassifier``.
+        classes: (K,), see ``LogisticClassifier``.
     """
 
     rows: int

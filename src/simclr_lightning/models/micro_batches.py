@@ -27,7 +27,13 @@ _Batch = TypeVar("_Batch")
 
 
 def check_micro_batch_size(size: int | None) -> None:
-    """Raise InputError unless ``size`` is None or an int of at least 1."""
+    """Raise InputError unless ``size`` is None or an int of at least 1.
+
+    Example:
+        >>> check_micro_batch_size(0)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: micro_batch_size must be a whole number of pictures, at least 1, got 0: ...
+    """
     if size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1):
         return
     raise InputError(
@@ -97,6 +103,13 @@ def recomputed(
         function: what to compute, with ``module`` or parts of it. Backward calls it once more.
         batch: its argument, a tensor or several, kept until then. Copies of it belong into ``function``.
         module: owner of all buffers that ``function`` writes.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> scores, squares = recomputed(lambda rows: (layer(rows), layer(rows) ** 2), torch.rand(4, 3), layer)
+        >>> scores.sum().backward()
+        >>> scores.shape, layer.bias.grad
+        (torch.Size([4, 2]), tensor([4., 4.]))
     """
     outputs: tuple[Tensor, Tensor] = checkpoint(
         function,
