@@ -147,12 +147,13 @@ class SimCLRCLI(CommandLine):
         have the same names. The hyperparameters of a named checkpoint replace defaults, and nothing else.
         """
         words = sys.argv[1:] if args is None else args
-        printed = isinstance(words, list) and any(word.startswith(_PRINT) for word in words)
+        typed = words if isinstance(words, list) else []
+        printed = any(word.startswith(_PRINT) for word in typed)
         # It would print, and exit, too early.
-        first = [word for word in cast("list[str]", words) if not word.startswith(_PRINT)] if printed else args
+        first = [word for word in typed if not word.startswith(_PRINT)] if printed else args
         super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
-        if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in words):
+        if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
             parser.error(
                 "data.views is a list of recipes: no field of one can be typed, change the list (--data.views)."
             )

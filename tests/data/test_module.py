@@ -687,7 +687,8 @@ def test_what_is_no_recipe_is_named(views: Any) -> None:
 
 
 def test_presets_may_be_listed() -> None:
-    assert [recipe.size for recipe in SimCLRDataModule("digits", views=["digits", "cifar10"]).recipes] == [16, 32]
+    presets: Any = ["digits", "cifar10"]
+    assert [recipe.size for recipe in SimCLRDataModule("digits", views=presets).recipes] == [16, 32]
 
 
 def test_one_view_is_told_before_training() -> None:
