@@ -154,20 +154,20 @@ class SimCLRCLI(CommandLine):
         super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
-            parser.error(
-                "data.views is a list of recipes: no field of one can be typed, change the list (--data.views)."
-            )
-        defaults = {"model": self._model_defaults(parser, chosen), "data": {"class_path": chosen.data.class_path}}
+            parser.error("data.views is a list of recipes: change the list, no field of one can be typed.")
+        model = self._model_defaults(parser, chosen, printed)
+        defaults = {"model": model, "data": {"class_path": chosen.data.class_path}}
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
             super().parse_arguments(parser, args)
 
-    def _model_defaults(self, parser: LightningArgumentParser, chosen: Namespace) -> dict[str, Any]:
+    def _model_defaults(self, parser: LightningArgumentParser, chosen: Namespace, printed: bool) -> dict[str, Any]:
         """Class path and arguments that apply where nothing is typed."""
         arguments: dict[str, Any] = {}
         if "loss" in chosen.model.init_args:
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
+        path = None if path and printed and not Path(path).is_file() else path
         if path is None or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
             return {"class_path": chosen.model.class_path, "init_args": arguments}
         self._checkpoint = checkpoint = read_checkpoint(path)  # kept, so that it is read once
