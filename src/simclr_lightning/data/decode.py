@@ -31,7 +31,7 @@ class BadPictureError(InputError):
         >>> read_picture("nowhere.jpg")
         Traceback (most recent call last):
         simclr_lightning.data.decode.BadPictureError: Cannot read the picture nowhere.jpg: [Errno 2] No such file or \
-directory: 'nowhere.jpg'
+directory: 'nowhere.jpg'.
     """
 
 
