@@ -15,9 +15,17 @@ from torch.utils.data import DataLoader
 
 from simclr_lightning import LARSWarmup, SimCLR
 from simclr_lightning.evaluation import SimCLRTrainer
+from tests.simulated import own_process
 
 for name in [name for name in os.environ if name.startswith("SLURM_")]:
     del os.environ[name]  # inside a job of SLURM, Lightning would take this process for a rank of a training
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """The simulated device must not be there for any other test."""
+    if path == own_process.HERE and not own_process.is_alone(parent.config):
+        return own_process.Folder.from_parent(parent, path=path)  # type: ignore[no-any-return]
+    return None
 
 
 @pytest.fixture(autouse=True)
