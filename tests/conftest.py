@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from tests.simulated import own_process
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from simclr_lightning import LARSWarmup, SimCLR
 from simclr_lightning.evaluation import SimCLRTrainer
-from tests.simulated import own_process
 
 for name in [name for name in os.environ if name.startswith("SLURM_")]:
     del os.environ[name]  # inside a job of SLURM, Lightning would take this process for a rank of a training
@@ -24,7 +24,7 @@ for name in [name for name in os.environ if name.startswith("SLURM_")]:
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """The simulated device must not be there for any other test."""
     if path == own_process.HERE and not own_process.is_alone(parent.config):
-        return own_process.Folder.from_parent(parent, path=path)  # type: ignore[no-any-return]
+        return own_process.Folder.from_parent(parent, path=path)
     return None
 
 

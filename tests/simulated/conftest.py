@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.simulated.device import is_supported
 from tests.simulated.training import register_training
 

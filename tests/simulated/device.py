@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,15 +34,25 @@ from torch.utils._pytree import tree_leaves, tree_map
 NAME = "simgpu"
 STAGED = 64 * 1024  # bytes that a driver takes from pageable memory without waiting
 
-_WAITING = frozenset(  # the size of the outcome, or the outcome itself, is read by the host
-    "_local_scalar_dense item is_nonzero equal allclose nonzero masked_select _unique unique_dim unique_consecutive _unique2 bincount "
-    "_linalg_check_errors unique_dim_consecutive".split()
-)
-_INDEXING = frozenset("index index_put index_put_ _index_put_impl_".split())
-_MEMORY = frozenset("empty empty_like empty_strided new_empty new_empty_strided _unsafe_view".split())  # no kernel
-_WRITTEN_ONLY = frozenset("zero_ fill_ copy_ uniform_ normal_ random_ bernoulli_ exponential_ zeros_like".split())
-_TAKEN_ROWS = frozenset("index index_select gather embedding".split())  # read no more than they return
-_WITH_HOST_SCALARS = frozenset("index_put index_put_ _index_put_impl_ masked_fill masked_fill_ fill_ where".split())
+_WAITING = {  # the outcome, or its size, is read by the host
+    *("_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "masked_select", "bincount"),
+    *("_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive", "_linalg_check_errors"),
+}
+_INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+_MEMORY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}  # no kernel
+_WRITTEN_ONLY = {
+    "zero_",
+    "fill_",
+    "copy_",
+    "uniform_",
+    "normal_",
+    "random_",
+    "bernoulli_",
+    "exponential_",
+    "zeros_like",
+}
+_TAKEN_ROWS = {"index", "index_select", "gather", "embedding"}  # they read no more than they return
+_WITH_HOST_SCALARS = {*_INDEXING, "masked_fill", "masked_fill_", "fill_", "where"}
 
 
 class Wait(NamedTuple):
@@ -95,38 +105,38 @@ def recorded() -> Iterator[Record]:
 
 
 class SimulatedTensor(torch.Tensor):
-    """A tensor of the simulated device; ``inner`` holds its values, on the CPU."""
+    """A tensor of the simulated device; ``host`` holds its values, on the CPU."""
 
-    inner: Tensor
+    host: Tensor
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> SimulatedTensor:
+    def __new__(cls: type[SimulatedTensor], host: Tensor) -> SimulatedTensor:
         made = torch.Tensor._make_wrapper_subclass(
             cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
+            host.shape,
+            strides=host.stride(),
+            storage_offset=host.storage_offset(),
+            dtype=host.dtype,
             device=torch.device(NAME, 0),
         )
-        made.inner = inner
-        return cast("SimulatedTensor", made)
+        made.host = host
+        return made
 
-    def __init__(self, inner: Tensor) -> None:
+    def __init__(self, host: Tensor) -> None:
         pass
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"{type(self).__name__}({tuple(self.shape)}, {self.dtype})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _run(func, args, kwargs or {})
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
     def __reduce_ex__(self, protocol: Any) -> Any:  # torch.save: the values travel to the host
-        return self.detach().cpu().__reduce_ex__(protocol)
+        return self.detach().cpu().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copy: Any = self.detach().clone().requires_grad_(self.requires_grad)
@@ -172,8 +182,8 @@ def register() -> None:
             _ATEN.impl(name, _autocast(name, cast_to), "AutocastPrivateUse1")
 
 
-_ATEN = torch.library.Library("aten", "IMPL")
-_ANY = torch.library.Library("_", "IMPL")
+_ATEN: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+_ANY: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
 # As CUDA's autocast: what computes in the lower type, and what in float32 (those that this package meets).
 _LOWER = "convolution conv1d conv2d conv3d linear matmul mm addmm bmm baddbmm addbmm mv addmv chain_matmul"
 _FLOAT32 = (
@@ -208,15 +218,15 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "_to_copy" and torch.device(kwargs.get("device") or NAME).type != NAME:
         return _to_host(args[0], kwargs)
     if name == "copy_" and isinstance(args[0], SimulatedTensor) != isinstance(args[1], SimulatedTensor):
-        _copy(_inner(args[0]), _inner(args[1]), to_device=isinstance(args[0], SimulatedTensor), flags=(args, kwargs))
+        _copy(_host(args[0]), _host(args[1]), to_device=isinstance(args[0], SimulatedTensor), flags=(args, kwargs))
         return args[0]
     _check_devices(func, name, args, kwargs)
     _find_waits(name, args, kwargs)
-    settings = tree_map(_inner, kwargs)
+    settings = tree_map(_host, kwargs)
     if settings.get("device") is not None:
         settings["device"] = "cpu"
     settings.pop("pin_memory", None)
-    outcome = func(*tree_map(_inner, args), **settings)
+    outcome = func(*tree_map(_host, args), **settings)
     _count(func, name, args, kwargs, outcome)
     return _wrapped(func, args, kwargs, outcome)
 
@@ -228,9 +238,9 @@ def _wrapped(func: Any, args: Any, kwargs: dict[str, Any], outcome: Any) -> Any:
         for argument, value in _arguments(func, args, kwargs)
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
-    given = {id(value.inner): value for value in tree_leaves(written) if isinstance(value, SimulatedTensor)}
+    given = {id(value.host): value for value in tree_leaves(written) if isinstance(value, SimulatedTensor)}
     for value in given.values():
-        if value.inner.shape != value.shape:
+        if value.host.shape != value.shape:
             raise NotImplementedError(f"{func}: a tensor of the simulated device keeps its shape.")
 
     def wrap(value: Any) -> Any:
@@ -308,7 +318,7 @@ def _is_fused(args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def _size(values: Any) -> int:
-    return sum(_bytes(value.inner) for value in tree_leaves(values) if isinstance(value, SimulatedTensor))
+    return sum(_bytes(value.host) for value in tree_leaves(values) if isinstance(value, SimulatedTensor))
 
 
 def _bytes(value: Tensor) -> int:
@@ -345,7 +355,7 @@ def _made(name: str, kernels: int) -> Callable[..., Tensor]:
 
 def _to_host(value: SimulatedTensor, kwargs: dict[str, Any]) -> Tensor:
     settings = {key: setting for key, setting in kwargs.items() if key not in ("pin_memory", "non_blocking")}
-    copy: Tensor = torch.ops.aten._to_copy.default(value.inner, **settings)
+    copy: Tensor = torch.ops.aten._to_copy.default(value.host, **settings)
     waits = not kwargs.get("non_blocking", False)
     _copied("to_host", copy, waits, f"a blocking copy to the host {tuple(copy.shape)}")
     return copy
@@ -363,7 +373,7 @@ def _copy(target: Tensor, source: Tensor, *, to_device: bool, flags: tuple[Any, 
 
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
     to_device = isinstance(target, SimulatedTensor)
-    _copy(_inner(target), _inner(source), to_device=to_device, flags=((), {"non_blocking": non_blocking}))
+    _copy(_host(target), _host(source), to_device=to_device, flags=((), {"non_blocking": non_blocking}))
     return target
 
 
@@ -394,8 +404,8 @@ def _wait(what: str) -> None:
         record.waits.append(Wait(what, _place()))
 
 
-def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, SimulatedTensor) else value
+def _host(value: Any) -> Any:
+    return value.host if isinstance(value, SimulatedTensor) else value
 
 
 # --- where ---

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from tests.simulated.device import NAME, SimulatedTensor, recorded
+from torch import Tensor, nn
 
 DEVICE = NAME
 
@@ -47,8 +46,8 @@ WAITS: dict[str, Callable[[Tensor], object]] = {
     "masked_select": lambda x: x.masked_select(x > 0.5),
     "nonzero": lambda x: x.nonzero(),
     "where": lambda x: torch.where(x > 0.5),
-    "argwhere": lambda x: torch.argwhere(x),
-    "unique": lambda x: x.unique(),
+    "argwhere": lambda x: torch.argwhere(x > 0.5),
+    "unique": lambda x: torch.unique(x, sorted=True),
     "bincount": lambda x: x.long().bincount(),
     "repeat_interleave": lambda x: x.repeat_interleave(x.long() + 1),
     "equal": lambda x: torch.equal(x, x),
@@ -141,7 +140,7 @@ def test_autocast_computes_products_in_the_lower_type_and_losses_in_float32() ->
         scores = layer(values(4, 3))
         loss = F.cross_entropy(scores, torch.zeros(4, dtype=torch.long, device=DEVICE))
     assert (scores.dtype, loss.dtype) == (torch.bfloat16, torch.float32)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert layer.weight.grad is not None
     assert layer.weight.grad.dtype == torch.float32
 

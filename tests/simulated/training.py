@@ -9,7 +9,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
-
 from tests.simulated.device import NAME, Record, Wait, register
 
 
@@ -62,10 +61,10 @@ def register_training() -> None:
 def on_simulated_device(trainer_class: type[Trainer] = Trainer, precision: str = "32-true", **settings: Any) -> Trainer:
     """A Trainer on the simulated device. Lightning would send the mixed precisions to CUDA's autocast."""
     register_training()
-    mixed = precision.endswith("-mixed")
-    plugins = [MixedPrecision(precision, device=NAME)] if mixed else []  # type: ignore[arg-type]
-    chosen = {} if mixed else {"precision": precision}
-    return trainer_class(accelerator=NAME, strategy=f"single_{NAME}", devices=1, plugins=plugins, **chosen, **settings)
+    chosen: dict[str, Any] = {"precision": precision}
+    if precision.endswith("-mixed"):
+        chosen = {"plugins": [MixedPrecision(precision, device=NAME)]}  # type: ignore[arg-type]
+    return trainer_class(accelerator=NAME, strategy=f"single_{NAME}", devices=1, **chosen, **settings)
 
 
 class Step(NamedTuple):
