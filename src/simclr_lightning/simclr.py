@@ -211,7 +211,8 @@ class SimCLR(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
-        read_bar_at_logged_steps(self.trainer)
+        if stage == "fit":
+            read_bar_at_logged_steps(self.trainer)
         if stage == "fit" and self.hparams["compile_encoder"]:
             self.encoder.compile()
 
