@@ -166,7 +166,7 @@ class Linear(LightningModule):
         self.layer = nn.Linear(256, 10)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = nn.functional.cross_entropy(self.layer(batch.images.flatten(1)), batch.targets)
+        loss = nn.functional.cross_entropy(self.layer(batch.views[0][0].flatten(1)), batch.targets)
         self.log("theirs", loss, prog_bar=True)
         return loss
 
@@ -184,7 +184,7 @@ def test_the_command_trains_without_waiting(model: str, tmp_path: Path, monkeypa
         steps = Steps(record)
         monkeypatch.setattr(cli.SimCLRCLI, "_default_callbacks", lambda self, config: [*defaults(self, config), steps])
         small = ["--model.encoder", "resnet10", "--model.width", "0.125"] if not model.endswith("Linear") else []
-        data = "SimCLRDataModule" if model == "SimCLR" else "LabelledDataModule"
+        data = "LabelledDataModule" if model == "Supervised" else "SimCLRDataModule"
         command = f"fit --model {model} --data {data} --data.batch_size 64 --trainer.max_steps 14"
         device = f"--trainer.accelerator {NAME} --trainer.strategy single_{NAME} --trainer.log_every_n_steps {EVERY}"
         probe = ["--trainer.callbacks+=OnlineLinearProbe"] if model == "SimCLR" else []
@@ -260,6 +260,38 @@ def test_it_computes_what_the_cpu_computes(tmp_path: Path) -> None:
         losses.append({name: value.item() for name, value in trainer.callback_metrics.items()})
     assert losses[0].keys() == losses[1].keys()
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "settings", "advise", "recommended"),
+    [
+        (NAME, {}, True, True),
+        (NAME, {}, False, False),  # somebody chose float32
+        (NAME, {"precision": "bf16-mixed"}, True, False),
+        ("cpu", {}, True, False),
+    ],
+)
+def test_bfloat16_is_recommended_where_the_device_has_it(
+    accelerator: str,
+    settings: dict[str, Any],
+    advise: bool,
+    recommended: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    short: dict[str, Any] = {
+        "max_steps": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": tmp_path,
+        "callbacks": [LARSWarmup(warmup_steps=0), RunSummary(advise)],
+        **settings,
+    }
+    trainer = on_simulated_device(**short) if accelerator == NAME else Trainer(accelerator=accelerator, **short)
+    trainer.fit(SimCLR(**SMALL), SimCLRDataModule("digits", batch_size=32))
+    assert ("--trainer.precision bf16-mixed" in " ".join(capsys.readouterr().out.split())) == recommended
 
 
 def test_the_bar_shows_the_first_loss_and_then_those_of_logged_steps(tmp_path: Path) -> None:
