@@ -42,7 +42,7 @@ def targets(number: int, classes: int) -> Tensor:
 
 
 def views(preset: str, pictures: int, side: int) -> Part:
-    engine = ViewEngine(ViewRecipe(preset))  # type: ignore[arg-type]
+    engine = ViewEngine(ViewRecipe(preset))
     pixels = torch.randint(0, 256, (pictures, 3, side, side), dtype=torch.uint8)
     batch = ImageBatch(pixels, None, targets=torch.arange(pictures), indices=torch.arange(pictures)).to(NAME)
     return lambda: engine(batch)
@@ -53,7 +53,7 @@ def nt_xent(pictures: int) -> Part:
     projections = torch.randn(2, pictures, 128).to(device()).requires_grad_()
 
     def step() -> None:
-        loss(projections).backward()  # type: ignore[no-untyped-call]
+        loss(projections).backward()
 
     return step
 
