@@ -304,6 +304,29 @@ def test_the_bar_shows_the_first_loss_and_then_those_of_logged_steps(tmp_path: P
     assert shown.values[2 * EVERY - 1] == shown.losses[2 * EVERY - 1]
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create the checkpoint")
+def test_a_resumed_run_waits_as_little_and_shows_its_first_loss(tmp_path: Path) -> None:
+    trainer, _ = pretrain(tmp_path, max_steps=6)
+    path = tmp_path / "half.ckpt"
+    trainer.save_checkpoint(path)
+    shown = Shown()
+    with recorded() as record:
+        steps = Steps(record)
+        resumed = on_simulated_device(
+            max_steps=17,
+            log_every_n_steps=EVERY,
+            logger=False,
+            default_root_dir=tmp_path,
+            enable_model_summary=False,
+            callbacks=[LARSWarmup(warmup_steps=1), OnlineLinearProbe(), TQDMProgressBar(), steps],
+        )
+        resumed.fit(SimCLR(**SMALL), SimCLRDataModule("digits", batch_size=32, val_fraction=0.1), ckpt_path=path)
+    assert resumed.global_step == 17
+    assert waits(steps) == []
+    pretrain(tmp_path, shown, max_steps=3)
+    assert shown.values == [shown.losses[0]] * 3
+
+
 class Shown(TQDMProgressBar):
     """What somebody's bar shows after each step, and the loss of that step."""
 
