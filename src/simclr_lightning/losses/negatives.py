@@ -206,6 +206,7 @@ def _log_sums_stable(views: Tensor, similarities: _Blocks) -> Tensor:
         log_sums[tile.rows] = torch.logaddexp(log_sums[tile.rows], block.logsumexp(1))
         if tile.mirror is not None:
             log_sums[tile.mirror] = torch.logaddexp(log_sums[tile.mirror], block.logsumexp(0))
+        del block
     return log_sums
 
 
@@ -225,6 +226,7 @@ def _weighted_sums(views: Tensor, columns: Tensor, of_rows: Tensor, of_columns: 
         sums[tile.rows].addmm_(weights, columns[tile.columns])
         if tile.mirror is not None:
             sums[tile.mirror].addmm_(weights.T, views[tile.rows])
+        del block, weights
     return sums
 
 
