@@ -21,6 +21,7 @@ from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memo
 from simclr_lightning.models.compile_in_place import compile_in_place
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
+from simclr_lightning.precision import in_float32
 from simclr_lightning.views import ViewBatch
 
 
@@ -179,8 +180,8 @@ class SimCLR(LightningModule):
         return cast("Tensor", self.encoder(images))
 
     def project(self, features: Tensor) -> Tensor:
-        """Projections z = g(h): (N, F) features to (N, D)."""
-        return cast("Tensor", self.head(features))
+        """Projections z = g(h): (N, F) features to (N, D), in float32 under autocast."""
+        return in_float32(self.head, features)
 
     def training_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Contrast the views of every picture.
