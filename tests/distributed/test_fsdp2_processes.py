@@ -171,7 +171,8 @@ def train(strategy: str, folder: str, trainer: dict[str, Any], **options: Any) -
     }
 
 
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the Trainer, of the model
+Cases = dict[str, tuple[dict[str, Any], dict[str, Any]]]  # arguments of the Trainer, and of the model
+CASES: Cases = {
     "lars": ({}, {}),
     "sgd": ({}, {"optimizer": "sgd", "learning_rate": 0.1}),
     "contiguous": ({}, {"channels_last": False}),
@@ -179,7 +180,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the Trainer, o
     "accumulated": ({"accumulate_grad_batches": 2}, {}),
     "micro-batches": ({}, {"micro_batch_size": 2}),
 }
-NORMALISED = {
+NORMALISED: Cases = {
     "batchnorm": ({}, {"encoder": "normalised"}),
     "batchnorm, adamw": ({}, {"encoder": "normalised", "optimizer": "adamw", "learning_rate": 1e-3}),
     "batchnorm, micro-batches": ({}, {"encoder": "normalised", "micro_batch_size": 3}),

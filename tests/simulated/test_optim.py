@@ -39,7 +39,7 @@ def trained(model: nn.Module, rate: float | Tensor, *, nesterov: bool, steps: in
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("rate", ["number", "on the host", "on the device"])
 def test_the_device_computes_what_the_cpu_does(rate: str, nesterov: bool) -> None:
-    rates = {
+    rates: dict[str, float | Tensor] = {
         "number": 0.1,
         "on the host": torch.tensor(0.1, dtype=torch.float64),
         "on the device": torch.tensor(0.1, device=NAME),
@@ -56,7 +56,11 @@ def test_the_device_computes_what_the_cpu_does(rate: str, nesterov: bool) -> Non
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("rate", ["number", "on the host", "on the device"])
 def test_a_step_waits_for_nothing_and_starts_few_kernels(name: str, rate: str) -> None:
-    rates = {"number": 0.1, "on the host": torch.tensor(0.1), "on the device": torch.tensor(0.1, device=NAME)}
+    rates: dict[str, float | Tensor] = {
+        "number": 0.1,
+        "on the host": torch.tensor(0.1),
+        "on the device": torch.tensor(0.1, device=NAME),
+    }
     model = network(name).to(NAME)
     optimizer = trained(model, rates[rate], nesterov=False, steps=1)
     with recorded() as record:
