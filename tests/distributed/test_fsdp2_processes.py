@@ -317,15 +317,16 @@ def test_classifiers_are_trained_and_judged_as_under_ddp(folder: str) -> None:
             torch.testing.assert_close(metrics, expected_metrics, rtol=1e-4, atol=1e-6)
 
 
-def test_a_checkpoint_goes_on_from_one_file_or_from_pieces_and_on_one_process(folder: str) -> None:
+def test_a_checkpoint_goes_on_from_one_file_or_from_pieces_and_under_other_strategies(folder: str) -> None:
     run_in_processes(begun, 1, folder)
     run_in_processes(begun, PROCESSES, folder)
     assert Path(folder, "fsdp2 in pieces.ckpt").is_dir()
     (expected,) = run_in_processes(resumed, 1, folder, "auto", "auto")
     others = run_in_processes(resumed, 1, folder, "auto", "fsdp2")
+    others += run_in_processes(resumed, PROCESSES, folder, "ddp", "fsdp2")
     for name in ("fsdp2", "fsdp2 in pieces"):
         others += run_in_processes(resumed, PROCESSES, folder, name, name)
-    assert len(others) == 5
+    assert len(others) == 7
     for weights in others:
         torch.testing.assert_close(weights, expected, rtol=1e-10, atol=1e-12)
 
