@@ -127,7 +127,7 @@ def _set(undo: list[_Undo], backend: str, operator: str) -> None:
 
 
 def _what_was_set(backend: str) -> str:
-    """ "ieee" or "none" of the products of a backend, both of which read as "ieee" while that is the parent's."""
+    """What was set for the products of a backend: they read as "ieee" by their own setting, or by their parent's."""
     _setter(*_GENERIC, "tf32")
     told = _getter(backend, "matmul")
     if told == "ieee" == _getter(backend, "all"):  # set for the backend, and for its products perhaps
