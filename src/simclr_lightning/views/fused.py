@@ -7,7 +7,6 @@ make two passes more in float32. Pictures that are cropped here are read once mo
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
@@ -28,8 +27,36 @@ _CONTRAST = 1  # its number in ViewParameters.order
 
 
 @cache
+def obstacle(device: torch.device) -> str | None:
+    """Why Triton cannot make views on a device; None if it can. Tried once for each device, by making some.
+
+    Args:
+        device: Device.
+
+    Example:
+        >>> obstacle(torch.device("cpu"))
+        'a CPU has faster ways'
+    """
+    if device.type == "cpu":
+        return "a CPU has faster ways"
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        from triton.runtime import driver
+
+        if driver.active.get_device_interface() is not torch.get_device_module(device):
+            return "Triton works on other devices"
+        recipe = ViewRecipe(size=40, jitter=1.0, blur=1.0)
+        parameters = draw_parameters(recipe, torch.arange(1), torch.tensor([40, 40]), seed=0, epoch=0)
+        for shape in ((1, 3, 40, 40), (2, 1, 3, 40, 40)):
+            make_views(recipe, parameters, torch.zeros(shape, dtype=torch.uint8, device=device), torch.float32)
+    except Exception as problem:  # whatever a compiler, a driver, or a missing one may raise
+        return (str(problem).strip() or type(problem).__name__).splitlines()[0]
+    return None
+
+
 def available(device: torch.device) -> bool:
-    """Whether Triton can make views on a device; if not, the log says once why, at level info.
+    """Whether Triton can make views on a device; see ``obstacle``.
 
     Args:
         device: Device.
@@ -38,14 +65,7 @@ def available(device: torch.device) -> bool:
         >>> available(torch.device("cpu"))
         False
     """
-    if device.type == "cpu":
-        return False
-    try:
-        _try(device)
-    except Exception as problem:  # whatever a compiler, a driver or a missing one may raise
-        _tell(device, problem)
-        return False
-    return True
+    return obstacle(device) is None
 
 
 def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, dtype: torch.dtype) -> Tensor:
@@ -207,31 +227,3 @@ def _on(device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext()
     context: AbstractContextManager[Any] = torch.get_device_module(device).device(device)
     return context
-
-
-def _try(device: torch.device) -> None:
-    """Make views of a few pixels, all kernels taking part.
-
-    Raises:
-        Exception: Of any kind, if Triton is not there, does not know the device, or cannot compile.
-    """
-    if find_spec("triton") is None:
-        raise ImportError("Triton is not installed")
-    from triton.runtime import driver
-
-    own = driver.active.get_active_torch_device()
-    if own.type != device.type:
-        raise RuntimeError(f"Triton works on {own.type}")
-    recipe = ViewRecipe(size=40, jitter=1.0, blur=1.0)
-    parameters = draw_parameters(recipe, torch.arange(1), torch.tensor([40, 40]), seed=0, epoch=0)
-    for shape in ((1, 3, 40, 40), (2, 1, 3, 40, 40)):
-        make_views(recipe, parameters, torch.zeros(shape, dtype=torch.uint8, device=device), torch.float32)
-
-
-def _tell(device: torch.device, problem: Exception) -> None:
-    reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    logging.getLogger(__name__).info(
-        "Views on %s are made operation by operation, which takes longer than Triton's kernels: %s.",
-        device.type,
-        reason,
-    )

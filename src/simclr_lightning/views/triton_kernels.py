@@ -177,14 +177,13 @@ def colour_kernel(
             tl.store(target + 1, green, mask=inside)
             tl.store(target + 2, blue, mask=inside)
     else:
-        target = views + view.to(tl.int64) * (size * size * channels) + place
-        red = finished(red, pixel, channel, own, normal, size, channels, noise, normalise)
-        tl.store(target, red, mask=inside)
+        own_view = views + view.to(tl.int64) * (size * size * channels) + place
+        tl.store(own_view, finished(red, pixel, channel, own, normal, size, channels, noise, normalise), mask=inside)
         if channels == 3:
-            green = finished(green, pixel, 1, own, normal, size, channels, noise, normalise)
-            blue = finished(blue, pixel, 2, own, normal, size, channels, noise, normalise)
-            tl.store(target + 1, green, mask=inside)
-            tl.store(target + 2, blue, mask=inside)
+            tl.store(
+                own_view + 1, finished(green, pixel, 1, own, normal, size, channels, noise, normalise), mask=inside
+            )
+            tl.store(own_view + 2, finished(blue, pixel, 2, own, normal, size, channels, noise, normalise), mask=inside)
 
 
 @jit
