@@ -110,7 +110,7 @@ def test_a_cpu_has_ways_of_its_own() -> None:
 def test_what_is_sent_travels_in_one_piece() -> None:
     recipe = dataclasses.replace(EVERYTHING, blur=0.5)
     parameters = draw_parameters(recipe, torch.arange(9), torch.tensor([40, 40]), seed=0, epoch=0)
-    sent = fused._send(recipe, parameters.flatten(), 3, torch.device("cpu"))
+    sent = fused._give(recipe, parameters.flatten(), 3, torch.device("cpu"))
     pieces = [sent.normal, sent.table, sent.numbers, sent.blurs, sent.weights, sent.angle]
     assert len({piece.untyped_storage().data_ptr() for piece in pieces}) == 1
     assert {piece.storage_offset() % 4 for piece in pieces} == {

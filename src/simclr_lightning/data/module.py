@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
@@ -19,9 +16,9 @@ from simclr_lightning.data.serving import BatchDataset, FeatureDataset
 from simclr_lightning.data.sources import Metric, Source, find_source, qualified_name, resolved_recipes
 from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
+from simclr_lightning.data.suit import suit
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
-from simclr_lightning.views.fused import obstacle as slower_views
 
 
 class PictureDataModule(LightningDataModule):
@@ -184,9 +181,7 @@ class PictureDataModule(LightningDataModule):
                 self._splits = self.arrange(found)
         warn_of_workers(self.num_workers or 0, self._devices())
         if self.trainer is not None and isinstance(self.engine, ViewEngine):
-            rounded = self.trainer.precision in ("bf16-mixed", "bf16-true")  # by the encoder's first layer, anyway
-            self.engine.dtype = torch.bfloat16 if rounded else torch.float32
-            _tell_of_slower_views(self.trainer.strategy.root_device)
+            suit(self.engine, self.trainer)
 
     def arrange(self, sets: PictureSets) -> Splits:
         """Decide which pictures are for what; ``setup`` calls it once, and a subclass may decide otherwise."""
@@ -284,13 +279,6 @@ class PictureDataModule(LightningDataModule):
 
     def _devices(self) -> int:
         return self.trainer.num_devices if self.trainer is not None else 1
-
-
-@cache  # told once
-def _tell_of_slower_views(device: torch.device) -> None:
-    reason = slower_views(device)
-    if device.type != "cpu" and reason:
-        rank_zero_info(f"Views are made operation by operation, slower than by Triton's kernels: {reason}.")
 
 
 def _check(fits: bool, name: str, value: object, choice: str) -> None:

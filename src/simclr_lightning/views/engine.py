@@ -12,10 +12,10 @@ from torch import Tensor
 from simclr_lightning.errors import InputError
 from simclr_lightning.precision import full_precision
 from simclr_lightning.views import fused, whole_batch
-from simclr_lightning.views.batch import ImageBatch
+from simclr_lightning.views.batch import ImageBatch, sent
 from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import check_normalisation, normalise_, pixel_noise, rotate, unit_range
+from simclr_lightning.views.torch_ops import normalise_, pixel_noise, rotate, unit_range
 
 _Crop = Callable[[Tensor, ViewRecipe, ViewParameters, Tensor], None]
 _Recolour = Callable[[Tensor, ViewRecipe, ViewParameters], None]
@@ -113,7 +113,6 @@ def make_views(
     """
     channels, height, width = pixels.shape[-3:]
     check_channels(recipe, channels)
-    check_normalisation(recipe, channels)
     if pixels.ndim == 5 and (height, width) != (recipe.size, recipe.size):
         raise ValueError(
             f"The crops have {height} x {width} pixels, the recipe's size is {recipe.size}: make them equal."
@@ -134,10 +133,10 @@ def make_views(
             if pixels.dtype == torch.uint8:
                 views.div_(255)
         if recipe.rotation:
-            flat.copy_(rotate(flat, own.angle.float().to(flat.device, non_blocking=True)))
+            flat.copy_(rotate(flat, sent(own.angle.float(), flat.device)))
         recolour(flat, recipe, own)
         if recipe.noise:
-            keys = own.noise_key.to(flat.device, non_blocking=True)
+            keys = sent(own.noise_key, flat.device)
             flat.add_(pixel_noise(keys, tuple(flat.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
         normalise_(views, recipe)
         if pixels.device.type != "cpu":
@@ -167,9 +166,9 @@ def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
     if height == width == recipe.eval_size:  # so are those that loader workers have cropped
         return normalise_(unit_range(images), recipe)
     side = max(1, round((recipe.eval_crop or 1.0) * min(height, width)))
-    box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side]).expand(1, len(images), 4)
+    box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side])
+    box = sent(box, images.device).expand(1, len(images), 4)
     mirrored = torch.zeros(1, len(images), dtype=torch.bool, device=images.device)
-    box = box.to(images.device, non_blocking=True)
     with full_precision(images.device):
         resized = whole_batch.crop_resize(images, box, mirrored, recipe.eval_size, recipe.interpolation)[0]
         return normalise_(resized, recipe)

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import ViewParameters, draw_parameters
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import rotate, shifted_primaries, unit_range
+from simclr_lightning.views.torch_ops import normalisation, rotate, shifted_primaries, unit_range
 
 _BLOCK = 1024  # pixels of a tile where a pixel is a few numbers
 _CROP_BLOCK = 256  # and in the crop, which holds coordinates too
@@ -83,18 +84,18 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, d
     size, channels, each = recipe.size, pixels.shape[-3], parameters.flip.shape
     views = _empty(each.numel(), channels, size, pixels.device, dtype)
     if views.numel():
-        sent = _send(recipe, parameters.flatten(), channels, pixels.device)
+        given = _give(recipe, parameters.flatten(), channels, pixels.device)
         with _on(pixels.device):
             if pixels.ndim == 4:
-                pixels = torch.unflatten(_crop(recipe, sent, pixels, each.numel()), 0, each)
+                pixels = torch.unflatten(_crop(recipe, given, pixels, each.numel()), 0, each)
             if recipe.rotation:
-                pixels = torch.unflatten(rotate(unit_range(pixels).flatten(0, 1), sent.angle), 0, each)
-            sharp = _recolour(views, recipe, sent, pixels)
-            _blur(views, recipe, sent, sharp)
+                pixels = torch.unflatten(rotate(unit_range(pixels).flatten(0, 1), given.angle), 0, each)
+            sharp = _recolour(views, recipe, given, pixels)
+            _blur(views, recipe, given, sharp)
     return torch.unflatten(views, 0, each)
 
 
-def _crop(recipe: ViewRecipe, sent: _Sent, pictures: Tensor, total: int) -> Tensor:
+def _crop(recipe: ViewRecipe, given: _Given, pictures: Tensor, total: int) -> Tensor:
     """Crops, resized and mirrored, (M, C, S, S) float32."""
     from simclr_lightning.views.triton_kernels import crop_kernel
 
@@ -103,11 +104,11 @@ def _crop(recipe: ViewRecipe, sent: _Sent, pictures: Tensor, total: int) -> Tens
     grid = (total, -(-(size * size) // _CROP_BLOCK), _groups(channels))
     cubic = recipe.interpolation == "bicubic"
     strides, unit = pictures.stride(), _unit(pictures)
-    crop_kernel[grid](pictures, crops, sent.table, number, *strides, size, channels, cubic, unit, _CROP_BLOCK)
+    crop_kernel[grid](pictures, crops, given.table, number, *strides, size, channels, cubic, unit, _CROP_BLOCK)
     return crops
 
 
-def _recolour(views: Tensor, recipe: ViewRecipe, sent: _Sent, pixels: Tensor) -> Tensor:
+def _recolour(views: Tensor, recipe: ViewRecipe, given: _Given, pixels: Tensor) -> Tensor:
     """Finish the views that are not blurred; those that are, in their order, are returned, (B, C, S, S) float32."""
     from simclr_lightning.views.triton_kernels import colour_kernel, grey_kernel
 
@@ -115,33 +116,33 @@ def _recolour(views: Tensor, recipe: ViewRecipe, sent: _Sent, pixels: Tensor) ->
     tiles = -(-(size * size) // _BLOCK)
     own = (pixels.shape[1], *pixels.stride(), size, channels, recipe.additive_brightness, _unit(pixels))
     sums = torch.empty(len(views), tiles, device=pixels.device)
-    if sent.contrasts:
-        grey_kernel[(len(views), tiles)](pixels, sums, sent.table, sent.numbers, *own, tiles, _BLOCK)
-    sharp = _empty(sent.blurred, channels, size, pixels.device)
-    tables, end = (sent.table, sent.numbers, sent.normal), (recipe.noise, recipe.mean is not None)
+    if given.contrasts:
+        grey_kernel[(len(views), tiles)](pixels, sums, given.table, given.numbers, *own, tiles, _BLOCK)
+    sharp = _empty(given.blurred, channels, size, pixels.device)
+    tables, end = (given.table, given.numbers, given.normal), (recipe.noise, recipe.mean is not None)
     many = 1 << (tiles - 1).bit_length()
     grid = (len(views), tiles, _groups(channels))
     colour_kernel[grid](pixels, views, sharp, sums, *tables, *own, *end, tiles, many, _BLOCK)
     return sharp
 
 
-def _blur(views: Tensor, recipe: ViewRecipe, sent: _Sent, sharp: Tensor) -> None:
+def _blur(views: Tensor, recipe: ViewRecipe, given: _Given, sharp: Tensor) -> None:
     """Finish the views that are blurred."""
     from simclr_lightning.views.triton_kernels import blur_kernel
 
-    if sent.blurred == 0:
+    if given.blurred == 0:
         return
     channels, size = views.shape[1:3]
     rows, columns = _BLUR_TILE
-    grid = (sent.blurred, -(-size // rows) * -(-size * channels // columns))
-    own = (sent.table, sent.blurs, sent.weights, sent.normal, size, channels, sent.width)
+    grid = (given.blurred, -(-size // rows) * -(-size * channels // columns))
+    own = (given.table, given.blurs, given.weights, given.normal, size, channels, given.width)
     end = (recipe.noise, recipe.mean is not None, rows, columns)
     halfway = torch.empty_like(sharp)
     blur_kernel[grid](sharp, halfway, *own, False, *end)
     blur_kernel[grid](halfway, views, *own, True, *end)
 
 
-class _Sent(NamedTuple):
+class _Given(NamedTuple):
     """Parameters on the device, all in one piece of memory; whole numbers, and numbers, are two ways to read it."""
 
     normal: Tensor
@@ -155,10 +156,11 @@ class _Sent(NamedTuple):
     contrasts: bool  # whether any view's contrast is changed
 
 
-def _send(recipe: ViewRecipe, own: ViewParameters, channels: int, device: torch.device) -> _Sent:
-    normal = torch.zeros(-(-2 * channels // 4) * 4)  # starts of 16 bytes: Triton compiles for them
-    if recipe.mean is not None and recipe.std is not None:
-        normal[: 2 * channels] = torch.tensor([*recipe.mean, *recipe.std])
+def _give(recipe: ViewRecipe, own: ViewParameters, channels: int, device: torch.device) -> _Given:
+    normal = torch.zeros(-(-2 * channels // 4) * 4)  # pieces of 16 bytes: Triton compiles for where they start
+    numbers = normalisation(recipe, channels)
+    if numbers is not None:
+        normal[: 2 * channels] = numbers.flatten()
     happens = own.jitter[:, None] & (torch.tensor(recipe.ranges()) > 0)[own.order]
     order = torch.where(happens, own.order, -1)
     contrast = order == _CONTRAST
@@ -178,12 +180,10 @@ def _send(recipe: ViewRecipe, own: ViewParameters, channels: int, device: torch.
     table = torch.cat([torch.cat(whole, 1).int(), factors, keys], 1)
     blurs = _blur_rows(blurred.nonzero()[:, 0], own.sigma, recipe.blur_kernel // 2)
     pieces = [normal.view(torch.int32), table.flatten(), blurs.flatten(), own.angle.float().view(torch.int32)]
-    packed = torch.cat(pieces)
-    if device.type != "cpu":
-        packed = packed.pin_memory().to(device, non_blocking=True)
+    packed = sent(torch.cat(pieces), device)
     lengths = [len(piece) for piece in pieces]
     integers, floats = torch.split(packed, lengths), torch.split(packed.view(torch.float32), lengths)
-    return _Sent(
+    return _Given(
         normal=floats[0],
         table=integers[1],
         numbers=floats[1],

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simclr_lightning.errors import InputError
+from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import mix
 from simclr_lightning.views.recipe import ViewRecipe
 
@@ -258,34 +259,29 @@ def normalise_(images: Tensor, recipe: ViewRecipe) -> Tensor:
         >>> normalise_(torch.ones(1, 1, 1), ViewRecipe(mean=(0.5,), std=(0.25,))).item()
         2.0
     """
-    if recipe.mean is None or recipe.std is None:
+    numbers = normalisation(recipe, images.shape[-3])
+    if numbers is None:
         return images
-    check_normalisation(recipe, images.shape[-3])
-    mean, std = (
-        torch.tensor(numbers)[:, None, None].to(images.device, non_blocking=True)
-        for numbers in (recipe.mean, recipe.std)
-    )
+    mean, std = sent(numbers, images.device)[..., None, None]
     return images.sub_(mean).div_(std)
 
 
-def check_normalisation(recipe: ViewRecipe, channels: int) -> None:
-    """There is one mean, and one standard deviation, per channel, or none.
-
-    Args:
-        recipe: Recipe.
-        channels: Channels of the pictures.
+def normalisation(recipe: ViewRecipe, channels: int) -> Tensor | None:
+    """The recipe's means and standard deviations, (2, C) float32 on the CPU; None if it has none.
 
     Raises:
-        InputError: If they are more, or fewer.
+        InputError: If there are not as many as channels.
 
     Example:
-        >>> check_normalisation(ViewRecipe(mean=(0.5,), std=(0.25,)), 3)
-        Traceback (most recent call last):
-        simclr_lightning.errors.InputError: mean and std have 1 numbers, the pictures 3 channels: \
-give one number per channel.
+        >>> normalisation(ViewRecipe(mean=(0.5,), std=(0.25,)), 1)
+        tensor([[0.5000],
+                [0.2500]])
     """
-    if recipe.mean is not None and len(recipe.mean) != channels:
+    if recipe.mean is None or recipe.std is None:
+        return None
+    if len(recipe.mean) != channels:
         raise InputError(
             f"mean and std have {len(recipe.mean)} numbers, the pictures {channels} channels: "
             "give one number per channel."
         )
+    return torch.tensor([recipe.mean, recipe.std])
