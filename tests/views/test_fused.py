@@ -21,16 +21,27 @@ ROOT = Path(__file__).parents[2]
 EVERYTHING = ViewRecipe(size=24, rotation=9.0, noise=0.1, blur=1.0, jitter=1.0, mean=(0.5,) * 3, std=(0.4,) * 3)
 
 
-def test_the_kernels_are_right_in_tritons_interpreter() -> None:
+def run_cases(**variables: str) -> None:
     """In a process of its own, because Triton decides at its import how kernels are run."""
-    pytest.importorskip("triton")
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/views/interpreted.py"]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/views/fused_cases.py"]
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.search(r"\d+ passed", done.stdout)
     assert "skipped" not in done.stdout
+
+
+def test_the_kernels_are_right_in_tritons_interpreter() -> None:
+    pytest.importorskip("triton")
+    run_cases(TRITON_INTERPRET="1")
+
+
+def test_the_kernels_are_right_on_the_gpu_of_this_machine() -> None:
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None or not torch.accelerator.is_available() or not fused.available(accelerator):
+        pytest.skip("needs a GPU that Triton knows")
+    run_cases(TRITON_INTERPRET="0")
 
 
 class AbsentCard:

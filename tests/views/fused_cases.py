@@ -1,11 +1,13 @@
-"""The kernels in Triton's interpreter, which works on a CPU; test_fused.py runs this file, with TRITON_INTERPRET=1.
+"""The kernels beside torchvision: on a CPU in Triton's interpreter, with TRITON_INTERPRET=1, otherwise on a GPU.
 
-The interpreter is slow: few and small pictures, and tiles that are large, but not so large that all views fit into one.
+test_fused.py runs this file. The interpreter is slow: few and small pictures, and tiles that are large, but not so
+large that all views fit into one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from itertools import permutations
 
 import pytest
@@ -17,6 +19,9 @@ from simclr_lightning.views import fused
 from simclr_lightning.views.draw import ViewParameters, draw_parameters
 from simclr_lightning.views.engine import make_views
 from simclr_lightning.views.recipe import ViewRecipe
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cpu") if INTERPRETED else torch.accelerator.current_accelerator() or torch.device("cpu")
 
 PLAIN = ViewRecipe(size=20, crop=0.0, flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
 EVERYTHING = ViewRecipe(
@@ -59,21 +64,22 @@ def drawn(recipe: ViewRecipe, number: int, height: int, width: int) -> ViewParam
 
 
 def random_bytes(*shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, dtype=torch.uint8)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, device=DEVICE)
 
 
 def assert_right(
     pixels: Tensor, recipe: ViewRecipe, parameters: ViewParameters, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     views = fused.make_views(recipe, parameters, pixels, dtype)
+    assert views.device == pixels.device
     expected = reference_views(pixels, recipe, parameters)
     assert views.dtype == dtype
     assert views.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     if dtype == torch.float32:
-        torch.testing.assert_close(views.double(), expected, atol=2e-5, rtol=0)
-    else:  # rounded once, by half a unit in the last place; bfloat16 the interpreter cuts off, which GPUs do not
-        rounding = {torch.bfloat16: 2**-7, torch.float16: 2**-11}[dtype]
-        torch.testing.assert_close(views.double(), expected, atol=2e-5, rtol=rounding)
+        torch.testing.assert_close(views.cpu().double(), expected, atol=2e-5, rtol=0)
+    else:  # rounded once, by half a unit in the last place; the interpreter cuts bfloat16 off, which GPUs do not
+        rounding = {torch.bfloat16: 2**-7 if INTERPRETED else 2**-8, torch.float16: 2**-11}[dtype]
+        torch.testing.assert_close(views.cpu().double(), expected, atol=2e-5, rtol=rounding)
     return views
 
 
@@ -132,18 +138,18 @@ def test_half_precision_is_rounded_once_at_the_end(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 def test_float_pictures(dtype: torch.dtype) -> None:
     recipe = dataclasses.replace(PLAIN, crop=1.0, jitter=1.0)
-    pictures = torch.rand(2, 3, 17, 19).to(dtype)
+    pictures = torch.rand(2, 3, 17, 19).to(DEVICE, dtype)
     assert_right(pictures, recipe, drawn(recipe, 2, 17, 19))
     last = pictures.contiguous(memory_format=torch.channels_last)
     assert_right(last, recipe, drawn(recipe, 2, 17, 19))
 
 
-def test_the_same_views_as_operation_by_operation_at_the_sizes_that_train() -> None:
+def test_the_same_views_as_operation_by_operation_at_the_size_that_trains() -> None:
     recipe = ViewRecipe(size=224, count=1, blur=1.0)
     crops = random_bytes(1, 1, 3, 224, 224)
     parameters = drawn(recipe, 1, 224, 224)
     fast = fused.make_views(recipe, parameters, crops, torch.float32)
-    torch.testing.assert_close(fast, make_views(recipe, parameters, crops), atol=2e-5, rtol=0)
+    torch.testing.assert_close(fast.cpu(), make_views(recipe, parameters, crops.cpu()), atol=2e-5, rtol=0)
 
 
 def test_no_picture() -> None:
