@@ -18,6 +18,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memory_format
+from simclr_lightning.models.compile_in_place import compile_in_place
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
 from simclr_lightning.views import ViewBatch
@@ -211,9 +212,10 @@ class SimCLR(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
-        read_bar_at_logged_steps(self.trainer)
+        if stage == "fit":
+            read_bar_at_logged_steps(self.trainer)
         if stage == "fit" and self.hparams["compile_encoder"]:
-            self.encoder.compile()
+            compile_in_place(self.encoder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell which class wrote it."""

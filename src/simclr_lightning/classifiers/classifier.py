@@ -120,7 +120,8 @@ class Classifier(LightningModule):
         Raises:
             InputError: if the data do not fit.
         """
-        read_bar_at_logged_steps(self.trainer)
+        if stage == "fit":
+            read_bar_at_logged_steps(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's
