@@ -16,6 +16,7 @@ from simclr_lightning.data.serving import BatchDataset, FeatureDataset
 from simclr_lightning.data.sources import Metric, Source, find_source, qualified_name, resolved_recipes
 from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
+from simclr_lightning.data.suit import suit
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
 
@@ -179,6 +180,8 @@ class PictureDataModule(LightningDataModule):
             else:
                 self._splits = self.arrange(found)
         warn_of_workers(self.num_workers or 0, self._devices())
+        if self.trainer is not None and isinstance(self.engine, ViewEngine):
+            suit(self.engine, self.trainer)
 
     def arrange(self, sets: PictureSets) -> Splits:
         """Decide which pictures are for what; ``setup`` calls it once, and a subclass may decide otherwise."""
