@@ -118,15 +118,17 @@ class PictureLoader(DataLoader[_BatchT_co]):
         Raises:
             InputError: that the data set raised, or that a worker had too little shared memory.
         """
+        batches = super().__iter__()
         try:
-            for number, batch in enumerate(super().__iter__(), 1):
+            for number, batch in enumerate(batches, 1):
                 if isinstance(batch, InputError):
                     raise batch
                 if isinstance(self.dataset, BatchDataset) and number == len(self):
                     self.dataset.report_unreadable()
                 yield batch
         except RuntimeError as error:
-            raise explained(error) from error
+            exit_codes = [worker.exitcode for worker in getattr(batches, "_workers", ())]
+            raise explained(error, exit_codes) from error
 
 
 class ResumableLoader(PictureLoader[_BatchT_co]):

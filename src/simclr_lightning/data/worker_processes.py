@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +25,7 @@ _BatchT = TypeVar("_BatchT")
 _CGROUPS = Path("/sys/fs/cgroup")
 _SHARED = Path("/dev/shm")
 _MOST_WORKERS = 32  # each keeps batches ready, and so many cores decode more than any one accelerator trains on
+_BUS_ERROR = -getattr(signal, "SIGBUS", math.inf)  # as an exit code; the kernel's answer where memory has no room
 _OUT_OF_MEMORY = ("Bus error", "unable to allocate shared memory", "unable to write to file </torch_")
 
 
@@ -157,11 +159,12 @@ def shared(batch: _BatchT) -> _BatchT:
     return batch
 
 
-def explained(error: RuntimeError) -> RuntimeError | InputError:
+def explained(error: RuntimeError, exit_codes: Iterable[int | None] = ()) -> RuntimeError | InputError:
     """What a worker died of, if that was a lack of shared memory; every other error as it is.
 
     Args:
         error: that torch raised.
+        exit_codes: of the workers. Torch does not always notice the signal that killed one.
 
     Example:
         >>> explained(RuntimeError("something else"))
@@ -169,8 +172,7 @@ def explained(error: RuntimeError) -> RuntimeError | InputError:
         >>> print(str(explained(RuntimeError("DataLoader worker is killed by signal: Bus error."))).split(":")[0])
         A worker could not hand over a batch
     """
-    told = f"{error} {error.__cause__}"
-    if not any(sign in told for sign in _OUT_OF_MEMORY):
+    if _BUS_ERROR not in exit_codes and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
         return error
     size = f" ({_SHARED} has {_size(shutil.disk_usage(_SHARED).total)} in all)" if _SHARED.is_dir() else ""
     return InputError(
