@@ -85,7 +85,7 @@ def embed_pictures(
             leave it out of the file.
         batch_size: pictures that each process encodes at once.
         num_workers: processes that load pictures, for each device. None: none for pictures in memory, otherwise one per
-            core that is left, at most 8.
+            core that is left, at most 32.
         accelerator: auto, cpu, gpu, or another one of Lightning's.
         devices: how many of them, or auto.
         precision: 32-true, as ``simclr evaluate`` has it by default, or 16-mixed or bf16-mixed, which are faster on
