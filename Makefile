@@ -1,7 +1,7 @@
 # Every target makes what it needs: `make demo` and `make test` each work on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_RUN := $(shell date +%Y%m%d-%H%M%S)
+RUN := $(shell date +%Y%m%d-%H%M%S)
 BENCHMARKS := loss loss_accuracy gather views loader optimizer micro_batch step
 BENCH_ARGS ?= --short
 # PYTHON=python3 make gpu-check: with the packages of that Python, where no registry is reached
@@ -20,9 +20,9 @@ help:  ## Show this list
 setup: .venv/installed-dev  ## Install the package with its development tools into .venv
 
 demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, show the result (about 2 minutes)
-	$(BIN)/simclr fit --config experiments/quickstart.yaml --trainer.logger.version $(DEMO_RUN)
+	$(BIN)/simclr fit --config experiments/quickstart.yaml --trainer.logger.version $(RUN)
 	$(BIN)/simclr evaluate --config experiments/quickstart.yaml \
-		--ckpt_path runs/quickstart/$(DEMO_RUN)/checkpoints/last.ckpt --draws 20
+		--ckpt_path runs/quickstart/$(RUN)/checkpoints/last.ckpt --draws 20
 
 # worksteal: the other distributions wait for ever, or stop, where a process of the tests has crashed.
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
@@ -53,9 +53,9 @@ gpu-check: $(GPU_SETUP)  ## Is it right and fast on this GPU? Eight minutes (wit
 
 cifar10-gpu: $(GPU_SETUP)  ## Pre-train on CIFAR-10 for eight minutes of one GPU, and judge the encoder (CIFAR10=FOLDER)
 	$(GPU_PYTHON) -m simclr_lightning fit --config experiments/cifar10/gpu.yaml --data.root $(CIFAR10) \
-		--trainer.logger.version $(DEMO_RUN) $(FIT_ARGS)
-	$(GPU_PYTHON) -m simclr_lightning evaluate --config experiments/cifar10/gpu.yaml --data.root $(CIFAR10) \
-		--ckpt_path runs/cifar10-gpu/$(DEMO_RUN)/checkpoints/last.ckpt --raw_pixels false --protocols linear,knn
+		--trainer.logger.version $(RUN) $(FIT_ARGS)
+	$(GPU_PYTHON) -m simclr_lightning evaluate --config runs/cifar10-gpu/$(RUN)/config.yaml \
+		--ckpt_path runs/cifar10-gpu/$(RUN)/checkpoints/last.ckpt --raw_pixels false --protocols linear,knn
 
 docs: .venv/installed-docs  ## Build the site into site/
 	$(BIN)/mkdocs build --strict
