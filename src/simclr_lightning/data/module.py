@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
@@ -18,6 +21,7 @@ from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
+from simclr_lightning.views.fused import obstacle as slower_views
 
 
 class PictureDataModule(LightningDataModule):
@@ -179,6 +183,10 @@ class PictureDataModule(LightningDataModule):
             else:
                 self._splits = self.arrange(found)
         warn_of_workers(self.num_workers or 0, self._devices())
+        if self.trainer is not None and isinstance(self.engine, ViewEngine):
+            rounded = self.trainer.precision in ("bf16-mixed", "bf16-true")  # by the encoder's first layer, anyway
+            self.engine.dtype = torch.bfloat16 if rounded else torch.float32
+            _tell_of_slower_views(self.trainer.strategy.root_device)
 
     def arrange(self, sets: PictureSets) -> Splits:
         """Decide which pictures are for what; ``setup`` calls it once, and a subclass may decide otherwise."""
@@ -276,6 +284,13 @@ class PictureDataModule(LightningDataModule):
 
     def _devices(self) -> int:
         return self.trainer.num_devices if self.trainer is not None else 1
+
+
+@cache  # told once
+def _tell_of_slower_views(device: torch.device) -> None:
+    reason = slower_views(device)
+    if device.type != "cpu" and reason:
+        rank_zero_info(f"Views are made operation by operation, slower than by Triton's kernels: {reason}.")
 
 
 def _check(fits: bool, name: str, value: object, choice: str) -> None:

@@ -260,13 +260,32 @@ def normalise_(images: Tensor, recipe: ViewRecipe) -> Tensor:
     """
     if recipe.mean is None or recipe.std is None:
         return images
-    if len(recipe.mean) != images.shape[-3]:
-        raise InputError(
-            f"mean and std have {len(recipe.mean)} numbers, the pictures {images.shape[-3]} channels: "
-            "give one number per channel."
-        )
+    check_normalisation(recipe, images.shape[-3])
     mean, std = (
         torch.tensor(numbers)[:, None, None].to(images.device, non_blocking=True)
         for numbers in (recipe.mean, recipe.std)
     )
     return images.sub_(mean).div_(std)
+
+
+def check_normalisation(recipe: ViewRecipe, channels: int) -> None:
+    """There is one mean, and one standard deviation, per channel, or none.
+
+    Args:
+        recipe: Recipe.
+        channels: Channels of the pictures.
+
+    Raises:
+        InputError: If they are more, or fewer.
+
+    Example:
+        >>> check_normalisation(ViewRecipe(mean=(0.5,), std=(0.25,)), 3)
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: mean and std have 1 numbers, the pictures 3 channels: \
+give one number per channel.
+    """
+    if recipe.mean is not None and len(recipe.mean) != channels:
+        raise InputError(
+            f"mean and std have {len(recipe.mean)} numbers, the pictures {channels} channels: "
+            "give one number per channel."
+        )
