@@ -142,7 +142,6 @@ def in_a_process(command: Sequence[str], seconds: float) -> Outcome:
         text=True,
         errors="replace",
         start_new_session=True,
-        env=os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},  # what deterministic=True wants
     )
     try:
         said, _ = process.communicate(timeout=seconds)
@@ -187,15 +186,14 @@ def _here(options: argparse.Namespace) -> int:
 
 
 def _head(rehearse: bool, commit: str | None) -> dict[str, Any]:
-    card, driver, memory = "CPU, a rehearsal", "", 0.0
-    if not rehearse:
-        card = torch.cuda.get_device_name()
-        driver = _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    card, driver, memory = "CPU, a rehearsal", "", ""
+    if not rehearse:  # by nvidia-smi: this process leaves the GPU to those of the parts
+        query = "--query-gpu=name,driver_version,memory.total"
+        card, driver, memory = (*_said("nvidia-smi", query, "--format=csv,noheader").split(", "), "", "")[:3]
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "card": card,
-        "memory_gib": round(memory, 1),
+        "memory": memory,
         "driver": driver,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),

@@ -6,9 +6,10 @@ from 10 or 7 bits of each number, which shows as a gradient error of 5e-4 or 4e-
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from loss_accuracy import gradient, projections, truth
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from gpu.check import Check
 from simclr_lightning.losses import nt_xent
 from simclr_lightning.optim import LARS, parameter_groups
-from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe, crop_views, draw_parameters
+from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe, crop_views, draw_parameters, fused
 
 CASES = (("unrelated", 0.1), ("unrelated", 0.5), ("alike", 0.1), ("alike", 0.05))
 ROUNDING, VIEW_ROUNDING, BF16 = 1e-5, 3e-5, 2**-8
@@ -25,10 +26,13 @@ ROUNDING, VIEW_ROUNDING, BF16 = 1e-5, 3e-5, 2**-8
 
 
 def run(check: Check) -> None:
+    truths = _truths(check)
+    reason = fused.obstacle(check.device)
+    check.must("views by Triton", check.rehearse or reason is None, reason or "")
     for setting in ("highest", "high", "medium"):
         with _matmul_precision(setting):
             with check.guarded(f"loss, {setting}"):
-                _loss(check, setting)
+                _loss(check, setting, truths)
             with check.guarded(f"LARS, {setting}"):
                 _lars(check, setting)
             with check.guarded(f"views, {setting}"):
@@ -45,20 +49,36 @@ def _matmul_precision(setting: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _loss(check: Check, setting: str) -> None:
+class Truth(NamedTuple):
+    """Loss and gradient of projections (2, N, D), in float64 on the CPU."""
+
+    views: str
+    temperature: float
+    projections: Tensor
+    loss: float
+    gradient: Tensor
+
+
+def _truths(check: Check) -> list[Truth]:
     """Also of more views than one tile takes."""
+    found = []
     sizes = [(case, check.sized(512, 32)) for case in CASES] + [(CASES[0], check.sized(3072, 64))]
     for (views, temperature), pictures in sizes:
-        both = projections(views, pictures)
-        expected = gradient(truth(temperature), both)
+        both, loss = projections(views, pictures), truth(temperature)
+        found.append(Truth(views, temperature, both, float(loss(*both.unbind())), gradient(loss, both)))
+    return found
+
+
+def _loss(check: Check, setting: str, truths: list[Truth]) -> None:
+    for views, temperature, both, expected_loss, expected in truths:
         own = both.float().to(check.device)
         for amp in (False, True):
             with torch.autocast(check.device.type, torch.bfloat16, enabled=amp):
                 found = gradient(lambda a, b, t=temperature: nt_xent(a, b, temperature=t), own).cpu()
                 loss = float(nt_xent(*own.unbind(), temperature=temperature))
             error = float((found - expected).norm() / expected.norm())
-            off = abs(loss / float(truth(temperature)(*both.unbind())) - 1)
-            name = f"gradient, {setting}{', bf16 autocast' * amp}: {2 * pictures} views, {views}, {temperature:g}"
+            off = abs(loss / expected_loss - 1)
+            name = f"gradient, {setting}{', bf16 autocast' * amp}: {2 * len(both[0])} views, {views}, {temperature:g}"
             check.must(
                 name, error < ROUNDING and off < ROUNDING, f"{error:.0e}; loss {off:.0e}", error=error, loss_error=off
             )
@@ -92,7 +112,7 @@ def _lars(check: Check, setting: str) -> None:
 
 
 def _views(check: Check, setting: str) -> None:
-    """torchvision's operations in float64, a picture at a time; then bfloat16 where the engine writes it."""
+    """torchvision's operations in float64, a picture at a time."""
     from tests.views.reference import reference_view
 
     torch.manual_seed(0)
@@ -112,8 +132,7 @@ def _views(check: Check, setting: str) -> None:
             [torch.stack([reference_view(exact[n], recipe, drawn, v, n) for n in range(number)]) for v in (0, 1)]
         )
         batch = ImageBatch(images, None, torch.full((number,), -1), indices, 3).to(check.device)
-        _compare(check, f"views, {setting}: {name}", ViewEngine(recipe, 7)(batch)[0], expected, VIEW_ROUNDING)
-        _compare_bf16(check, f"views, {setting}: {name}", recipe, batch, expected)
+        _compare(check, f"views, {setting}: {name}", recipe, batch, expected)
         if recipe.rotation:
             continue  # drawn after the crop, and of the crops' bytes: not the same picture
         crops = crop_views(list(images), [recipe], indices, seed=7, epoch=3)
@@ -126,18 +145,19 @@ def _views(check: Check, setting: str) -> None:
             [torch.stack([reference_view(flat[v, n], recipe, whole, v, n) for n in range(number)]) for v in (0, 1)]
         )
         batch = ImageBatch(None, crops, torch.full((number,), -1), indices, 3).to(check.device)
-        found = ViewEngine(recipe, 7)(batch)[0]
-        _compare(check, f"views, {setting}: {name}, from crops", found, expected, VIEW_ROUNDING)
+        _compare(check, f"views, {setting}: {name}, from crops", recipe, batch, expected)
 
 
-def _compare(check: Check, name: str, found: Tensor, expected: Tensor, most: float) -> None:
-    difference = float((found.cpu().double() - expected).abs().max())
-    check.must(name, difference < most, f"{difference:.0e} at most", difference=difference)
-
-
-def _compare_bf16(check: Check, name: str, recipe: ViewRecipe, batch: ImageBatch, expected: Tensor) -> None:
-    if "dtype" not in inspect.signature(ViewEngine).parameters:
-        return
-    found = ViewEngine(recipe, 7, dtype=torch.bfloat16)(batch)[0]
-    most = BF16 * max(1.0, float(expected.abs().max()))
-    _compare(check, f"{name}, bfloat16", found, expected, most)
+def _compare(check: Check, name: str, recipe: ViewRecipe, batch: ImageBatch, expected: Tensor) -> None:
+    """By Triton, where it is used, and by torch's operators; in float32 and in bfloat16, in the encoder's format."""
+    kinds = ("", ", without Triton") if fused.available(check.device) else ("",)
+    for kind in kinds:
+        for dtype in (torch.float32, torch.bfloat16):
+            with patch.object(fused, "available", lambda device, kind=kind: not kind and len(kinds) > 1):
+                found = ViewEngine(recipe, 7, dtype=dtype)(batch)[0]
+            difference = float((found.cpu().double() - expected).abs().max())
+            most = VIEW_ROUNDING if dtype == torch.float32 else BF16 * max(1.0, float(expected.abs().max()))
+            ordered = check.rehearse or found.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+            note = f"{difference:.0e} at most" + ("" if ordered else ", not channels_last")
+            title = f"{name}{kind}{', bfloat16' * (dtype == torch.bfloat16)}"
+            check.must(title, difference < most and ordered and found.dtype == dtype, note, difference=difference)

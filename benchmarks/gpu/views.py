@@ -7,9 +7,8 @@ it goes picture by picture.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from unittest.mock import patch
 
 import torch
 from pipelines import Setting, kornia, torchvision
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from gpu.check import Check
 from gpu.timing import timed
-from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe, crop_views
+from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe, crop_views, fused
 
 
 def run(check: Check) -> None:
@@ -58,21 +57,20 @@ def run(check: Check) -> None:
 def _ours(
     check: Check, name: str, recipe: ViewRecipe, batch: ImageBatch, dtype: torch.dtype, most: float | None
 ) -> None:
-    options: dict[str, Any] = {}
-    if "dtype" in inspect.signature(ViewEngine).parameters:
-        options["dtype"] = dtype
-    elif dtype != torch.float32:
-        return
+    engine = ViewEngine(recipe, dtype=dtype)
     with check.guarded(f"{name}, {OURS}"):
-        engine = ViewEngine(recipe, **options)
         timing = timed(lambda: engine(batch), check.device, repeats=check.sized(20, 2))
         check.figure(f"{name}, {OURS}", timing.ms, "ms", at_most=most, **timing.details())
+    with check.guarded(f"{name}, {OURS}, without Triton"), patch.object(fused, "available", lambda device: False):
+        timing = timed(lambda: engine(batch), check.device, repeats=check.sized(10, 1))
+        check.figure(f"{name}, {OURS}, without Triton", timing.ms, "ms", **timing.details())
 
 
 def _theirs(
     check: Check, name: str, make: Callable[[], Callable[[Tensor], Tensor]], pictures: Tensor, repeats: int
 ) -> None:
-    with check.guarded(name), torch.device(check.device):  # their constants, too
-        views = make()
+    with check.guarded(name):
+        with torch.device(check.device):  # of their constants
+            views = make()
         timing = timed(lambda: views(pictures), check.device, repeats=repeats, warm_up=1)
         check.figure(name, timing.ms, "ms", **timing.details())

@@ -21,7 +21,7 @@ PARTS = {
     "training": "deterministic, bf16-mixed: resumed after 5 steps equals uninterrupted",
     "steps, CIFAR": "ResNet-18, 32 px, 16 views: fit: share of the encoder alone",
     "steps, ImageNet": "ResNet-50, 32 px, 8 views: fit: share of the encoder alone",
-    "views": "4 pairs of 32 px, float32, simclr_lightning",
+    "views": "4 pairs of 32 px, bfloat16, simclr_lightning",
     "loss": "32 views: ours to masked cross-entropy",
     "LARS": "simclr_lightning",
     "decoding": "ResNet-50 from files: fit: share of the encoder alone",
