@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,7 @@ def _here(options: argparse.Namespace) -> int:
 
 
 def _head(rehearse: bool, commit: str | None) -> dict[str, Any]:
+    shared = Path("/dev/shm")  # in which the loader's workers hand over their batches
     card, driver, memory = "CPU, a rehearsal", "", ""
     if not rehearse:  # by nvidia-smi: this process leaves the GPU to those of the parts
         query = "--query-gpu=name,driver_version,memory.total"
@@ -195,6 +197,7 @@ def _head(rehearse: bool, commit: str | None) -> dict[str, Any]:
         "card": card,
         "memory": memory,
         "driver": driver,
+        "shared_memory_gib": round(shutil.disk_usage(shared).total / 2**30, 1) if shared.exists() else None,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "machine": report.machine(),

@@ -81,11 +81,16 @@ class Profile(Callback):
 def cifar(check: Check) -> None:
     """ResNet-18 on views of 32 x 32 pixels, from pictures in memory."""
     settings = {"encoder": check.sized("resnet18", "resnet8"), "stem": "cifar", "width": check.sized(1.0, 0.125)}
-    for number, least in ((check.sized(256, 8), 0.85), (check.sized(1024, 16), None)):
+    small, large = check.sized((256, 1024), (8, 16))
+    for number, least in ((small, 0.85), (large, None)):
         name = f"ResNet-18, 32 px, {2 * number} views"
         with check.guarded(name):
             alone = encoder_alone(check, f"{name}: encoder alone", settings, 2 * number, 32)
             whole_fit(check, f"{name}: fit", settings, _in_memory(check, number), alone, least)
+            if number == small:
+                data = _in_memory(check, number)
+                data.on_device = False
+                whole_fit(check, f"{name}: fit, pictures on the host", settings, data, alone, None)
     if check.seconds_left() < check.sized(60, 0):
         return
     with check.guarded("ResNet-18, 32 px, compiled"):
