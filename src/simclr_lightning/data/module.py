@@ -185,8 +185,7 @@ class PictureDataModule(LightningDataModule):
             else:
                 self._splits = self.arrange(found)
         warn_of_workers(self.num_workers or 0, self._devices())
-        if self.trainer is not None and isinstance(self.engine, ViewEngine):
-            suit(self.engine, self.trainer)
+        suit(self.engine, self.trainer)
 
     def teardown(self, stage: str | None = None) -> None:
         """Free what the pictures take on the accelerator."""

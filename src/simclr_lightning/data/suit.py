@@ -11,16 +11,18 @@ from lightning.pytorch.utilities import rank_zero_info
 from simclr_lightning.views import ViewEngine, fused
 
 
-def suit(engine: ViewEngine, trainer: Trainer) -> None:
+def suit(engine: object, trainer: Trainer | None) -> None:
     """Let an engine make bfloat16 views where the first layer would round them anyway, otherwise float32 ones.
 
     That is bf16-true, and bf16-mixed where Lightning's autocast is that of the device: on devices which Lightning does
     not know it is not, and a layer of float32 would refuse bfloat16.
 
     Args:
-        engine: draws the views; its ``dtype`` is set.
-        trainer: for whom.
+        engine: draws the views; the ``dtype`` of a ``ViewEngine`` is set, one of another project is left as it is.
+        trainer: for whom; None: for nobody yet.
     """
+    if trainer is None or not isinstance(engine, ViewEngine):
+        return
     device, plugin = trainer.strategy.root_device, trainer.precision_plugin
     casts = plugin.precision == "bf16-mixed" and getattr(plugin, "device", None) == device.type
     engine.dtype = torch.bfloat16 if casts or plugin.precision == "bf16-true" else torch.float32
