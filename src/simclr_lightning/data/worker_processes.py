@@ -25,7 +25,7 @@ _BatchT = TypeVar("_BatchT")
 _CGROUPS = Path("/sys/fs/cgroup")
 _SHARED = Path("/dev/shm")
 _MOST_WORKERS = 32  # each keeps batches ready, and so many cores decode more than any one accelerator trains on
-_BUS_ERROR = -getattr(signal, "SIGBUS", math.inf)  # as an exit code; the kernel's answer where memory has no room
+_BUS_ERROR: int = -getattr(signal, "SIGBUS", 1000)  # as an exit code; the kernel's answer where memory has no room
 _OUT_OF_MEMORY = ("Bus error", "unable to allocate shared memory", "unable to write to file </torch_")
 
 
