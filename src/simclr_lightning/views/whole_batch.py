@@ -102,8 +102,8 @@ def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpol
     top, left, tall, wide = boxes.float().unbind(-1)
     straight = torch.zeros_like(flip)
     if height == width:  # both directions at once
-        lines = (torch.stack(pair) for pair in ((top, left), (tall, wide), (straight, flip)))
-        rows, columns = resampling_weights(*lines, height, size, interpolation)
+        start, length, mirrored = torch.stack([top, left]), torch.stack([tall, wide]), torch.stack([straight, flip])
+        rows, columns = resampling_weights(start, length, mirrored, height, size, interpolation).unbind()
     else:
         rows = resampling_weights(top, tall, straight, height, size, interpolation)
         columns = resampling_weights(left, wide, flip, width, size, interpolation)
