@@ -16,6 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from simclr_lightning import LabelledDataModule
+from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation
 from simclr_lightning.distributed import rank, world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.optim import parameter_groups
@@ -169,7 +171,8 @@ def train(strategy: str, folder: str, trainer: dict[str, Any], **options: Any) -
     }
 
 
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the Trainer, of the model
+Cases = dict[str, tuple[dict[str, Any], dict[str, Any]]]  # arguments of the Trainer, and of the model
+CASES: Cases = {
     "lars": ({}, {}),
     "sgd": ({}, {"optimizer": "sgd", "learning_rate": 0.1}),
     "contiguous": ({}, {"channels_last": False}),
@@ -177,7 +180,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the Trainer, o
     "accumulated": ({"accumulate_grad_batches": 2}, {}),
     "micro-batches": ({}, {"micro_batch_size": 2}),
 }
-NORMALISED = {
+NORMALISED: Cases = {
     "batchnorm": ({}, {"encoder": "normalised"}),
     "batchnorm, adamw": ({}, {"encoder": "normalised", "optimizer": "adamw", "learning_rate": 1e-3}),
     "batchnorm, micro-batches": ({}, {"encoder": "normalised", "micro_batch_size": 3}),
@@ -190,6 +193,29 @@ def trainings(folder: str) -> dict[Any, Any]:
     for strategy in strategies:
         for name, (trainer, options) in (CASES | NORMALISED).items():
             results[strategy, name] = train(strategy, folder, trainer, **{"optimizer": "lars", **options})
+    return results
+
+
+class Gray(SimCLR):
+    """Of pictures of one channel, in float32."""
+
+    def build_encoder(self) -> nn.Module:
+        encoder = Encoder()
+        encoder.stage[0] = Block(1, 2)
+        return encoder
+
+
+def judged(folder: str) -> dict[Any, Any]:
+    """Classifiers after an epoch and a validation on 143 pictures, which two processes cannot share equally."""
+    results = {}
+    for strategy in ("fsdp2", "ddp"):
+        for kind in (LinearEvaluation, FineTune):
+            torch.manual_seed(0)
+            classifier: Classifier = kind.of(Gray(), learning_rate=0.1)
+            trainer = trainer_for(strategy, folder, max_epochs=1)
+            trainer.fit(classifier, LabelledDataModule(batch_size=100, augmentation="none", val_fraction=143 / 1437))
+            weights = {name: whole(value).detach() for name, value in classifier.named_parameters()}
+            results[strategy, kind.__name__] = (weights, trainer.callback_metrics)
     return results
 
 
@@ -281,15 +307,26 @@ def test_batchnorm_is_that_of_ddp(together: list[dict[Any, Any]], case: str) -> 
     torch.testing.assert_close(first["fsdp2", case]["buffers"], first["ddp", case]["buffers"], rtol=1e-10, atol=1e-12)
 
 
-def test_a_checkpoint_goes_on_from_one_file_or_from_pieces_and_on_one_process(folder: str) -> None:
+def test_classifiers_are_trained_and_judged_as_under_ddp(folder: str) -> None:
+    for process in run_in_processes(judged, PROCESSES, folder):
+        for kind in ("LinearEvaluation", "FineTune"):
+            weights, metrics = process["fsdp2", kind]
+            expected_weights, expected_metrics = process["ddp", kind]
+            torch.testing.assert_close(weights, expected_weights, rtol=1e-4, atol=1e-6)
+            assert "val/top1" in metrics
+            torch.testing.assert_close(metrics, expected_metrics, rtol=1e-4, atol=1e-6)
+
+
+def test_a_checkpoint_goes_on_from_one_file_or_from_pieces_and_under_other_strategies(folder: str) -> None:
     run_in_processes(begun, 1, folder)
     run_in_processes(begun, PROCESSES, folder)
     assert Path(folder, "fsdp2 in pieces.ckpt").is_dir()
     (expected,) = run_in_processes(resumed, 1, folder, "auto", "auto")
     others = run_in_processes(resumed, 1, folder, "auto", "fsdp2")
+    others += run_in_processes(resumed, PROCESSES, folder, "ddp", "fsdp2")
     for name in ("fsdp2", "fsdp2 in pieces"):
         others += run_in_processes(resumed, PROCESSES, folder, name, name)
-    assert len(others) == 5
+    assert len(others) == 7
     for weights in others:
         torch.testing.assert_close(weights, expected, rtol=1e-10, atol=1e-12)
 

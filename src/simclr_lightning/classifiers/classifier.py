@@ -15,6 +15,7 @@ from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.compat import read_bar_at_logged_steps
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.errors import InputError
+from simclr_lightning.models import configure_for_strategy
 
 
 class Classifier(LightningModule):
@@ -113,6 +114,8 @@ class Classifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N, classes) of pictures (N, C, H, W), before the softmax."""
         return self.score(self.encode(images))
+
+    configure_model = configure_for_strategy
 
     def setup(self, stage: str) -> None:
         """Learn the number of classes from the data, where it is not known yet.
