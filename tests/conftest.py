@@ -34,6 +34,12 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def benchmark_of_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Trainer sets it for the whole process and leaves it: the next test begins as this one did."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+
+
 class Batch(NamedTuple):
     images: Tensor
     targets: Tensor
