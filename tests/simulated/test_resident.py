@@ -153,16 +153,10 @@ def test_pictures_are_copied_once_and_a_batch_brings_its_numbers_alone() -> None
     for kept in (False, True):
         with recorded() as record:
             fit(digits(on_device=kept))
-        sizes[kept] = Counter(
-            copy.bytes
-            for copy in record.copies
-            if copy.direction == "to_device" and ("views/batch.py" in copy.where or "data/" in copy.where)
-        )
-    train, val = 1437 * 64, 360 * 64
-    steps = 2 * 4 + 2 * 2  # of training and validation, in two epochs
-    assert sizes[False] == {300 * 64: 10, 60 * 64: 2, 300 * 8: 2 * 10, 60 * 8: 2 * 2}
-    assert sizes[True] == {train: 1, val: 1, 300 * 8: 3 * 10, 60 * 8: 3 * 2}  # labels, and indices twice
-    assert sizes[True].total() == 2 + 3 * steps
+        sizes[kept] = Counter(copy.bytes for copy in record.copies if copy.direction == "to_device")
+    # What views are drawn by, labels and indices are copied in both; of two epochs with five batches and a short one.
+    assert sizes[False] - sizes[True] == {300 * 64: 10, 60 * 64: 2}
+    assert sizes[True] - sizes[False] == {1437 * 64: 1, 360 * 64: 1, 300 * 8: 10, 60 * 8: 2}  # indices a second time
 
 
 def test_the_host_does_not_wait_between_logged_steps() -> None:
