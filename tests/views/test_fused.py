@@ -79,6 +79,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     ("recipe", "shape", "dtype", "launches"),
     [
         (ViewRecipe(blur=1.0), (2, 2, 3, 224, 224), torch.bfloat16, ["grey", "colour", "blur", "blur"]),
+        (ViewRecipe(blur=1.0), (2, 3, 256, 256), torch.bfloat16, ["crop", "grey", "colour", "blur", "blur"]),
         (ViewRecipe("cifar10"), (4, 3, 32, 32), torch.bfloat16, ["crop", "grey", "colour"]),
         (EVERYTHING, (2, 2, 3, 24, 24), torch.float32, ["grey", "colour", "blur", "blur"]),
         (ViewRecipe("grayscale"), (4, 1, 28, 28), torch.float32, ["crop", "grey", "colour"]),
