@@ -49,20 +49,20 @@ class CommandLine(LightningCLI):
         """Lightning lets the checkpoint overrule configuration and command line here."""
 
 
-def has_trainer(module: LightningModule) -> bool:
-    """Whether a Trainer runs the module, which Lightning answers by an error; False in somebody else's training loop.
+def trainer_of(module: LightningModule) -> Trainer | None:
+    """The Trainer that runs a module; None in somebody else's training loop, where Lightning answers by an error.
 
     Example:
-        >>> has_trainer(LightningModule())
-        False
+        >>> trainer_of(LightningModule())
     """
     try:
-        return module.trainer is not None
+        trainer = module.trainer
     except RuntimeError:
-        return False
+        return None
+    return trainer if isinstance(trainer, Trainer) else None  # Fabric puts something else in its place
 
 
-def read_bar_at_logged_steps(trainer: Trainer) -> None:
+def read_bar_at_logged_steps(trainer: Trainer | None) -> None:
     """Let the host wait for the progress bar's values at logged steps only, where it waits for the loggers' anyway.
 
     Lightning reads every value of ``self.log(..., prog_bar=True)`` after every batch (its issue 21232), so that an
@@ -70,11 +70,13 @@ def read_bar_at_logged_steps(trainer: Trainer) -> None:
     step on, and renews it at logged steps and at the end of an epoch. Values on the CPU are renewed at every step.
 
     Args:
-        trainer: before it trains. Whatever bar it has, and whatever module logs.
+        trainer: before it trains. Whatever bar it has, and whatever module logs. None: nobody's bar.
 
     Example:
         >>> read_bar_at_logged_steps(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
     """
+    if trainer is None:
+        return
     loop = trainer.fit_loop.epoch_loop
     if not isinstance(loop._results, _BarReadAtLoggedSteps):
         loop._results = _BarReadAtLoggedSteps(trainer)
