@@ -67,7 +67,7 @@ def read_bar_at_logged_steps(trainer: Trainer | None) -> None:
 
     Lightning reads every value of ``self.log(..., prog_bar=True)`` after every batch (its issue 21232), so that an
     accelerator has nothing to do while the host prepares the next one. Afterwards the bar shows a value from its first
-    step on, and renews it at logged steps and at the end of an epoch. Values on the CPU are renewed at every step.
+    step on, and renews it at logged steps and at the last one of an epoch. Values on the CPU are renewed at every step.
 
     Args:
         trainer: before it trains. Whatever bar it has, and whatever module logs. None: nobody's bar.
@@ -104,7 +104,8 @@ class _BarReadAtLoggedSteps(_ResultCollection):
         loop, every = self._trainer.fit_loop, self._trainer.log_every_n_steps  # type: ignore[attr-defined]
         step = loop.epoch_loop._batches_that_stepped + 1
         is_logged = step % (every or _DEFAULT_PERIOD) == 0 and not loop._should_accumulate()
-        return not (is_logged or self._trainer.should_stop)
+        is_last = loop.epoch_loop.batch_progress.is_last_batch  # of the epoch, whose values are read anyway
+        return not (is_logged or is_last or self._trainer.should_stop)
 
     def _is_kept(self, metric: _ResultMetric) -> bool:
         value: Any = metric._forward_cache
