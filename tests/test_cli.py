@@ -14,7 +14,7 @@ from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAcce
 from torch import nn
 
 from simclr_lightning import SimCLR
-from simclr_lightning.cli import SimCLRCLI, SyncBatchNormOnDevices
+from simclr_lightning.cli import SimCLRCLI, SyncBatchNormOnDevices, main
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,13 @@ def test_cudnn_chooses_its_algorithms_by_trial_in_training(
             assert torch.backends.cudnn.benchmark == benchmark
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_a_printed_configuration_comes_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["simclr", "fit", "--print_config"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "SimCLRDataModule" in capsys.readouterr().out

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch import Trainer
+from lightning.fabric import Fabric
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from simclr_lightning import LARSWarmup, SimCLR, SimCLRDataModule
+from simclr_lightning import FineTune, LARSWarmup, LinearEvaluation, SimCLR, SimCLRDataModule
 from simclr_lightning.compat import read_bar_at_logged_steps
 
 
@@ -45,3 +46,31 @@ def test_the_bar_shows_every_step_on_the_cpu_and_a_second_fit_begins_anew(tmp_pa
     assert trainer.fit_loop.epoch_loop._results is results, "the module asks for what is done already"
     assert [bar for bar, _ in shown.seen] == [loss for _, loss in shown.seen]
     assert len(shown.seen) == 5
+
+
+@pytest.mark.parametrize("classifier", [None, LinearEvaluation, FineTune])
+@pytest.mark.parametrize("fabric", [False, True])
+def test_modules_are_set_up_in_a_loop_of_ones_own(classifier: Any, fabric: bool) -> None:
+    encoder = SimCLR("resnet8", width=0.125, stem="pooled", in_channels=1)
+    model: LightningModule = encoder if classifier is None else classifier.of(encoder, num_classes=10)
+    if fabric:
+        Fabric(accelerator="cpu", devices=1).setup(model)
+    model.configure_model()
+    model.setup("fit")
+    model.on_fit_start()
+    model.teardown("fit")
+
+
+def test_a_step_of_fabric_is_trained() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    model = SimCLR("resnet8", width=0.125, stem="pooled", in_channels=1, learning_rate=0.1)
+    wrapped, optimizer = fabric.setup(model, model.configure_optimizers())
+    wrapped.mark_forward_method("training_step")
+    data = SimCLRDataModule("digits", batch_size=32)
+    data.setup()
+    weight = next(model.head.parameters())
+    before = weight.detach().clone()
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    fabric.backward(wrapped.training_step(batch, 0)["loss"])
+    optimizer.step()
+    assert not before.equal(weight)

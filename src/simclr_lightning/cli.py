@@ -281,6 +281,8 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", ".*does not have many workers")
         # Pictures to watch a training by are nobody's duty.
         warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+        # What is typed is parsed a second time, without --print_config.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
         if words and words[0] in COMMANDS:
             auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
         else:

@@ -49,32 +49,34 @@ class CommandLine(LightningCLI):
         """Lightning lets the checkpoint overrule configuration and command line here."""
 
 
-def has_trainer(module: LightningModule) -> bool:
-    """Whether a Trainer runs the module, which Lightning answers by an error; False in somebody else's training loop.
+def trainer_of(module: LightningModule) -> Trainer | None:
+    """The Trainer that runs a module; None in somebody else's training loop, where Lightning answers by an error.
 
     Example:
-        >>> has_trainer(LightningModule())
-        False
+        >>> trainer_of(LightningModule())
     """
     try:
-        return module.trainer is not None
+        trainer = module.trainer
     except RuntimeError:
-        return False
+        return None
+    return trainer if isinstance(trainer, Trainer) else None  # Fabric puts something else in its place
 
 
-def read_bar_at_logged_steps(trainer: Trainer) -> None:
+def read_bar_at_logged_steps(trainer: Trainer | None) -> None:
     """Let the host wait for the progress bar's values at logged steps only, where it waits for the loggers' anyway.
 
     Lightning reads every value of ``self.log(..., prog_bar=True)`` after every batch (its issue 21232), so that an
     accelerator has nothing to do while the host prepares the next one. Afterwards the bar shows a value from its first
-    step on, and renews it at logged steps and at the end of an epoch. Values on the CPU are renewed at every step.
+    step on, and renews it at logged steps and at the last one of an epoch. Values on the CPU are renewed at every step.
 
     Args:
-        trainer: before it trains. Whatever bar it has, and whatever module logs.
+        trainer: before it trains. Whatever bar it has, and whatever module logs. None: nobody's bar.
 
     Example:
         >>> read_bar_at_logged_steps(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
     """
+    if trainer is None:
+        return
     loop = trainer.fit_loop.epoch_loop
     if not isinstance(loop._results, _BarReadAtLoggedSteps):
         loop._results = _BarReadAtLoggedSteps(trainer)
@@ -102,7 +104,8 @@ class _BarReadAtLoggedSteps(_ResultCollection):
         loop, every = self._trainer.fit_loop, self._trainer.log_every_n_steps  # type: ignore[attr-defined]
         step = loop.epoch_loop._batches_that_stepped + 1
         is_logged = step % (every or _DEFAULT_PERIOD) == 0 and not loop._should_accumulate()
-        return not (is_logged or self._trainer.should_stop)
+        is_last = loop.epoch_loop.batch_progress.is_last_batch  # of the epoch, whose values are read anyway
+        return not (is_logged or is_last or self._trainer.should_stop)
 
     def _is_kept(self, metric: _ResultMetric) -> bool:
         value: Any = metric._forward_cache

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from simclr_lightning.checkpoints import import_path, load_encoder, upgraded
-from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, has_trainer, read_bar_at_logged_steps
+from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, read_bar_at_logged_steps, trainer_of
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
@@ -216,7 +216,7 @@ class SimCLR(LightningModule):
     def setup(self, stage: str) -> None:
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
         if stage == "fit":
-            read_bar_at_logged_steps(self.trainer)
+            read_bar_at_logged_steps(trainer_of(self))
         if stage == "fit" and self.hparams["compile_encoder"]:
             compile_in_place(self.encoder)
 
@@ -227,7 +227,7 @@ class SimCLR(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the loss of a file from before it was an object, unless a Trainer resumes what was typed."""
         told = checkpoint.get("hyper_parameters", {})
-        if "loss" not in told and "loss" in upgraded(told) and not has_trainer(self):
+        if "loss" not in told and "loss" in upgraded(told) and trainer_of(self) is None:
             self.loss = build_loss(upgraded(told)["loss"])
             self.hparams["loss"] = self.loss.config()
 
@@ -275,9 +275,9 @@ class SimCLR(LightningModule):
         return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 
     def _is_logged_step(self) -> bool:
-        if not has_trainer(self):
+        if (trainer := trainer_of(self)) is None:
             return self.device.type == "cpu"  # where looking costs nothing
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
         return every > 0 and (self.global_step + 1) % every == 0
 
     def _check(self, batch: Any) -> None:

@@ -103,6 +103,27 @@ def test_too_little_shared_memory_is_told_before_the_workers_start(
     assert str(caught.value).count("\n") < 3
 
 
+def test_a_small_set_needs_no_more_shared_memory_than_all_of_it_takes(
+    monkeypatch: pytest.MonkeyPatch, write_tree: Any, tmp_path: Path
+) -> None:
+    machine(monkeypatch, tmp_path, 16)
+    root = write_tree("photos", [f"{kind}/{number}.png" for kind in "ab" for number in range(8)])
+    one = 2 * 3 * 64 * 64  # both views of a picture
+    for batch_size, typed, workers in ((16, 8, 8), (16, None, 15), (8, 8, 8), (8, None, 15)):
+        recipe = ViewRecipe("cifar10", size=64, eval_size=64)
+        data = SimCLRDataModule("folder", root=root, batch_size=batch_size, views=recipe, num_workers=typed)
+        data.setup("fit")
+        shared_memory(monkeypatch, 2 * 32 * one)
+        assert data.train_dataloader().num_workers == workers
+        assert data.predict_dataloader().num_workers == workers
+        shared_memory(monkeypatch, 23 * one)
+        with pytest.raises(InputError, match=r"shm-size"):
+            data.train_dataloader()
+    data = SimCLRDataModule("folder", root=root, batch_size=1024, views=recipe, num_workers=8)
+    data.setup("fit")
+    assert data.predict_dataloader().num_workers == 8, "its only batch has 16 pictures"
+
+
 def test_without_workers_no_shared_memory_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     shared_memory(monkeypatch, 0)
     assert workers_with_room(0, devices=1, batch=MIB, prefetch=2) == 0
@@ -119,14 +140,14 @@ def test_data_modules_know_the_size_of_their_batches(
     machine(monkeypatch, tmp_path, 8)
     root = write_tree("photos", [f"{kind}/{number}.png" for kind in "ab" for number in range(8)])
     recipe = ViewRecipe("cifar10", size=64, count=3)
-    data = SimCLRDataModule("folder", root=root, batch_size=8, views=recipe, val_fraction=0.5, num_workers=4)
+    data = SimCLRDataModule("folder", root=root, batch_size=2, views=recipe, val_fraction=0.5, num_workers=4)
     data.setup("fit")
-    one = 8 * 3 * 3 * 64 * 64
-    shared_memory(monkeypatch, 9 * one)
+    one = 2 * 3 * 3 * 64 * 64
+    shared_memory(monkeypatch, 5 * one)  # the four of an epoch, and the one that is trained on
     assert data.train_dataloader().num_workers == 4
     with pytest.raises(InputError, match=r"shm-size"):  # clean pictures beside the views
         data.val_dataloader()
-    shared_memory(monkeypatch, 9 * one - 1)
+    shared_memory(monkeypatch, 5 * one - 1)
     with pytest.raises(InputError, match=r"shm-size"):
         data.train_dataloader()
 

@@ -59,7 +59,7 @@ def pretrain(
             RunSummary(),
             ViewGrid(),
             *([] if settings.get("logger") is False else [LearningRateMonitor("step")]),
-            ModelCheckpoint(save_last=True, every_n_train_steps=settings.get("log_every_n_steps", EVERY)),
+            ModelCheckpoint(save_last=True, every_n_train_steps=settings.get("log_every_n_steps", EVERY) or 50),
         )
         shows = any(isinstance(callback, (RichProgressBar, TQDMProgressBar)) for callback in callbacks)
         trainer = on_simulated_device(
@@ -359,3 +359,30 @@ def test_throughput_is_monitored_without_a_wait(tmp_path: Path) -> None:
     monitor = ThroughputMonitor(batch_size_fn=lambda batch: len(batch.targets), window_size=4)
     _, steps = pretrain(tmp_path, monitor)
     assert waits(steps) == []
+
+
+class LastShown(TQDMProgressBar):
+    """Remembers the bar's loss at the end of each epoch, and that of the epoch's last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, float]] = []
+        self._loss = torch.zeros(())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._loss = outputs["loss"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self.seen.append((self.get_metrics(trainer, pl_module)["train/loss"], self._loss.item()))
+
+
+@pytest.mark.parametrize("every", [0, 50])
+def test_the_bar_shows_the_last_step_of_an_epoch_that_is_shorter_than_the_time_between_logged_ones(
+    tmp_path: Path, every: int
+) -> None:
+    bar = LastShown()
+    pretrain(tmp_path, bar, max_steps=-1, max_epochs=2, limit_train_batches=3, log_every_n_steps=every)
+    assert [shown for shown, _ in bar.seen] == [last for _, last in bar.seen]
+    assert len(bar.seen) == 2

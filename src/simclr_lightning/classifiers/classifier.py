@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from simclr_lightning.classifiers.classifier_metrics import ClassifierMetrics, cross_entropy
 from simclr_lightning.classifiers.optimizer import make_optimizer
-from simclr_lightning.compat import read_bar_at_logged_steps
+from simclr_lightning.compat import read_bar_at_logged_steps, trainer_of
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.errors import InputError
 from simclr_lightning.models import configure_for_strategy
@@ -124,8 +124,8 @@ class Classifier(LightningModule):
             InputError: if the data do not fit.
         """
         if stage == "fit":
-            read_bar_at_logged_steps(self.trainer)
-        data = getattr(self.trainer, "datamodule", None)
+            read_bar_at_logged_steps(trainer_of(self))
+        data = getattr(trainer_of(self), "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's
         elif isinstance(data, SimCLRDataModule) and stage == "fit":
@@ -150,7 +150,7 @@ class Classifier(LightningModule):
 
     def on_fit_start(self) -> None:
         """Say what is trained, from what, on how many labels."""
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(trainer_of(self), "datamodule", None)
         trained = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         labels = f" on {data.num_pictures:,} labelled pictures" if hasattr(data, "num_pictures") else ""
         assert self.classifier is not None  # since setup

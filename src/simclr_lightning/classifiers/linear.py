@@ -12,7 +12,7 @@ from torch import Tensor
 from simclr_lightning.checkpoints import Architecture, architecture_of
 from simclr_lightning.classifiers.classifier import Classifier
 from simclr_lightning.classifiers.pretrained import starting_model
-from simclr_lightning.compat import INSTANTIATOR
+from simclr_lightning.compat import INSTANTIATOR, trainer_of
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
 from simclr_lightning.features import loader_features
 from simclr_lightning.simclr import SimCLR
@@ -115,7 +115,7 @@ class LinearEvaluation(Classifier):
     def on_fit_start(self) -> None:
         """Compute the features, where they do not change; the checkpoint of a resumed run has been loaded."""
         super().on_fit_start()
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(trainer_of(self), "datamodule", None)
         if self.hparams["cache_features"] and isinstance(data, LabelledDataModule) and data.augmentation == "none":
             self._cache_features(data)
         self.encoder.train()  # till training starts: Lightning warns of what is in evaluation mode then
@@ -127,7 +127,7 @@ class LinearEvaluation(Classifier):
 
     def teardown(self, stage: str) -> None:
         """Let the data module serve pictures again."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(trainer_of(self), "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()
 

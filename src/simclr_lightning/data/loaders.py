@@ -214,7 +214,9 @@ def make_loader(
     """
     share = sampler.batch_size // sampler.num_replicas
     num_workers = 0 if num_workers is None and data.in_memory else num_workers
-    num_workers = workers_with_room(num_workers, devices, share * data.nbytes, prefetch_factor or _PREFETCH)
+    most = min(share, sampler.num_samples)  # pictures of a batch: a small set fills none
+    batches = -(-sampler.num_samples // share)
+    num_workers = workers_with_room(num_workers, devices, most * data.nbytes, prefetch_factor or _PREFETCH, batches)
     return (ResumableLoader if resumable else PictureLoader)(
         cast("Dataset[Any]", data),
         batch_size=share,

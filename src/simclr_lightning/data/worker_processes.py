@@ -70,7 +70,7 @@ def warn_of_workers(num_workers: int, devices: int) -> None:
         )
 
 
-def workers_with_room(num_workers: int | None, devices: int, batch: int, prefetch: int) -> int:
+def workers_with_room(num_workers: int | None, devices: int, batch: int, prefetch: int, batches: int = 2**62) -> int:
     """Workers whose batches fit into the shared memory that they hand them over in.
 
     A loader has at most one batch more than its workers keep ready: the one that is trained on.
@@ -81,6 +81,7 @@ def workers_with_room(num_workers: int | None, devices: int, batch: int, prefetc
         devices: training processes that share this machine.
         batch: bytes of one batch.
         prefetch: batches that each worker keeps ready.
+        batches: of an epoch, of which no more than all are ready.
 
     Raises:
         InputError: if there is too little shared memory for the workers that were asked for, or for one.
@@ -93,9 +94,10 @@ def workers_with_room(num_workers: int | None, devices: int, batch: int, prefetc
     if not wanted or not _SHARED.is_dir():
         return wanted
     free = shutil.disk_usage(_SHARED).free // devices
-    if num_workers is None:
-        wanted = max(1, min(wanted, (free // 2 // max(1, batch) - 1) // prefetch))
-    needed = (wanted * prefetch + 1) * batch
+    room = free // 2 // max(1, batch) - 1
+    if num_workers is None and room < batches:
+        wanted = max(1, min(wanted, room // prefetch))
+    needed = (min(wanted * prefetch, batches) + 1) * batch
     if needed > free:
         raise InputError(
             f"{wanted} worker(s) that keep {prefetch} batches of {batch / 2**20:.0f} MiB ready need "

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DeepSpeedStrategy, Strategy
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from simclr_lightning.compat import trainer_of
 from simclr_lightning.errors import InputError
 from simclr_lightning.optim.shards import FSDP2
 
@@ -38,7 +39,8 @@ def configure_for_strategy(model: LightningModule) -> None:
     Example:
         >>> configure_for_strategy(LightningModule())
     """
-    strategy = _strategy_of(model)
+    trainer = trainer_of(model)
+    strategy = None if trainer is None else trainer.strategy
     if isinstance(strategy, DeepSpeedStrategy) and model.hparams.get("optimizer") == "lars":
         raise InputError(
             "DeepSpeed flattens the parameters into one vector, but LARS needs a norm of every layer: use DDP "
@@ -73,13 +75,6 @@ def configure_for_strategy(model: LightningModule) -> None:
 def _no_view(module: nn.Module, inputs: Any, output: Any) -> Any:
     """Outputs of their own memory: FSDP2 puts its hook on the output, and warns that a view may lose it."""
     return output.clone() if isinstance(output, Tensor) and output._is_view() else output
-
-
-def _strategy_of(model: LightningModule) -> Strategy | None:
-    try:
-        return model.trainer.strategy
-    except RuntimeError:  # somebody else's training loop, or none
-        return None
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
