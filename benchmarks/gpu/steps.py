@@ -69,9 +69,9 @@ class Profile(Callback):
             self._profiler = torch.profiler.profile(activities=kinds)
             self._profiler.__enter__()
         elif batch_idx == self.first + self.steps:
-            self._profiler.__exit__(None, None, None)
             order = "self_device_time_total" if pl_module.device.type == "cuda" else "self_cpu_time_total"
             try:
+                self._profiler.__exit__(None, None, None)
                 averages = self._profiler.key_averages()
                 self.text = averages.table(sort_by=order, row_limit=40, max_name_column_width=70)
             except Exception as error:  # steps are measured all the same
@@ -165,7 +165,7 @@ def whole_fit(
     torch.manual_seed(0)
     # fifty steps have one that is logged
     steps = steps or check.sized(165, 12)
-    clock = StepClock(warm_up=steps - check.sized(50, 4))
+    clock = StepClock(warm_up=max(steps - check.sized(50, 4), check.sized(10, 1)))
     profile = Profile(first=check.sized(4, 0), steps=check.sized(4, 1))
     with TemporaryDirectory() as folder:
         trainer = Trainer(
