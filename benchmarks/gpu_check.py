@@ -44,9 +44,9 @@ class Part(NamedTuple):
 
 
 PARTS = (  # what matters most comes first
-    Part("exactness", "gpu.exactness:run", 60),
-    Part("training", "gpu.training:run", 100),
-    Part("steps, CIFAR", "gpu.steps:cifar", 110),
+    Part("exactness", "gpu.exactness:run", 100),
+    Part("training", "gpu.training:run", 130),
+    Part("steps, CIFAR", "gpu.steps:cifar", 130),
     Part("steps, ImageNet", "gpu.steps:imagenet", 70),
     Part("views", "gpu.views:run", 60),
     Part("loss", "gpu.loss:run", 70),
@@ -152,7 +152,7 @@ def in_a_process(command: Sequence[str], seconds: float) -> Outcome:
         return Outcome(f"stopped after {seconds:.0f} s", said[-4000:])
     if process.returncode:
         return Outcome(f"ended with status {process.returncode}", said[-4000:])
-    return Outcome(None)
+    return Outcome(None, said[-1000:])
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
@@ -192,6 +192,8 @@ def _head(rehearse: bool, commit: str | None) -> dict[str, Any]:
     if not rehearse:  # by nvidia-smi: this process leaves the GPU to those of the parts
         query = "--query-gpu=name,driver_version,memory.total"
         card, driver, memory = (*_said("nvidia-smi", query, "--format=csv,noheader").split(", "), "", "")[:3]
+        if card == "unknown":
+            card = _said(sys.executable, "-c", "import torch; print(torch.cuda.get_device_name())")
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "card": card,

@@ -26,7 +26,10 @@ ROUNDING, VIEW_ROUNDING, BF16 = 1e-5, 3e-5, 2**-8
 
 
 def run(check: Check) -> None:
-    truths = _truths(check)
+    # what is expected is computed once: it takes longer than everything on the device
+    truths, view_truths = _truths(check), list[ViewTruth]()
+    with check.guarded("views: what is expected"):
+        view_truths = _view_truths(check)
     reason = fused.obstacle(check.device)
     check.must("views by Triton", check.rehearse or reason is None, reason or "")
     for setting in ("highest", "high", "medium"):
@@ -35,8 +38,9 @@ def run(check: Check) -> None:
                 _loss(check, setting, truths)
             with check.guarded(f"LARS, {setting}"):
                 _lars(check, setting)
-            with check.guarded(f"views, {setting}"):
-                _views(check, setting)
+            for truth in view_truths:
+                with check.guarded(f"views, {setting}: {truth.name}"):
+                    _views(check, setting, truth)
 
 
 @contextmanager
@@ -111,12 +115,22 @@ def _lars(check: Check, setting: str) -> None:
     check.must(f"LARS, {setting}", error < ROUNDING, f"{error:.0e}", error=error)
 
 
-def _views(check: Check, setting: str) -> None:
-    """torchvision's operations in float64, a picture at a time."""
-    from tests.views.reference import reference_view
+class ViewTruth(NamedTuple):
+    """Views of a batch on the CPU: torchvision's operations in float64, a picture at a time."""
+
+    name: str
+    recipe: ViewRecipe
+    batch: ImageBatch
+    views: Tensor
+
+
+def _view_truths(check: Check) -> list[ViewTruth]:
+    """Of whole pictures, and of crops that a worker has made of them."""
+    from tests.views.reference import reference_views
 
     torch.manual_seed(0)
-    number = check.sized(8, 2)
+    number, found = check.sized(8, 2), []
+    indices, targets = torch.arange(number), torch.full((number,), -1)
     for name, recipe, side in (
         ("32 pixels", ViewRecipe("cifar10"), 32),
         ("bilinear, normalised", ViewRecipe("cifar10", interpolation="bilinear", mean=(0.5,) * 3, std=(0.2,) * 3), 32),
@@ -125,39 +139,27 @@ def _views(check: Check, setting: str) -> None:
     ):
         images = torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8)
         images[:, :, : side // 4] = images[:, :1, : side // 4]  # grey pixels, whose hue is decided by ties
-        indices, size = torch.arange(number), torch.tensor([side, side])
-        drawn = draw_parameters(recipe, indices, size, seed=7, epoch=3)
-        exact = images.double() / 255
-        expected = torch.stack(
-            [torch.stack([reference_view(exact[n], recipe, drawn, v, n) for n in range(number)]) for v in (0, 1)]
-        )
-        batch = ImageBatch(images, None, torch.full((number,), -1), indices, 3).to(check.device)
-        _compare(check, f"views, {setting}: {name}", recipe, batch, expected)
-        if recipe.rotation:
-            continue  # drawn after the crop, and of the crops' bytes: not the same picture
+        drawn = draw_parameters(recipe, indices, torch.tensor([side, side]), seed=7, epoch=3)
+        batch = ImageBatch(images, None, targets, indices, 3)
+        found.append(ViewTruth(name, recipe, batch, reference_views(images, recipe, drawn)))
         crops = crop_views(list(images), [recipe], indices, seed=7, epoch=3)
-        flat = crops[0].pixels.double() / 255
-        whole = draw_parameters(recipe, indices, size, seed=7, epoch=3)
-        whole = whole._replace(
-            boxes=torch.tensor([0, 0, recipe.size, recipe.size]).expand_as(whole.boxes), flip=whole.flip & False
-        )
-        expected = torch.stack(
-            [torch.stack([reference_view(flat[v, n], recipe, whole, v, n) for n in range(number)]) for v in (0, 1)]
-        )
-        batch = ImageBatch(None, crops, torch.full((number,), -1), indices, 3).to(check.device)
-        _compare(check, f"views, {setting}: {name}, from crops", recipe, batch, expected)
+        batch = ImageBatch(None, crops, targets, indices, 3)
+        expected = reference_views(crops[0].pixels, recipe, crops[0].parameters)
+        found.append(ViewTruth(f"{name}, from crops", recipe, batch, expected))
+    return found
 
 
-def _compare(check: Check, name: str, recipe: ViewRecipe, batch: ImageBatch, expected: Tensor) -> None:
+def _views(check: Check, setting: str, truth: ViewTruth) -> None:
     """By Triton, where it is used, and by torch's operators; in float32 and in bfloat16, in the encoder's format."""
+    batch, expected = truth.batch.to(check.device), truth.views
     kinds = ("", ", without Triton") if fused.available(check.device) else ("",)
     for kind in kinds:
         for dtype in (torch.float32, torch.bfloat16):
             with patch.object(fused, "available", lambda device, kind=kind: not kind and len(kinds) > 1):
-                found = ViewEngine(recipe, 7, dtype=dtype)(batch)[0]
+                found = ViewEngine(truth.recipe, 7, dtype=dtype)(batch)[0]
             difference = float((found.cpu().double() - expected).abs().max())
             most = VIEW_ROUNDING if dtype == torch.float32 else BF16 * max(1.0, float(expected.abs().max()))
             ordered = check.rehearse or found.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
             note = f"{difference:.0e} at most" + ("" if ordered else ", not channels_last")
-            title = f"{name}{kind}{', bfloat16' * (dtype == torch.bfloat16)}"
+            title = f"views, {setting}: {truth.name}{kind}{', bfloat16' * (dtype == torch.bfloat16)}"
             check.must(title, difference < most and ordered and found.dtype == dtype, note, difference=difference)

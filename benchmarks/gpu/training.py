@@ -17,7 +17,7 @@ from loader import Pictures
 from torch import Tensor
 
 from gpu.check import Check
-from gpu.waits import Waits
+from gpu.waits import Waits, are_seen
 from simclr_lightning import LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule, ViewGrid
 from simclr_lightning.cli import main
 
@@ -37,6 +37,9 @@ def run(check: Check) -> None:
             if loss is not None and reference is not None:
                 difference = abs(loss / reference - 1)
                 check.must(f"fit, {precision}: near 32-true", difference < 0.05, f"loss differs by {difference:.1%}")
+        with check.guarded("a wait is seen where there is one"):
+            note = "a CPU never waits" if check.rehearse else ""
+            check.must("a wait is seen where there is one", check.rehearse or are_seen(check.device), note)
         for precision in precisions[1:]:
             with check.guarded(f"simclr fit, {precision}: no wait between logged steps"):
                 _waits(check, Path(folder), precision)

@@ -71,6 +71,17 @@ class Waits(Callback):
         self._open.close()
 
 
+def are_seen(device: torch.device) -> bool:
+    """Whether a read by the host is counted: without that, "no wait" would say nothing."""
+    watch, number = Waits(), torch.ones((), device=device)
+    watch.open(device)
+    try:
+        number.item()
+    finally:
+        watch.close()
+    return bool(watch.seen)
+
+
 def _where() -> str:
     """The innermost line, and the innermost ones of this package, of Lightning and of torchmetrics."""
     frames = [frame for frame in traceback.extract_stack() if frame.filename not in (__file__, warnings.__file__)]

@@ -97,7 +97,7 @@ def test_a_part_that_hangs_or_fails_takes_no_other_with_it(script: ModuleType, t
     code = {
         "hangs": f'open(sys.argv[1], \'w\').write(\'{{"name": "kept"}}\\n{{"cut\'); {child}',
         "fails": "print('why'); raise SystemExit(3)",
-        "works": "open(sys.argv[1], 'w').write('{\"name\": \"done\"}\\n')",
+        "works": "print('a compiler was missed'); open(sys.argv[1], 'w').write('{\"name\": \"done\"}\\n')",
     }
     kept_after_each: list[int] = []
 
@@ -113,6 +113,7 @@ def test_a_part_that_hangs_or_fails_takes_no_other_with_it(script: ModuleType, t
     assert time.monotonic() - begin < 30  # the sleeping grandchild would hold the pipe for a minute
     assert [part["fault"] for part in results["parts"]] == ["stopped after 2 s", "ended with status 3", None]
     assert "why" in results["parts"][1]["tail"]
+    assert "a compiler was missed" in results["parts"][2]["tail"]
     assert [row["name"] for row in results["rows"]] == ["kept", "done"]
     assert kept_after_each == [0, 1, 2]
     assert json.loads((tmp_path / "results.json").read_text()) == results
@@ -183,6 +184,14 @@ def test_waits_are_counted_by_the_line_that_waits(script: ModuleType) -> None:
     assert number == 3
     assert "test_gpu_check.py" in where
     assert [str(warning.message) for warning in others] == ["another"]
+
+
+def test_a_watch_that_sees_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch, script: ModuleType) -> None:
+    waits = import_module("gpu.waits")
+    assert not waits.are_seen(torch.device("cpu"))
+    message = "called a synchronizing CUDA operation"
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: warnings.warn(message, stacklevel=1))
+    assert waits.are_seen(torch.device("cpu"))
 
 
 def test_times_on_the_wall(script: ModuleType) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,17 @@ from simclr_lightning.views.recipe import ViewRecipe
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu") if INTERPRETED else torch.accelerator.current_accelerator() or torch.device("cpu")
+
+if INTERPRETED:
+    # Of loops to a number that was computed: Triton 3.6's interpreter asks NumPy for the number in an array of one
+    # dimension, which recent releases of NumPy refuse. As Triton 3.8 asks:
+    from triton.runtime import interpreter
+
+    def _patched(tensor: Any, *rest: Any, original: Callable[..., None] = interpreter._patch_lang_tensor) -> None:
+        original(tensor, *rest)
+        tensor.__index__ = lambda self: int(self.handle.data.squeeze())
+
+    interpreter._patch_lang_tensor = _patched
 
 PLAIN = ViewRecipe(size=20, crop=0.0, flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
 EVERYTHING = ViewRecipe(

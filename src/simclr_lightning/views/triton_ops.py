@@ -182,7 +182,8 @@ def _standard_normal(key, counter):
     bits = (bits ^ ((bits >> 30) & 0x3FFFFFFFF)) * _MIX_FIRST
     bits = (bits ^ ((bits >> 27) & 0x1FFFFFFFFF)) * _MIX_SECOND
     bits = bits ^ ((bits >> 31) & 0x1FFFFFFFF)
-    x = (((bits >> 39) & 0x1FFFFFE) + 1 - 16777216).to(tl.float32) / 16777216.0
+    # By 2^24, exactly, unlike a GPU's division: what is rounded to 1 has an infinite logarithm.
+    x = (((bits >> 39) & 0x1FFFFFE) + 1 - 16777216).to(tl.float32) * 5.9604644775390625e-08
     w = -tl.log((1.0 - x) * (1.0 + x))
     near = w - 2.5
     centre = 2.81022636e-08
