@@ -6,7 +6,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -41,11 +41,13 @@ class ContrastiveLoss(nn.Module, ABC):
         normalize: whether accuracy and entropy are watched by cosines, or by dot products.
         gather: whether the loss is that of the pictures of all processes, equal on each of them. Where it is not, the
             logged loss is averaged.
+        takes: fields of the ``ViewBatch`` that ``forward`` is given by name beside the projections, such as targets.
     """
 
     temperature: float = 0.1
     normalize: bool = True
     gather: bool = True
+    takes: ClassVar[tuple[str, ...]] = ()
     _arguments: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

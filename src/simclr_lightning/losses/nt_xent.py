@@ -73,7 +73,7 @@ def nt_xent(
             "first and second must both have the shape (N, D), one row a picture, got "
             f"{tuple(first.shape)} and {tuple(second.shape)}."
         )
-    _check(temperature, gradient_reduction)
+    check_arguments(temperature, gradient_reduction)
     projections = torch.stack([first, second])
     return _nt_xent(projections, temperature, normalize, official_scale, gather, gradient_reduction)
 
@@ -111,7 +111,7 @@ class NTXentLoss(ContrastiveLoss):
         gradient_reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        _check(temperature, gradient_reduction)
+        check_arguments(temperature, gradient_reduction)
         self.temperature = temperature
         self.normalize = normalize
         self.official_scale = official_scale
@@ -153,20 +153,32 @@ def _nt_xent(
     log_r, positives = log_negatives_and_positives(views.flatten(0, 1), gather=gather, count=number, bound=bound)
     with torch.autocast(views.device.type, enabled=False):
         # The loss is softplus(log r - positive); F.softplus is exact only up to 20.
-        terms = F.logsigmoid(_margins(log_r.view(number, -1), positives))
+        log_r, positives = ordered_pairs(log_r.view(number, -1), positives)
+        terms = F.logsigmoid(positives - log_r)
         loss = -(mean_over_processes(terms, reduction=gradient_reduction) if gather else terms.mean())
     return 2 * loss if official_scale else loss
 
 
-def _margins(log_r: Tensor, positives: Tensor) -> Tensor:
-    """``s_ip - log r_i`` of all ordered pairs of views of a picture; log r (V, N), positives (P, N)."""
+def ordered_pairs(log_r: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+    """``log r_i`` and ``s_ip`` of all ordered pairs (i, p) of views of a picture, which broadcast against each other.
+
+    Example:
+        >>> log_r, positives = ordered_pairs(torch.randn(3, 8), torch.randn(3, 8))
+        >>> log_r.shape, positives.shape
+        (torch.Size([6, 8]), torch.Size([6, 8]))
+
+    Args:
+        log_r: (V, N).
+        positives: (P, N) of the pairs in the order of ``itertools.combinations``.
+    """
     if len(log_r) == 2:
-        return positives - log_r
-    pairs = zip(positives.unbind(), combinations(log_r.unbind(), 2), strict=True)
-    return torch.cat([positive - of_view for positive, both in pairs for of_view in both])
+        return log_r, positives
+    rows = [row for pair in combinations(log_r.unbind(), 2) for row in pair]
+    return torch.stack(rows), positives[:, None].expand(-1, 2, -1).flatten(0, 1)
 
 
-def _check(temperature: float, gradient_reduction: str) -> None:
+def check_arguments(temperature: float, gradient_reduction: str) -> None:
+    """Raise InputError unless the temperature is a positive number and the reduction is known."""
     check_temperature(temperature)
     if gradient_reduction not in ("mean", "sum"):
         raise InputError(f"gradient_reduction must be 'mean' or 'sum', got {gradient_reduction!r}.")
