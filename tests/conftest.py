@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from tests.simulated import own_process
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -18,6 +19,13 @@ from simclr_lightning.evaluation import SimCLRTrainer
 
 for name in [name for name in os.environ if name.startswith("SLURM_")]:
     del os.environ[name]  # inside a job of SLURM, Lightning would take this process for a rank of a training
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """The simulated device must not be there for any other test."""
+    if path == own_process.HERE and not own_process.is_alone(parent.config):
+        return own_process.Folder.from_parent(parent, path=path)
+    return None
 
 
 @pytest.fixture(autouse=True)

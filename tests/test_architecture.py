@@ -20,7 +20,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"checkpoints"},
     {"metrics", "models"},
     {"losses", "views", "optim"},
-    {"distributed", "errors", "compat", "command_line"},
+    {"distributed", "precision", "errors", "compat", "command_line"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -24,7 +24,7 @@ from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, View
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
-from simclr_lightning.compat import CommandLine
+from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
@@ -224,6 +224,7 @@ class SimCLRCLI(CommandLine):
             if not any(isinstance(callback, type(default)) for callback in callbacks):
                 callbacks.append(default)
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        read_bar_at_logged_steps(trainer)  # whosever module it trains
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
+from torch import Tensor
 
 CLASS_PATH = "_class_path"
 """Hyperparameter in which LightningCLI leaves the class that it made: the only place where a checkpoint tells it."""
@@ -27,3 +30,69 @@ class CommandLine(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lightning lets the checkpoint overrule configuration and command line here."""
+
+
+def has_trainer(module: LightningModule) -> bool:
+    """Whether a Trainer runs the module, which Lightning answers by an error; False in somebody else's training loop.
+
+    Example:
+        >>> has_trainer(LightningModule())
+        False
+    """
+    try:
+        return module.trainer is not None
+    except RuntimeError:
+        return False
+
+
+def read_bar_at_logged_steps(trainer: Trainer) -> None:
+    """Let the host wait for the progress bar's values at logged steps only, where it waits for the loggers' anyway.
+
+    Lightning reads every value of ``self.log(..., prog_bar=True)`` after every batch (its issue 21232), so that an
+    accelerator has nothing to do while the host prepares the next one. Afterwards the bar shows a value from its first
+    step on, and renews it at logged steps and at the end of an epoch. Values on the CPU are renewed at every step.
+
+    Args:
+        trainer: before it trains. Whatever bar it has, and whatever module logs.
+
+    Example:
+        >>> read_bar_at_logged_steps(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if not isinstance(loop._results, _BarReadAtLoggedSteps):
+        loop._results = _BarReadAtLoggedSteps(trainer)
+
+
+class _BarReadAtLoggedSteps(_ResultCollection):
+    """What is logged in training."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(training=True)
+        self._trainer = trainer
+
+    def metrics(self, on_step: bool) -> _METRICS:
+        """Values by where they go; those that the bar keeps are left out of its own."""
+        kept = [metric for metric in self.values() if self._is_kept(metric)] if on_step and self._keeps() else []
+        for metric in kept:
+            metric.meta.prog_bar = False
+        try:
+            return super().metrics(on_step)
+        finally:
+            for metric in kept:
+                metric.meta.prog_bar = True
+
+    def _keeps(self) -> bool:
+        loop, every = self._trainer.fit_loop, self._trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step = loop.epoch_loop._batches_that_stepped + 1
+        is_logged = step % (every or _DEFAULT_PERIOD) == 0 and not loop._should_accumulate()
+        return not (is_logged or self._trainer.should_stop)
+
+    def _is_kept(self, metric: _ResultMetric) -> bool:
+        value: Any = metric._forward_cache
+        if not metric.meta.prog_bar or not isinstance(value, Tensor) or value.device.type == "cpu":
+            return False
+        return self._forked_name(metric, True)[1] in self._trainer._logger_connector._progress_bar_metrics
+
+
+_DEFAULT_PERIOD = 50
+"""Steps, for whoever logs none: Lightning's own."""

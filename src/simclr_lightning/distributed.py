@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal, cast
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -80,7 +81,9 @@ class _MeanOverProcesses(torch.autograd.Function):
 def row_counts(rows: Tensor) -> list[int]:
     """Number of rows of every process, in the order of their ranks, for :func:`gather_rows`.
 
-    With several processes the host waits for the device and for the others.
+    Shares differ in a last batch, in validation, or in somebody else's loader, so they are asked for each time. With
+    several processes the host waits for the other hosts, not for its device: hosts talk by gloo where the default group
+    is one of devices (NCCL).
 
     Args:
         rows: (n, ...), n may differ between processes.
@@ -91,7 +94,8 @@ def row_counts(rows: Tensor) -> list[int]:
     """
     if world_size() == 1:
         return [len(rows)]
-    counts: list[int] = torch.cat(_all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+    hosts, device = _hosts(rows.device)
+    counts: list[int] = torch.cat(_all_gather(torch.tensor([len(rows)], device=device), hosts)).tolist()
     return counts
 
 
@@ -117,17 +121,40 @@ def gather_rows(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, 
     if world_size() == 1:
         return rows, 0
     counts = row_counts(rows) if counts is None else counts
-    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows))).contiguous()
+    missing = max(counts) - len(rows)
+    padded = (torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows).contiguous()
     blocks = [block[:count] for block, count in zip(_all_gather(padded), counts, strict=True)]
     return torch.cat(blocks), sum(counts[: rank()])
 
 
-def _all_gather(tensor: Tensor) -> list[Tensor]:
+def _all_gather(tensor: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:
     """The tensors of all processes, which have one shape."""
     # Not all_gather_into_tensor, which newer releases of torch deprecate.
     tensors = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(tensors, tensor)
+    dist.all_gather(tensors, tensor, group=group)
     return tensors
+
+
+_GROUPS_OF_HOSTS: WeakKeyDictionary[Any, dist.ProcessGroup | None] = WeakKeyDictionary()  # of default groups
+
+
+def _hosts(device: torch.device) -> tuple[dist.ProcessGroup | None, torch.device]:
+    """A group in which hosts exchange numbers, and the device where these lie: ``device`` if there is no such group."""
+    host = torch.device("cpu")
+    if dist.get_backend() in ("gloo", "mpi"):
+        return None, host
+    world = dist.group.WORLD
+    if world not in _GROUPS_OF_HOSTS:
+        try:
+            hosts = cast("dist.ProcessGroup | None", dist.new_group(backend="gloo"))
+        except RuntimeError:  # torch without gloo, or hosts that do not find each other
+            hosts = None
+        # All of them have it, or none uses it. This one time the host waits for its device.
+        found = torch.tensor([hosts is not None], dtype=torch.int32, device=device)
+        dist.all_reduce(found, op=dist.ReduceOp.MIN)
+        _GROUPS_OF_HOSTS[world] = hosts if found.item() else None
+    hosts = _GROUPS_OF_HOSTS[world]
+    return hosts, device if hosts is None else host
 
 
 def _started() -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from simclr_lightning.checkpoints import import_path, load_encoder, upgraded
-from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR
+from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, has_trainer, read_bar_at_logged_steps
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
@@ -188,7 +188,8 @@ class SimCLR(LightningModule):
             loss (), and detached, in the order [all first views; all second views; ...]: features (V N, F) and
             projections (V N, D). Callbacks rely on nothing else.
         """
-        return self._shared_step(batch, "train", watch=self._is_logged_step())
+        logged = self._is_logged_step()
+        return self._shared_step(batch, "train", watch=logged, check=logged)
 
     def validation_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Contrast the views, and encode the clean pictures for the callbacks that judge features.
@@ -196,11 +197,11 @@ class SimCLR(LightningModule):
         Returns:
             loss (), projections (V N, D) of the views, and features (N, F) of ``batch.images`` where it has any.
         """
-        return self._evaluation_step(batch, "val")
+        return self._evaluation_step(batch, batch_idx, "val")
 
     def test_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """As :meth:`validation_step`, on the test pictures."""
-        return self._evaluation_step(batch, "test")
+        return self._evaluation_step(batch, batch_idx, "test")
 
     def predict_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Features (N, F) of the clean pictures, with the targets (N,) and indices (N,) of the pictures."""
@@ -210,6 +211,7 @@ class SimCLR(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
+        read_bar_at_logged_steps(self.trainer)
         if stage == "fit" and self.hparams["compile_encoder"]:
             self.encoder.compile()
 
@@ -220,7 +222,7 @@ class SimCLR(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the loss of a file from before it was an object, unless a Trainer resumes what was typed."""
         told = checkpoint.get("hyper_parameters", {})
-        if "loss" not in told and "loss" in upgraded(told) and not self._has_trainer():
+        if "loss" not in told and "loss" in upgraded(told) and not has_trainer(self):
             self.loss = build_loss(upgraded(told)["loss"])
             self.hparams["loss"] = self.loss.config()
 
@@ -230,8 +232,8 @@ class SimCLR(LightningModule):
         options = ("learning_rate", "momentum", "trust_coefficient")
         return build_optimizer(self.hparams["optimizer"], groups, **{name: self.hparams[name] for name in options})
 
-    def _evaluation_step(self, batch: ViewBatch, stage: str) -> dict[str, Tensor]:
-        outputs = self._shared_step(batch, stage, watch=True)
+    def _evaluation_step(self, batch: ViewBatch, batch_idx: int, stage: str) -> dict[str, Tensor]:
+        outputs = self._shared_step(batch, stage, watch=True, check=batch_idx == 0 or self.device.type == "cpu")
         del outputs["features"]  # those of the views: nothing is judged by them
         return outputs if batch.images is None else {**outputs, "features": self._encode(batch.images)}
 
@@ -253,11 +255,11 @@ class SimCLR(LightningModule):
         projections = torch.unflatten(self.project(features.flatten(0, 1)), 0, features.shape[:2])
         return features.detach(), projections
 
-    def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool) -> dict[str, Tensor]:
+    def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool, check: bool) -> dict[str, Tensor]:
         self._check(batch)
         pictures = len(batch.targets)
         features, projections = self._embed(batch.views)
-        if watch:  # the check waits for the device
+        if check:  # for which the host waits for the device
             check_finite(projections)
         loss = self.loss(projections)
         # A gathered loss is that of the global batch already; Lightning warns if epoch means are not synchronised.
@@ -267,17 +269,11 @@ class SimCLR(LightningModule):
             self.log_dict(values, batch_size=pictures, sync_dist=True)
         return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 
-    def _has_trainer(self) -> bool:
-        try:
-            return self.trainer is not None
-        except RuntimeError:  # somebody else's training loop
-            return False
-
     def _is_logged_step(self) -> bool:
-        if not self._has_trainer():
-            return True
+        if not has_trainer(self):
+            return self.device.type == "cpu"  # where looking costs nothing
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
-        return (self.global_step + 1) % max(every, 1) == 0
+        return every > 0 and (self.global_step + 1) % every == 0
 
     def _check(self, batch: Any) -> None:
         if not isinstance(batch, ViewBatch):

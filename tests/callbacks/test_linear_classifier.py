@@ -60,7 +60,7 @@ def test_accuracies_are_shares_of_the_labelled_rows(num_classes: int, use: str) 
                 labelled += 1
                 right["top1"] += better < 1
                 right["top5"] += better < 5
-    used = classifier.train_accuracies if use == "learn" else classifier.val_accuracies
+    used = classifier.train_answers if use == "learn" else classifier.val_answers
     expected = {name: number / labelled for name, number in right.items() if num_classes > 5 or name == "top1"}
     assert {name: value.item() for name, value in used.compute().items()} == pytest.approx(expected)
 
@@ -70,7 +70,7 @@ def test_top1_and_top5_stay_apart_after_a_batch_of_right_answers() -> None:
     nn.init.eye_(classifier.head.weight)
     classifier.judge(torch.eye(7), torch.arange(7))
     classifier.judge(torch.eye(7), torch.arange(7).roll(1))
-    accuracies = classifier.val_accuracies.compute()
+    accuracies = classifier.val_answers.compute()
     assert accuracies["top1"] == 0.5
     assert accuracies["top5"] > 0.5
 
@@ -105,7 +105,9 @@ def test_too_large_label_is_named_and_counts_as_unlabelled(use: str) -> None:
     getattr(classifier, use)(torch.rand(3, 5), torch.tensor([2, 1, -1]))
     with pytest.raises(InputError, match=r"label 9, but the probe has 7 classes.*num_classes=10"):
         classifier.check_labels()
-    assert classifier.judge(torch.rand(3, 5), torch.tensor([2, 9, -1])) == 1
+    shares = (classifier.train_answers if use == "learn" else classifier.val_answers).compute()
+    right = 3 * shares["top1"].item()  # of three labelled rows
+    assert right == pytest.approx(round(right))
 
 
 def test_it_computes_in_float32_under_autocast() -> None:

@@ -62,3 +62,39 @@ def test_communication(processes: int) -> None:
         assert found["needs gradient"] is False
         assert found["sum"].tolist() == [processes, ranks.sum()]
         assert found["summand"].tolist() == [1, number]  # not changed
+
+
+def count_on_hosts() -> dict[str, Any]:
+    """Numbers of rows that lie where nothing can be read, in a group that is said to be one of devices."""
+    found: dict[str, Any] = {}
+    new_group = mock.patch.object(dist, "new_group", wraps=dist.new_group)
+    with mock.patch.object(dist, "get_backend", return_value="nccl"), new_group as made:
+        row_counts(torch.empty(rank()))  # the processes agree that they have one, on the device of the rows
+        found["counts"] = [row_counts(torch.empty(n, 4, device="meta")) for n in (rank(), 5 - rank(), 3)]
+        found["gathered"] = gather_rows(torch.full((1 + rank(), 2), rank()))[0][:, 0]
+        found["groups"] = made.call_count
+        views = torch.ones(2, 1 + rank(), 6, requires_grad=True)
+        torch.autograd.backward(nt_xent(*views, gather=True))
+    return found
+
+
+def count_without_hosts() -> dict[str, Any]:
+    """One process cannot talk to the hosts of the others."""
+    group = mock.patch.object(dist, "new_group", side_effect=RuntimeError if rank() == 1 else [dist.group.WORLD])
+    with mock.patch.object(dist, "get_backend", return_value="nccl"), group as made:
+        counts = [row_counts(torch.empty(n, 4)) for n in (rank(), 5 - rank())]
+        with pytest.raises(NotImplementedError, match="meta"):  # they are exchanged on the device of the rows
+            row_counts(torch.empty(3, device="meta"))
+        return {"counts": counts, "tries": made.call_count}
+
+
+def test_numbers_of_rows_never_wait_for_the_device() -> None:
+    for found in run_in_processes(count_on_hosts, 3):
+        assert found["counts"] == [[0, 1, 2], [5, 4, 3], [3, 3, 3]]
+        assert found["gathered"].tolist() == [0, 1, 1, 2, 2, 2]
+        assert found["groups"] == 1
+
+
+def test_without_a_group_of_hosts_all_processes_use_their_devices() -> None:
+    for found in run_in_processes(count_without_hosts, 2):
+        assert found == {"counts": [[0, 1], [5, 4]], "tries": 1}

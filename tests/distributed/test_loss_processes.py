@@ -11,7 +11,7 @@ from tests.distributed.harness import run_in_processes
 from torch import Tensor
 
 from simclr_lightning.distributed import all_reduce_sum, rank, world_size
-from simclr_lightning.losses import NTXentLoss, contrastive_metrics, negatives, nt_xent
+from simclr_lightning.losses import NTXentLoss, contrastive_metrics, negatives, nt_xent, tiles
 
 PICTURES = 12  # of a global batch
 WORLD_SIZES = (2, 3, 4)
@@ -33,6 +33,10 @@ CASES: dict[str, dict[str, Any]] = {
     "nothing kept": {"tile": 3, "most_kept": 0},
     "nothing kept, raw dot products": {"tile": 3, "most_kept": 0, "normalize": False, "temperature": 8.0},
     "nothing kept, cold": {"tile": 3, "most_kept": 0, "temperature": 0.0125},
+    "accelerator, one tile": {"accelerator": True, "whole": 2**24},
+    "accelerator, several tiles": {"accelerator": True, "tile": 3},
+    "accelerator, nothing kept": {"accelerator": True, "tile": 3, "most_kept": 0},
+    "accelerator, wide tiles": {"accelerator": True, "tile": 2, "most_kept": 0, "whole": 10},
 }
 Results = dict[int, list[dict[Any, Any]]]  # number of processes -> what each rank returned
 
@@ -45,13 +49,23 @@ def parts(everything: Tensor, split: str, processes: int) -> tuple[Tensor, ...]:
 
 
 def loss_and_gradient(
-    pictures: Tensor, kind: str, *, gather: bool, tile: int = 256, most_kept: int = 2**22, **arguments: Any
+    pictures: Tensor,
+    kind: str,
+    *,
+    gather: bool,
+    tile: int = 256,
+    most_kept: int = 2**22,
+    whole: int = 0,
+    accelerator: bool = False,
+    **arguments: Any,
 ) -> tuple[Tensor, Tensor]:
     """Loss of this process's pictures (2, n, 6), and the gradient of a linear head, reduced over the processes."""
     generator = torch.Generator().manual_seed(1)
     head = torch.randn(6, 5, dtype=torch.float64, generator=generator).to(pictures.dtype).requires_grad_()
     projections = pictures @ head
-    with mock.patch.multiple(negatives, _TILE=tile, _MOST_KEPT=most_kept):
+    device = (tiles.ACCELERATOR if accelerator else tiles.CPU)._replace(side=tile, kept=most_kept, whole=whole)
+    ways = {True: device, False: device._replace(products=False, whole=0)}  # what is possible without a bound
+    with mock.patch.object(negatives, "fitting", lambda views, bounded: ways[bounded]):
         if kind == "module":
             loss = NTXentLoss(gather=gather, **arguments)(projections)
         else:

@@ -15,15 +15,30 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from simclr_lightning.losses import contrastive_metrics, log_negatives, negatives, nt_xent, watch
+from simclr_lightning.losses import contrastive_metrics, log_negatives, negatives, nt_xent, tiles, watch
 
 TEMPERATURES = (0.0125, 0.1)  # with and without a running maximum
 
 
-@pytest.fixture(params=["kept", "computed again"])
+def cut(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Change how a matrix is cut on a CPU."""
+    monkeypatch.setattr(tiles, "CPU", tiles.CPU._replace(**changes))
+
+
+@pytest.fixture(params=["kept", "computed again", "accelerator", "accelerator, tiles, kept", "accelerator, tiles"])
 def every_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exponentials (or similarities) of the forward pass are kept for the backward pass, or are not."""
-    monkeypatch.setattr(negatives, "_MOST_KEPT", 0 if request.param == "computed again" else 2**40)
+    path = request.param
+    if not path.startswith("accelerator"):
+        cut(monkeypatch, kept=0 if path == "computed again" else 2**40)
+        return
+
+    def as_there(views: Tensor, *, bounded: bool) -> tiles.Device:
+        device = tiles.ACCELERATOR if bounded else tiles.ACCELERATOR_UNBOUNDED
+        changes: dict[str, Any] = {"side": tiles.CPU.side, "whole": 0, "kept": 2**40 if path.endswith("kept") else 0}
+        return device._replace(**changes) if "tiles" in path else device
+
+    monkeypatch.setattr(negatives, "fitting", as_there)
 
 
 def loss_and_gradient(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, ...]:
@@ -67,7 +82,7 @@ def test_tiles_of_the_usual_size_equal_algorithm_1(pictures: int, temperature: f
 @pytest.mark.parametrize("tile", [1, 2, 3, 5, 7, 13, 14])
 def test_tiles_of_any_size_equal_algorithm_1(tile: int, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = torch.randn(2, 7, 4, dtype=torch.float64)
-    monkeypatch.setattr(negatives, "_TILE", tile)
+    cut(monkeypatch, side=tile)
     found = loss_and_gradient(first, second, temperature)
     for value, truth in zip(found, expected(first, second, temperature), strict=True):
         assert relative_error(value, truth) < 1e-12
@@ -108,17 +123,24 @@ def saved_numbers(pictures: int) -> int:
 
 def test_matrix_is_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     linear = 2 * 64 * 4 * 10
-    monkeypatch.setattr(negatives, "_TILE", 16)
-    monkeypatch.setattr(negatives, "_MOST_KEPT", 128**2)
+    cut(monkeypatch, side=16, kept=128**2)
     assert 128**2 / 2 < saved_numbers(64) < 128**2 / 2 * 1.2 + linear  # the half on and above the diagonal
     assert saved_numbers(65) < linear
 
 
-def test_accelerators_have_large_tiles() -> None:
-    views = {device: torch.empty(2048, 4, device=device) for device in ("meta", "cpu")}
-    layout = negatives._Layout(start=0, views=2, bounded=True)
-    numbers = {device: len(list(negatives._tiles(tensor, tensor, layout))) for device, tensor in views.items()}
-    assert numbers == {"meta": 3, "cpu": 36}  # of 2 x 2 and of 8 x 8, those on and above the diagonal
+@pytest.mark.parametrize(
+    ("rows", "columns", "bounded", "number"),
+    [(4096, 4096, True, 1), (8192, 8192, True, 3), (1024, 65536, True, 7), (2048, 2048, False, 3)],
+)
+def test_accelerators_have_few_large_tiles(rows: int, columns: int, bounded: bool, number: int) -> None:
+    views, others = torch.empty(rows, 4, device="meta"), torch.empty(columns, 4, device="meta")
+    device = tiles.fitting(views, bounded=bounded)
+    layout = tiles.Layout(start=(columns - rows) // 2, views=2, bounded=bounded, device=device)
+    found = list(tiles.tiles(views, others, layout))
+    assert len(found) == number
+    areas = [(tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start) for tile in found]
+    assert max(areas) <= 2**24
+    assert sum(area * (2 if tile.mirror else 1) for area, tile in zip(areas, found, strict=True)) == rows * columns
 
 
 class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -141,8 +163,7 @@ class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_large_similarity_matrix_is_never_in_memory(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures, dimension = 1024, 16
     inputs = torch.randn(2, pictures, dimension, requires_grad=True).unbind()
-    monkeypatch.setattr(negatives, "_TILE", 128)
-    monkeypatch.setattr(negatives, "_MOST_KEPT", (2 * pictures) ** 2 - 1)
+    cut(monkeypatch, side=128, kept=(2 * pictures) ** 2 - 1)
     with LargestTensor() as largest:
         loss = nt_xent(*inputs, temperature=temperature)
         torch.autograd.grad(loss, inputs)
@@ -187,7 +208,7 @@ def sums(views: Tensor, count: int, columns: Tensor | None) -> Tensor:
 def test_log_negatives_and_any_derivative_of_it(
     count: int, columns: int, tile: int, bound: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(negatives, "_TILE", tile)
+    cut(monkeypatch, side=tile)
     views = (2 * torch.randn(count * 5, 4, dtype=torch.float64)).requires_grad_()
     others = torch.randn(columns, 4, dtype=torch.float64, requires_grad=True) if columns else None
     upstream = torch.randn(count * 5, dtype=torch.float64)  # of either sign

@@ -8,17 +8,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from simclr_lightning.distributed import all_reduce_sum
 from simclr_lightning.errors import InputError
+from simclr_lightning.metrics import RightAnswers
 
 UNLABELLED = -1
 
 
 class LinearClassifier:
-    """Softmax regression in float32, with its optimizer and its accuracies.
+    """Softmax regression in float32, with its optimizer and its right answers.
 
     It is no part of any module and takes no random numbers.
 
@@ -37,8 +36,8 @@ class LinearClassifier:
         device: of the features.
 
     Attributes:
-        train_accuracies: top1, and top5 if there are more classes, of the labelled rows of :meth:`learn`.
-        val_accuracies: the same, of :meth:`judge`. Both add up over processes when they are computed.
+        train_answers: top1, and top5 if there are more classes, of the labelled rows of :meth:`learn`.
+        val_answers: the same, of :meth:`judge`. Both add up over processes when they are computed.
 
     Example:
         >>> classifier = LinearClassifier(2, 2, device=torch.device("cpu"))
@@ -63,8 +62,8 @@ class LinearClassifier:
         rate = 2 / num_features if learning_rate is None else learning_rate
         # eps: a gradient that is zero but for rounding, such as that of balanced classes' biases, is no full step.
         self.optimizer = torch.optim.Adam(self.head.parameters(), lr=rate, weight_decay=weight_decay, eps=1e-5)
-        self.train_accuracies = _accuracies(num_classes).to(device)
-        self.val_accuracies = _accuracies(num_classes).to(device)
+        self.train_answers = RightAnswers(num_classes, device)
+        self.val_answers = RightAnswers(num_classes, device)
         self._highest = torch.tensor(UNLABELLED, device=device)
 
     def has_learned(self) -> bool:
@@ -87,30 +86,27 @@ class LinearClassifier:
             scores = self._scores(features)
             loss = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
             gradients = torch.autograd.grad(loss, parameters)
-        self.train_accuracies.update(scores.detach(), targets)
+        labelled = self.train_answers.update(scores.detach(), targets)[:1]
         # Sums and counts travel together, so that processes may hold different numbers of labels, or none.
-        summands = [*gradients, loss.detach(), (targets >= 0).sum()]
-        sums = all_reduce_sum(torch.cat([summand.flatten() for summand in summands]))
-        *gradient_sums, loss, labelled = torch.split_with_sizes(sums, [summand.numel() for summand in summands])
-        for parameter, gradient in zip(parameters, gradient_sums, strict=True):
-            parameter.grad = gradient.view_as(parameter) / labelled.clamp(min=1)
+        sums = all_reduce_sum(
+            torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach()[None], labelled])
+        )
+        means, labelled = sums[:-1] / sums[-1].clamp(min=1), sums[-1]
+        *mean_gradients, loss = torch.split_with_sizes(means, [*(parameter.numel() for parameter in parameters), 1])
+        for parameter, gradient in zip(parameters, mean_gradients, strict=True):
+            parameter.grad = gradient.view_as(parameter)
         self.optimizer.step()
-        return (loss / labelled.clamp(min=1)).squeeze(), labelled.squeeze()
+        return loss.squeeze(), labelled
 
-    def judge(self, features: Tensor, targets: Tensor) -> Tensor:
+    def judge(self, features: Tensor, targets: Tensor) -> None:
         """Classify rows that are not learned from.
 
         Args:
             features: (M, F) of any floating-point type.
             targets: (M,) integers.
-
-        Returns:
-            Number () of labelled rows, of this process.
         """
-        targets = self._valid(targets)
         with torch.no_grad(), _full_precision(features):
-            self.val_accuracies.update(self._scores(features), targets)
-        return (targets >= 0).sum()
+            self.val_answers.update(self._scores(features), self._valid(targets))
 
     def check_labels(self) -> None:
         """Look at the labels that were seen so far.
@@ -153,19 +149,7 @@ class LinearClassifier:
     def _valid(self, targets: Tensor) -> Tensor:
         """Targets without those too large, which stop some devices with an unreadable error; check_labels tells."""
         self._highest = torch.maximum(self._highest, targets.amax())
-        return targets.where((targets >= 0) & (targets < self.head.out_features), UNLABELLED)
-
-
-def _accuracies(num_classes: int) -> MetricCollection:
-    ranks = (1, 5) if num_classes > 5 else (1,)
-    metrics = {
-        f"top{k}": MulticlassAccuracy(
-            num_classes, top_k=k, average="micro", ignore_index=UNLABELLED, validate_args=False
-        )
-        for k in ranks
-    }
-    # Without groups: they would merge top1 and top5 where the first batch has all answers right.
-    return MetricCollection(dict(metrics), compute_groups=False)
+        return targets.clamp(min=UNLABELLED).where(targets < self.head.out_features, UNLABELLED)
 
 
 def _full_precision(features: Tensor) -> torch.autocast:

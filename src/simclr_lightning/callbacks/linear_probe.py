@@ -9,13 +9,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from simclr_lightning.callbacks.labelled_stream import LabelledStream
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
-from simclr_lightning.distributed import all_reduce_sum
 from simclr_lightning.errors import InputError
 from simclr_lightning.features import encode_batch
+from simclr_lightning.metrics import RightAnswers
 
 _REMEDY = (
     "Name a folder of labelled pictures, in class folders, with --data.probe FOLDER, or remove OnlineLinearProbe from "
@@ -67,8 +66,6 @@ class OnlineLinearProbe(Callback):
         self._classifier: LinearClassifier | None = None  # None: before the first fit, or nothing to learn from
         self._stream: LabelledStream | None = None
         self._loaded: dict[str, Any] = {}  # a state that came before the classifier
-        self._train_labelled: Tensor | int = 0  # rows with a label in this epoch, of all processes
-        self._val_labelled: Tensor | int = 0  # of this process
         self._is_first_batch = True
 
     # --- state ---
@@ -136,7 +133,6 @@ class OnlineLinearProbe(Callback):
             weight_decay=self.weight_decay,
             device=device,
         )
-        self._train_labelled = self._val_labelled = 0
         self._is_first_batch = True
         if self._loaded:
             self.load_state_dict(self._loaded)
@@ -147,8 +143,7 @@ class OnlineLinearProbe(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from zero."""
         if self._classifier is not None:
-            self._train_labelled = 0
-            self._classifier.train_accuracies.reset()
+            self._classifier.train_answers.reset()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -166,7 +161,6 @@ class OnlineLinearProbe(Callback):
         else:
             features, targets = _features_and_targets(outputs, batch, "training_step")
         loss, labelled = self._classifier.learn(features, targets)
-        self._train_labelled = self._train_labelled + labelled
 
         # Numbers are read at the first step and at logged ones only, because the host then waits for the device.
         is_first, self._is_first_batch = self._is_first_batch, False
@@ -190,15 +184,14 @@ class OnlineLinearProbe(Callback):
         """
         if self._classifier is not None:
             self._classifier.check_labels()
-            self._log(pl_module, "train", self._classifier.train_accuracies, self._train_labelled)
+            self._log(pl_module, "train", self._classifier.train_answers)
 
     # --- validation ---
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from zero."""
         if self._classifier is not None:
-            self._val_labelled = 0
-            self._classifier.val_accuracies.reset()
+            self._classifier.val_answers.reset()
 
     def on_validation_batch_end(
         self,
@@ -215,8 +208,7 @@ class OnlineLinearProbe(Callback):
             InputError: if ``validation_step`` returns no features.
         """
         if self._classifier is not None and dataloader_idx == 0:
-            labelled = self._classifier.judge(*_features_and_targets(outputs, batch, "validation_step"))
-            self._val_labelled = self._val_labelled + labelled
+            self._classifier.judge(*_features_and_targets(outputs, batch, "validation_step"))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the accuracies, unless nothing was counted or learned yet.
@@ -226,18 +218,14 @@ class OnlineLinearProbe(Callback):
         """
         if self._classifier is not None:
             self._classifier.check_labels()
-            labelled = all_reduce_sum(torch.as_tensor(self._val_labelled, device=pl_module.device))
             if self._classifier.has_learned():
-                self._log(pl_module, "val", self._classifier.val_accuracies, labelled)
+                self._log(pl_module, "val", self._classifier.val_answers)
 
-    def _log(
-        self, pl_module: LightningModule, stage: str, accuracies: MetricCollection, labelled: Tensor | int
-    ) -> None:
+    def _log(self, pl_module: LightningModule, stage: str, answers: RightAnswers) -> None:
         """Log accuracies, unless no process had a label."""
-        if labelled > 0:
-            for name, value in accuracies.compute().items():
-                # Equal on all processes already; Lightning warns of sync_dist=False.
-                pl_module.log(f"{self.name}/{stage}_{name}", value, prog_bar=name == "top1", sync_dist=True)
+        for name, value in answers.compute().items():
+            # Equal on all processes already; Lightning warns of sync_dist=False.
+            pl_module.log(f"{self.name}/{stage}_{name}", value, prog_bar=name == "top1", sync_dist=True)
 
 
 def _feature_dim(pl_module: LightningModule) -> int:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from simclr_lightning.classifiers.classifier_metrics import ClassifierMetrics, cross_entropy
 from simclr_lightning.classifiers.optimizer import make_optimizer
+from simclr_lightning.compat import read_bar_at_logged_steps
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.errors import InputError
 
@@ -119,6 +120,7 @@ class Classifier(LightningModule):
         Raises:
             InputError: if the data do not fit.
         """
+        read_bar_at_logged_steps(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's
@@ -177,8 +179,7 @@ class Classifier(LightningModule):
 
     def on_validation_start(self) -> None:
         """Refuse to judge weights that were never loaded; count anew."""
-        self._require_weights()
-        self._metrics.reset()
+        self._start_judging()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Judge the scores of a batch."""
@@ -190,8 +191,7 @@ class Classifier(LightningModule):
 
     def on_test_start(self) -> None:
         """Refuse to judge weights that were never loaded; count anew."""
-        self._require_weights()
-        self._metrics.reset()
+        self._start_judging()
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Judge the scores of a batch."""
@@ -225,7 +225,11 @@ class Classifier(LightningModule):
         self.classifier = nn.Linear(feature_dim, num_classes)
         nn.init.normal_(self.classifier.weight, std=initial_std)
         nn.init.zeros_(self.classifier.bias)
-        self._metrics = ClassifierMetrics(num_classes)
+
+    def _start_judging(self) -> None:
+        self._require_weights()
+        assert self.classifier is not None  # since setup
+        self._metrics = ClassifierMetrics(self.classifier.out_features, self.device)
 
     def _require_weights(self) -> None:
         if self.origin is None:

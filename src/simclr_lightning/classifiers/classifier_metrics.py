@@ -2,64 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torch import Tensor
+
+from simclr_lightning.distributed import all_reduce_sum
+from simclr_lightning.metrics import RightAnswers
 
 UNLABELLED = -1
 
 
-class ClassifierMetrics(nn.Module):
+class ClassifierMetrics:
     """Loss, top-1, mean of the classes' accuracies, top-5 of more than five classes, and the confusion matrix.
 
-    They are those of all processes; targets of -1 do not count.
+    They are those of all processes; targets of -1 do not count. The host does not wait for the device before
+    :meth:`compute`.
 
     Args:
         num_classes: number of classes.
+        device: of the scores.
 
     Example:
-        >>> import torch
-        >>> metrics = ClassifierMetrics(3)
+        >>> metrics = ClassifierMetrics(3, torch.device("cpu"))
         >>> metrics.update(torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]]), torch.tensor([0, 2]))
         >>> values, confusion = metrics.compute()
         >>> values["top1"].item(), confusion.tolist()
         (0.5, [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
     """
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        settings: dict[str, Any] = {"ignore_index": UNLABELLED, "validate_args": False}
-        counts: dict[str, Any] = {
-            f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro", **settings)
-            for k in ((1, 5) if num_classes > 5 else (1,))
-        }
-        counts["confusion"] = MulticlassConfusionMatrix(num_classes, **settings)
-        # Without groups: they would merge top1 and top5 where the first batch has all answers right.
-        self.counts = MetricCollection(counts, compute_groups=False)
-        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is not a number is to be seen
+    # No module with buffers: DistributedDataParallel would overwrite the counts of all processes but the first.
 
-    def reset(self) -> None:
-        """Count anew."""
-        self.counts.reset()
-        self.loss.reset()
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self._classes = num_classes
+        self._answers = RightAnswers(num_classes, device)
+        self._confusion = torch.zeros(num_classes**2, dtype=torch.int64, device=device)
+        self._loss = torch.zeros((), device=device, dtype=torch.float32)
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         """Judge scores (N, classes) of targets (N,)."""
-        self.counts.update(scores, targets)
         losses = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="none")
-        self.loss.update(losses[targets >= 0])
+        self._loss = self._loss + losses.float().sum()
+        self._answers.update(scores, targets)
+        pairs = targets.clamp(min=0) * self._classes + scores.argmax(1)
+        self._confusion = self._confusion.index_add(0, pairs, (targets >= 0).long())
 
     def compute(self) -> tuple[dict[str, Tensor], Tensor]:
         """The figures by name, and the confusion matrix (classes, classes) int64: rows are the true classes."""
-        values = {"loss": self.loss.compute(), **self.counts.compute()}
-        confusion: Tensor = values.pop("confusion")
+        confusion = all_reduce_sum(self._confusion).view(self._classes, self._classes)
         pictures = confusion.sum(1)
         present = pictures > 0
-        values["mean_per_class"] = (confusion.diag()[present] / pictures[present]).mean()
-        return values, confusion
+        return {
+            "loss": all_reduce_sum(self._loss) / pictures.sum(),
+            **self._answers.compute(),
+            "mean_per_class": (confusion.diag()[present] / pictures[present]).mean(),
+        }, confusion
 
 
 def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ and ``d_i = g_i / r_i``, the gradient with respect to view i (as a row *and* as 
 one number ``d_j`` for each of them, to know the exact gradient of the global batch.
 
 The matrix is symmetric where rows and columns belong to this process: only tiles on and above the diagonal are visited
-there. Up to ``_MOST_KEPT`` numbers are kept for the backward pass, a larger matrix is computed again, tile by tile.
+there. A small matrix is kept for the backward pass, a larger one is computed again, tile by tile.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from simclr_lightning.distributed import gather_rows, row_counts, world_size
+from simclr_lightning.distributed import gather_rows, row_counts
+from simclr_lightning.losses.tiles import Layout, Tile, fitting, tiles
+from simclr_lightning.precision import full_precision
 
-_TILE = 256  # rows and columns on a CPU; measured: 128 is slower, 512 slower or equal and takes more memory
-_TILE_ACCELERATOR = 2048  # few large kernels rather than many small ones
-_MOST_KEPT = 2**22  # numbers, 16 MiB in float32: 2048 views of one process
 _LOG2_E = 1 / math.log(2)
 # exp() of float32 overflows at 88: below this the sum over all negatives is safe without a running maximum.
 _SAFE_EXPONENT = 80.0
@@ -95,34 +94,15 @@ def log_negatives_and_positives(
         raise ValueError(f"Expected {count} views of each picture as rows (V N, D), got {tuple(views.shape)}.")
     if columns is not None and (columns.ndim != 2 or columns.shape[1] != views.shape[1]):
         raise ValueError(f"Expected columns (M, {views.shape[1]}), got {tuple(columns.shape)}.")
-    with torch.autocast(views.device.type, enabled=False):
+    with full_precision(views.device):
         views = views if views.dtype == torch.float64 else views.float()
         if columns is not None:
             columns = columns.detach().to(views)
-        terms = len(views if columns is None else columns) * (world_size() if gather else 1)
-        bounded = bound is not None and bound + math.log(max(terms, 1)) < _SAFE_EXPONENT
-        log_r, positives = _Contrast.apply(views, columns, gather, count, bounded)
+        log_r, positives = _Contrast.apply(views, columns, gather, count, math.inf if bound is None else bound)
     return log_r, positives
 
 
-class _Tile(NamedTuple):
-    """One block of the similarity matrix."""
-
-    rows: slice  # of this process's views
-    columns: slice  # of the views of all processes
-    mirror: slice | None  # other rows of this process, for which the transpose stands
-    hidden: bool  # whether the main diagonal holds views of one picture, which are no negatives
-
-
-_Blocks = Iterable[tuple[_Tile, Tensor]]
-
-
-class _Layout(NamedTuple):
-    """What the columns are."""
-
-    start: int | None  # where this process's own views are among them; None where they are no views
-    views: int  # of each picture
-    bounded: bool  # whether every r_i is known to be finite without subtracting a maximum
+_Blocks = Iterable[tuple[Tile, Tensor]]
 
 
 class _Contrast(torch.autograd.Function):
@@ -130,21 +110,23 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, views: Tensor, others: Tensor | None, gather: bool, count: int, bounded: bool
+        ctx: Any, views: Tensor, others: Tensor | None, gather: bool, count: int, bound: float
     ) -> tuple[Tensor, Tensor]:
         local = views.detach() if others is None else others
         ctx.counts = row_counts(local) if gather else None
         columns, start = (local, 0) if ctx.counts is None else gather_rows(local, ctx.counts)
-        ctx.layout = _Layout(start if others is None else None, count, bounded)
-        blocks: _Blocks = _similarities(views, columns, ctx.layout)
+        bounded = bound + math.log(max(len(columns), 1)) < _SAFE_EXPONENT  # of all columns: equal on every process
+        device = fitting(views, bounded=bounded)
+        layout = ctx.layout = Layout(start if others is None else None, count, bounded, device)
+        blocks: _Blocks = _similarities(views, columns, layout)
         kept: list[Tensor] = []
-        if len(views) * len(columns) <= _MOST_KEPT:
+        if len(views) * len(columns) <= device.kept:
             blocks = list(blocks)
             kept = [block for _, block in blocks]
         log_r = (_log_sums if bounded else _log_sums_stable)(views, blocks)
         ctx.save_for_backward(views, columns, log_r, *kept)
-        pairs = [torch.linalg.vecdot(one, other) for one, other in combinations(views.chunk(count), 2)]
-        return log_r, torch.stack(pairs) if pairs else views.new_empty(0, len(views))
+        pairs = [torch.linalg.vecdot(one, other)[None] for one, other in combinations(views.chunk(count), 2)]
+        return log_r, pairs[0] if len(pairs) == 1 else torch.cat(pairs) if pairs else views.new_empty(0, len(views))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, of_positives: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -155,20 +137,25 @@ class _Contrast(torch.autograd.Function):
                 "create_graph=True."
             )
         views, columns, log_r, *kept = ctx.saved_tensors
-        layout: _Layout = ctx.layout
-        with torch.autocast(views.device.type, enabled=False):  # backward() may be called inside autocast
+        layout: Layout = ctx.layout
+        with full_precision(views.device):  # backward() runs later, perhaps in another thread
             blocks: _Blocks = _similarities(views, columns, layout)
             if kept:
-                blocks = zip(_tiles(views, columns, layout), kept, strict=True)
+                blocks = zip(tiles(views, columns, layout), kept, strict=True)
             if layout.bounded:  # d_i; whatever it is where there are no negatives, it meets zeros alone
                 factors = (gradient * log_r.clamp(min=-_SAFE_EXPONENT).neg_().exp_())[:, None]
             else:  # its exponential might overflow
                 factors = torch.stack([gradient, torch.where(log_r > -math.inf, -log_r, -math.inf)], 1)
             if layout.start is None:  # the columns are no views: nothing is learned as a column
-                of_columns = factors.new_tensor([0.0, -math.inf])[: factors.shape[1]].expand(len(columns), -1)
+                of_columns = torch.zeros_like(factors[:1])
+                of_columns[:, 1:] = -math.inf
+                of_columns = of_columns.expand(len(columns), -1)
             else:
                 of_columns = factors if ctx.counts is None else gather_rows(factors, ctx.counts)[0]
-            sums = _weighted_sums(views, columns, factors, of_columns, blocks)
+            if layout.device.products:
+                sums = _products(views, columns, factors, of_columns, blocks, layout)
+            else:
+                sums = _weighted_sums(views, columns, factors, of_columns, blocks)
             pairs = combinations(zip(sums.chunk(layout.views), views.chunk(layout.views), strict=True), 2)
             for ((to_one, one), (to_other, other)), weight in zip(pairs, of_positives[..., None], strict=True):
                 to_one.addcmul_(weight, other)
@@ -176,53 +163,40 @@ class _Contrast(torch.autograd.Function):
         return sums, None, None, None, None
 
 
-def _tiles(views: Tensor, columns: Tensor, layout: _Layout) -> Iterator[_Tile]:
-    """Blocks that cover the matrix, each with its mirror image."""
-    start, count, _ = layout
-    side = _TILE if views.device.type == "cpu" else _TILE_ACCELERATOR
-    if start is None:
-        for rows in _slices(0, len(views), side):
-            for block in _slices(0, len(columns), side):
-                yield _Tile(rows, block, None, False)
-        return
-    # Cut alike view by view, so that views of the same pictures are the diagonal of a block.
-    pictures = len(views) // count
-    cuts = [_slices(view * pictures, (view + 1) * pictures, side) for view in range(count)]
-    own_blocks = [block for cut in cuts for block in cut]
-    foreign_blocks = _slices(0, start, side) + _slices(start + len(views), len(columns), side)
-    for number, rows in enumerate(own_blocks):
-        for distance, block in enumerate(own_blocks[number:]):
-            own_columns = slice(start + block.start, start + block.stop)
-            yield _Tile(rows, own_columns, block if distance > 0 else None, distance % len(cuts[0]) == 0)
-        for block in foreign_blocks:
-            yield _Tile(rows, block, None, False)
-
-
-def _slices(start: int, stop: int, step: int) -> list[slice]:
-    return [slice(left, min(left + step, stop)) for left in range(start, stop, step)]
-
-
-def _similarities(views: Tensor, columns: Tensor, layout: _Layout) -> Iterator[tuple[_Tile, Tensor]]:
+def _similarities(views: Tensor, columns: Tensor, layout: Layout) -> Iterator[tuple[Tile, Tensor]]:
     """Block by block ``exp(s_ij)``, or ``s_ij`` itself if not bounded: 0 or -inf where j is no negative of i."""
+    if layout.bounded and layout.device.base == 2:
+        views = views * _LOG2_E  # exp(s) = 2 ** (s / log 2)
+    for tile in tiles(views, columns, layout):
+        yield tile, _block(views[tile.rows], columns[tile.columns], tile, layout)  # a name would keep it in memory
+
+
+def _block(rows: Tensor, columns: Tensor, tile: Tile, layout: Layout) -> Tensor:
+    block = rows @ columns.T
     if layout.bounded:
-        scaled = views * _LOG2_E  # exp(s) = 2 ** (s / log 2): exp2 takes down to 0.4 times the time of exp
-    for tile in _tiles(views, columns, layout):
-        block = (scaled if layout.bounded else views)[tile.rows] @ columns[tile.columns].T
-        if layout.bounded:
-            block.exp2_()
-        if tile.hidden:
-            block.fill_diagonal_(0.0 if layout.bounded else -math.inf)
-        yield tile, block
+        _ = block.exp2_() if layout.device.base == 2 else block.exp_()
+    if tile.hidden:
+        left = max((layout.start or 0) - tile.columns.start, 0)
+        own = torch.unflatten(block[:, left : left + len(block)], 1, (tile.hidden, -1))
+        diagonals = torch.unflatten(own, 0, (tile.hidden, -1)).diagonal(dim1=1, dim2=3)
+        diagonals.fill_(0.0 if layout.bounded else -math.inf)
+    return block
 
 
 def _log_sums(views: Tensor, exponentials: _Blocks) -> Tensor:
     """``log r_i``, -inf where there are no negatives."""
-    sums = views.new_zeros(len(views))
+    sums = None
     for tile, block in exponentials:
-        sums[tile.rows] += block.sum(1)
-        if tile.mirror is not None:
-            sums[tile.mirror] += block.sum(0)
-    return sums.log_()
+        of_rows, of_mirror = block.sum(1), None if tile.mirror is None else block.sum(0)
+        del block  # before the next one is made
+        if sums is None and len(of_rows) == len(views):
+            sums = of_rows
+            continue
+        sums = views.new_zeros(len(views)) if sums is None else sums
+        sums[tile.rows].add_(of_rows)
+        if of_mirror is not None:
+            sums[tile.mirror].add_(of_mirror)
+    return (views.new_zeros(len(views)) if sums is None else sums).log_()
 
 
 def _log_sums_stable(views: Tensor, similarities: _Blocks) -> Tensor:
@@ -252,3 +226,28 @@ def _weighted_sums(views: Tensor, columns: Tensor, of_rows: Tensor, of_columns: 
         if tile.mirror is not None:
             sums[tile.mirror].addmm_(weights.T, views[tile.rows])
     return sums
+
+
+def _products(
+    views: Tensor, columns: Tensor, of_rows: Tensor, of_columns: Tensor, blocks: _Blocks, layout: Layout
+) -> Tensor:
+    """As :func:`_weighted_sums` for factors d alone, by ``d_i sum exp(s_ij) z_j + sum exp(s_ij) d_j z_j``.
+
+    Weights as large as the block are neither written nor read, for a product that is twice as wide.
+    """
+    both = torch.cat([columns, columns * of_columns], 1)
+    own = both[layout.start or 0 :]
+    sums = None
+    for tile, block in blocks:
+        if sums is None and block.shape == (len(views), len(columns)):
+            sums = block @ both
+            break
+        sums = views.new_zeros(len(views), both.shape[1]) if sums is None else sums
+        sums[tile.rows].addmm_(block, both[tile.columns])
+        if tile.mirror is not None:
+            sums[tile.mirror].addmm_(block.T, own[tile.rows])
+        del block
+    if sums is None:
+        return torch.zeros_like(views)
+    plain, weighted = sums.chunk(2, 1)
+    return torch.addcmul(weighted, of_rows, plain)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from simclr_lightning.distributed import mean_over_processes
+from simclr_lightning.distributed import mean_over_processes, world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses.base import ContrastiveLoss
 from simclr_lightning.losses.negatives import log_negatives_and_positives
@@ -147,7 +148,10 @@ def _nt_xent(
     gather: bool,
     gradient_reduction: Literal["mean", "sum"],
 ) -> Tensor:
-    views = scaled_views(projections, temperature, normalize=normalize)
+    if normalize and projections.device.type != "cpu":
+        views = cast("Tensor", _Scaled.apply(_checked(projections), temperature))
+    else:
+        views = scaled_views(projections, temperature, normalize=normalize)
     number = len(views)
     bound = 1 / temperature if normalize else None
     log_r, positives = log_negatives_and_positives(views.flatten(0, 1), gather=gather, count=number, bound=bound)
@@ -155,7 +159,10 @@ def _nt_xent(
         # The loss is softplus(log r - positive); F.softplus is exact only up to 20.
         log_r, positives = ordered_pairs(log_r.view(number, -1), positives)
         terms = F.logsigmoid(positives - log_r)
-        loss = -(mean_over_processes(terms, reduction=gradient_reduction) if gather else terms.mean())
+        if gather and world_size() > 1:
+            loss = -mean_over_processes(terms, reduction=gradient_reduction)
+        else:  # -mean(), whose backward pass would take a kernel more
+            loss = terms.sum() / -terms.numel()
     return 2 * loss if official_scale else loss
 
 
@@ -205,6 +212,19 @@ def scaled_views(projections: Tensor, temperature: float, *, normalize: bool = T
             finite.
         TypeError: if the projections are not floating-point numbers.
     """
+    rows = _checked(projections)
+    with torch.autocast(rows.device.type, enabled=False):
+        scale = math.pow(temperature, -0.5)
+        if not normalize:
+            return rows * scale
+        lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        # A zero row has no direction: it stays zero, and so does its gradient.
+        scaled: Tensor = rows * (scale / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))
+    return scaled
+
+
+def _checked(projections: Tensor) -> Tensor:
+    """Projections in float32, or float64, of which views can be made."""
     if not projections.is_floating_point():
         raise TypeError(f"Projections must be floating-point tensors, got {projections.dtype}.")
     if projections.ndim != 3 or len(projections) < 2 or not projections.numel():
@@ -214,12 +234,24 @@ def scaled_views(projections: Tensor, temperature: float, *, normalize: bool = T
         )
     if projections.device.type == "cpu":
         check_finite(projections)
-    with torch.autocast(projections.device.type, enabled=False):
-        rows = projections if projections.dtype == torch.float64 else projections.float()
-        scale = math.pow(temperature, -0.5)
-        if not normalize:
-            return rows * scale
+    return projections if projections.dtype == torch.float64 else projections.float()
+
+
+class _Scaled(torch.autograd.Function):
+    """Normalised :func:`scaled_views` in less than half the kernels, for which small batches wait on accelerators."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, temperature: float) -> Tensor:
         lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-        # A zero row has no direction: it stays zero, and so does its gradient.
-        scaled: Tensor = rows * (scale / lengths.masked_fill(lengths < _NO_LENGTH, math.inf))
-    return scaled
+        lengths = torch.threshold_(lengths, _NO_LENGTH, math.inf).mul_(math.sqrt(temperature))
+        scaled = rows / lengths
+        ctx.save_for_backward(scaled, lengths)
+        ctx.temperature = temperature
+        return scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        scaled, lengths = ctx.saved_tensors
+        along = (gradient * scaled).sum(-1, keepdim=True)
+        return torch.addcmul(gradient, scaled, along, value=-ctx.temperature).div_(lengths), None
