@@ -2,6 +2,7 @@
 
 from simclr_lightning.losses.base import ContrastiveLoss, build_loss
 from simclr_lightning.losses.decoupled import DecoupledNTXent
+from simclr_lightning.losses.hard_negatives import HardNegativeNTXent
 from simclr_lightning.losses.negatives import log_negatives, log_negatives_and_positives
 from simclr_lightning.losses.nt_xent import NTXentLoss, nt_xent, scaled_views
 from simclr_lightning.losses.supcon import SupConNTXent
@@ -11,6 +12,7 @@ __all__ = [
     "ContrastiveLoss",
     "ContrastiveMetrics",
     "DecoupledNTXent",
+    "HardNegativeNTXent",
     "NTXentLoss",
     "SupConNTXent",
     "build_loss",

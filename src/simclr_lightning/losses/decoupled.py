@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class DecoupledNTXent(ContrastiveLoss):
         InputError: if the temperature or sigma is not a positive number, or the reduction is unknown.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("groups", "large")
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -60,8 +62,13 @@ class DecoupledNTXent(ContrastiveLoss):
         self.gather = gather
         self.gradient_reduction = gradient_reduction
 
-    def forward(self, projections: Tensor) -> Tensor:
+    def forward(self, projections: Tensor, groups: Tensor | None = None, large: int | None = None) -> Tensor:
         """Loss () of projections (V, N, D), float32 or float64.
+
+        Args:
+            projections: (V, N, D), any floating dtype.
+            groups: (N,) int64 groups of pictures that are no negatives of each other; None: there are none.
+            large: how many views, the first ones, are negatives and positives; None: all.
 
         Raises:
             InputError: if shapes are wrong, there is one picture alone or, on a CPU, a projection is not finite.
@@ -72,10 +79,15 @@ class DecoupledNTXent(ContrastiveLoss):
         if pictures * (world_size() if self.gather else 1) < 2:
             raise InputError("One picture has no negatives, without which this loss is -inf: use two at least.")
         log_r, positives = log_negatives_and_positives(
-            views.flatten(0, 1), gather=self.gather, count=count, bound=1 / self.temperature
+            views.flatten(0, 1),
+            gather=self.gather,
+            count=count,
+            bound=1 / self.temperature,
+            large=large,
+            groups=groups,
         )
         with torch.autocast(views.device.type, enabled=False):
-            log_r, positives = ordered_pairs(log_r.view(count, -1), positives)
+            log_r, positives = ordered_pairs(log_r.view(count, -1), positives, large)
             if self.mises_fisher_sigma is not None:
                 positives = positives * self._weights(positives.detach() * self.temperature, self.mises_fisher_sigma)
             return self._mean(log_r - positives)

@@ -102,6 +102,8 @@ class NTXentLoss(ContrastiveLoss):
         InputError: if the temperature is not a positive number, or the reduction is unknown.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("groups", "large")
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -119,15 +121,27 @@ class NTXentLoss(ContrastiveLoss):
         self.gather = gather
         self.gradient_reduction = gradient_reduction
 
-    def forward(self, projections: Tensor) -> Tensor:
+    def forward(self, projections: Tensor, groups: Tensor | None = None, large: int | None = None) -> Tensor:
         """Loss () of projections (V, N, D), float32 or float64.
+
+        Args:
+            projections: (V, N, D), any floating dtype.
+            groups: (N,) int64 groups of pictures that are no negatives of each other; None: there are none.
+            large: how many views, the first ones, are negatives and positives; None: all.
 
         Raises:
             InputError: if shapes are wrong or, on a CPU, a projection is not finite.
             TypeError: if the projections are not floating-point numbers.
         """
         return _nt_xent(
-            projections, self.temperature, self.normalize, self.official_scale, self.gather, self.gradient_reduction
+            projections,
+            self.temperature,
+            self.normalize,
+            self.official_scale,
+            self.gather,
+            self.gradient_reduction,
+            groups,
+            large,
         )
 
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float]:
@@ -147,6 +161,8 @@ def _nt_xent(
     official_scale: bool,
     gather: bool,
     gradient_reduction: Literal["mean", "sum"],
+    groups: Tensor | None = None,
+    large: int | None = None,
 ) -> Tensor:
     if normalize and projections.device.type != "cpu":
         views = cast("Tensor", _Scaled.apply(_checked(projections), temperature))
@@ -154,10 +170,12 @@ def _nt_xent(
         views = scaled_views(projections, temperature, normalize=normalize)
     number = len(views)
     bound = 1 / temperature if normalize else None
-    log_r, positives = log_negatives_and_positives(views.flatten(0, 1), gather=gather, count=number, bound=bound)
+    log_r, positives = log_negatives_and_positives(
+        views.flatten(0, 1), gather=gather, count=number, bound=bound, large=large, groups=groups
+    )
     with torch.autocast(views.device.type, enabled=False):
         # The loss is softplus(log r - positive); F.softplus is exact only up to 20.
-        log_r, positives = ordered_pairs(log_r.view(number, -1), positives)
+        log_r, positives = ordered_pairs(log_r.view(number, -1), positives, large)
         terms = F.logsigmoid(positives - log_r)
         if gather and world_size() > 1:
             loss = -mean_over_processes(terms, reduction=gradient_reduction)
@@ -166,22 +184,33 @@ def _nt_xent(
     return 2 * loss if official_scale else loss
 
 
-def ordered_pairs(log_r: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+def ordered_pairs(log_r: Tensor, positives: Tensor, large: int | None = None) -> tuple[Tensor, Tensor]:
     """``log r_i`` and ``s_ip`` of all ordered pairs (i, p) of views of a picture, which broadcast against each other.
 
     Example:
         >>> log_r, positives = ordered_pairs(torch.randn(3, 8), torch.randn(3, 8))
         >>> log_r.shape, positives.shape
         (torch.Size([6, 8]), torch.Size([6, 8]))
+        >>> ordered_pairs(torch.randn(4, 8), torch.randn(5, 8), large=2)[0].shape  # 2 of large views, 4 of local crops
+        torch.Size([6, 8])
 
     Args:
         log_r: (V, N).
-        positives: (P, N) of the pairs in the order of ``itertools.combinations``.
+        positives: (P, N) of the pairs of which the first is large, in the order of ``itertools.combinations``.
+        large: how many views, the first ones, are positives; None: all.
     """
-    if len(log_r) == 2:
+    large = len(log_r) if large is None else large
+    if len(log_r) == large == 2:
         return log_r, positives
-    rows = [row for pair in combinations(log_r.unbind(), 2) for row in pair]
-    return torch.stack(rows), positives[:, None].expand(-1, 2, -1).flatten(0, 1)
+    pairs = [pair for pair in combinations(range(len(log_r)), 2) if pair[0] < large]
+    wanted = [
+        (log_r[anchor], similarity)
+        for (one, other), similarity in zip(pairs, positives.unbind(), strict=True)
+        for anchor, positive in ((one, other), (other, one))
+        if positive < large
+    ]
+    rows, similarities = zip(*wanted, strict=True)
+    return torch.stack(rows), torch.stack(similarities)
 
 
 def check_arguments(temperature: float, gradient_reduction: str) -> None:

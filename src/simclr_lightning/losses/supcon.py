@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.distributed import all_reduce_sum, gather_rows, mean_over_processes
+from simclr_lightning.distributed import all_reduce_sum, mean_over_processes
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses.base import ContrastiveLoss
+from simclr_lightning.losses.classes import numbered
 from simclr_lightning.losses.negatives import log_negatives_and_positives
 from simclr_lightning.losses.nt_xent import check_arguments, scaled_views
 
@@ -93,12 +94,9 @@ class SupConNTXent(ContrastiveLoss):
 
     def _of_class(self, views: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures in each picture's class (N,), and mean similarity to the other views of the class (V, N)."""
-        everybodys, start = gather_rows(targets[:, None]) if self.gather else (targets[:, None], 0)
-        classes = _dense(everybodys[:, 0])
-        members = torch.zeros_like(classes).index_add_(0, classes, torch.ones_like(classes))
-        own = classes[start : start + len(targets)]
-        similarities = _ClassSimilarity.apply(views, own, len(classes), self.gather)
-        members = members[own]
+        classes, members = numbered(targets, gather=self.gather)
+        similarities = _ClassSimilarity.apply(views, classes, len(members), self.gather)
+        members = members[classes]
         return members, cast("Tensor", similarities) / (members * len(views) - 1)
 
 
@@ -108,17 +106,6 @@ def _own_similarities(positives: Tensor, count: int) -> Tensor:
     own = positives.new_full((count, count, positives.shape[1]), -math.inf)
     own = own.index_put((upper[0], upper[1]), positives)
     return own.index_put((upper[1], upper[0]), positives)
-
-
-def _dense(targets: Tensor) -> Tensor:
-    """Numbers (M,) in [0, M) that are equal where classes are; a picture without a label has one of its own.
-
-    Without ``unique``, for which the host would wait.
-    """
-    alone = -1 - torch.arange(len(targets), device=targets.device)
-    ordered, places = torch.where(targets < 0, alone, targets).sort()
-    numbers = F.pad((ordered[1:] != ordered[:-1]).long(), (1, 0)).cumsum(0)
-    return torch.empty_like(places).scatter_(0, places, numbers)
 
 
 class _ClassSimilarity(torch.autograd.Function):
@@ -132,7 +119,8 @@ class _ClassSimilarity(torch.autograd.Function):
         ctx.number, ctx.gather = number, gather
         others = _sums(views, classes, number, gather) - views
         ctx.save_for_backward(views, classes, others)
-        return torch.linalg.vecdot(views, others)
+        similarities: Tensor = torch.linalg.vecdot(views, others)
+        return similarities
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
