@@ -1,22 +1,28 @@
 # Every target makes what it needs: `make demo` and `make test` each work on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_RUN := $(shell date +%Y%m%d-%H%M%S)
+RUN := $(shell date +%Y%m%d-%H%M%S)
 BENCHMARKS := loss loss_accuracy gather views loader optimizer micro_batch step
 BENCH_ARGS ?= --short
+# PYTHON=python3 make gpu-check: with the packages of that Python, where no registry is reached
+GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),.venv-bench/bin/python,$(PYTHON))
+GPU_SETUP := $(if $(filter file,$(origin PYTHON)),bench-setup)
+GPU_PYTHON := PYTHONPATH=src$(addprefix :,$(PYTHONPATH)) $(GPU_PYTHON)
+GPU_CHECK_ARGS ?=
+FIT_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench bench-setup docs clean
+.PHONY: help setup demo test lint type bench bench-setup gpu-check cifar10-gpu docs clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed-dev  ## Install the package with its development tools into .venv
 
 demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, show the result (about 2 minutes)
-	$(BIN)/simclr fit --config experiments/quickstart.yaml --trainer.logger.version $(DEMO_RUN)
+	$(BIN)/simclr fit --config experiments/quickstart.yaml --trainer.logger.version $(RUN)
 	$(BIN)/simclr evaluate --config experiments/quickstart.yaml \
-		--ckpt_path runs/quickstart/$(DEMO_RUN)/checkpoints/last.ckpt --draws 20
+		--ckpt_path runs/quickstart/$(RUN)/checkpoints/last.ckpt --draws 20
 
 # worksteal: the other distributions wait for ever, or stop, where a process of the tests has crashed.
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
@@ -41,6 +47,15 @@ else
 endif
 
 bench-setup: .venv-bench/installed  ## Install the other packages with this one into .venv-bench
+
+gpu-check: $(GPU_SETUP)  ## Is it right and fast on this GPU? Eight minutes (without a GPU: a rehearsal on the CPU)
+	$(GPU_PYTHON) benchmarks/gpu_check.py $(GPU_CHECK_ARGS)
+
+cifar10-gpu: $(GPU_SETUP)  ## Pre-train on CIFAR-10 for eight minutes of one GPU, and judge the encoder (CIFAR10=FOLDER)
+	$(GPU_PYTHON) -m simclr_lightning fit --config experiments/cifar10/gpu.yaml --data.root $(CIFAR10) \
+		--trainer.logger.version $(RUN) $(FIT_ARGS)
+	$(GPU_PYTHON) -m simclr_lightning evaluate --config runs/cifar10-gpu/$(RUN)/config.yaml \
+		--ckpt_path runs/cifar10-gpu/$(RUN)/checkpoints/last.ckpt --raw_pixels false --protocols linear,knn
 
 docs: .venv/installed-docs  ## Build the site into site/
 	$(BIN)/mkdocs build --strict

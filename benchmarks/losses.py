@@ -66,9 +66,9 @@ def masked_cross_entropy(temperature: float) -> LossFunction:
             rank = torch.distributed.get_rank()
             everything = torch.cat([*all_gather(first), *all_gather(second)])  # type: ignore[no-untyped-call]
         total = len(everything) // 2
-        here = torch.arange(rank * n, (rank + 1) * n)
+        here = torch.arange(rank * n, (rank + 1) * n, device=own.device)
         logits = own @ everything.T / temperature
-        logits[torch.arange(2 * n), torch.cat([here, here + total])] = -torch.inf
+        logits[torch.arange(2 * n, device=own.device), torch.cat([here, here + total])] = -torch.inf
         return F.cross_entropy(logits, torch.cat([here + total, here]))
 
     return loss

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = [
-    *("simclr-lightning", "torch", "torchvision", "lightning", "numpy", "pillow", "numba"),
+    *("simclr-lightning", "torch", "torchvision", "triton", "lightning", "torchmetrics", "jsonargparse", "numpy"),
+    *("pillow", "simplejpeg", "numba"),
     *("lightly", "lightning-bolts", "solo-learn", "kornia", "albumentations", "opencv-python-headless", "timm"),
 ]
 
@@ -32,13 +33,14 @@ def write(
         rows: cells of the table.
         data: what the JSON file holds as "results".
     """
-    date, machine, versions = datetime.now(UTC).date().isoformat(), _machine(), _versions()
+    date, computer, installed = datetime.now(UTC).date().isoformat(), machine(), versions()
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
-    made_with = ", ".join(f"{package} {version}" for package, version in versions.items())
-    text = "\n".join([f"# {title}", "", note, "", *lines, "", f"{date}; {', '.join(machine.values())}; {made_with}.\n"])
+    made_with = ", ".join(f"{package} {version}" for package, version in installed.items())
+    where = f"{date}; {', '.join(computer.values())}; {made_with}.\n"
+    text = "\n".join([f"# {title}", "", note, "", *lines, "", where])
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.md").write_text(text)
-    report = {"title": title, "note": note, "date": date, "machine": machine, "versions": versions, "results": data}
+    report = {"title": title, "note": note, "date": date, "machine": computer, "versions": installed, "results": data}
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{text}", flush=True)
 
@@ -73,19 +75,19 @@ def spread(values: Sequence[float]) -> tuple[str, str]:
     """Median, and smallest to largest, in three digits; empty without values."""
     if not values:
         return "", ""
-    return _digits(statistics.median(values)), f"{_digits(min(values))} to {_digits(max(values))}"
+    return digits(statistics.median(values)), f"{digits(min(values))} to {digits(max(values))}"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     installed = {str(found.name).lower().replace("_", "-"): found.version for found in metadata.distributions()}
     return {package: installed[package] for package in PACKAGES if package in installed}
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator
 from torch import nn
 
 from simclr_lightning import SimCLR
-from simclr_lightning.cli import SyncBatchNormOnDevices
+from simclr_lightning.cli import SimCLRCLI, SyncBatchNormOnDevices
 
 
 @pytest.mark.parametrize(
@@ -32,3 +36,45 @@ def test_batchnorm_is_global_where_several_cuda_devices_train(
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert {isinstance(norm, nn.SyncBatchNorm) for norm in norms} == {is_global}
     assert set(model.state_dict()) == names
+
+
+def test_a_compiled_encoder_with_global_batchnorm_is_warned_of() -> None:
+    model = SimCLR(encoder="resnet8", width=0.125, compile_encoder=True)
+    trainer = cast("Any", Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+    model.trainer = trainer
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.setup("fit")
+    SyncBatchNormOnDevices().setup(
+        cast("Any", SimpleNamespace(accelerator=CUDAAccelerator(), world_size=2)), model, "fit"
+    )
+    layers = sum(isinstance(module, nn.SyncBatchNorm) for module in model.encoder.modules())
+    with pytest.warns(UserWarning, match=rf"each of the {layers} SyncBatchNorm layers.*--sync_batchnorm false"):
+        model.setup("fit")
+
+
+@pytest.mark.filterwarnings("ignore")  # much code that is not ours
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ([], True),
+        (["--trainer.benchmark", "false"], False),
+        (["--trainer.deterministic", "true"], False),
+        (["--trainer.deterministic", "warn"], False),
+        (["--trainer.deterministic", "false"], True),
+    ],
+)
+def test_cudnn_chooses_its_algorithms_by_trial_in_training(
+    typed: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(SimCLRCLI, "_run_subcommand", lambda self, subcommand: None)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    small = ["--model.encoder", "resnet8", "--trainer.accelerator", "cpu", "--trainer.logger", "false"]
+    try:
+        for command, benchmark in (("validate", False), ("fit", expected)):
+            monkeypatch.setattr(sys, "argv", ["simclr", command, *small, *typed])
+            SimCLRCLI()
+            assert torch.backends.cudnn.benchmark == benchmark
+    finally:
+        torch.use_deterministic_algorithms(False)

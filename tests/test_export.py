@@ -111,7 +111,7 @@ def test_exported_weights_come_back(save: Save) -> None:
 # ---- the model card
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("name", FORMATS)
 def test_code_of_the_model_card_gives_the_features(name: Any, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small() if name not in ("torchvision", "timm") else trained(encoder="resnet18", image_size=16)

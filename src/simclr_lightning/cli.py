@@ -223,6 +223,8 @@ class SimCLRCLI(CommandLine):
         for default in self._default_callbacks(config):
             if not any(isinstance(callback, type(default)) for callback in callbacks):
                 callbacks.append(default)
+        if self.subcommand == "fit" and config["benchmark"] is None and not config["deterministic"]:
+            kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         read_bar_at_logged_steps(trainer)  # whosever module it trains
         if self.subcommand in ("validate", "test", "predict"):
@@ -240,7 +242,7 @@ class SimCLRCLI(CommandLine):
         if config["barebones"]:
             return []
         classifies = isinstance(self.model, Classifier)
-        callbacks: list[Callback] = []
+        given, callbacks = config["callbacks"] or [], list[Callback]()
         if classifies and self.subcommand in ("fit", "validate", "test"):
             callbacks.append(ClassReport())
         if self.subcommand != "fit":
@@ -251,8 +253,8 @@ class SimCLRCLI(CommandLine):
             callbacks.append(LARSWarmup())
         if classifies and type(self.model).configure_optimizers is Classifier.configure_optimizers:
             callbacks.append(LARSWarmup(warmup_epochs=0))
-        callbacks.append(RunSummary())
-        if config["enable_progress_bar"] is not False and not _has(config["callbacks"], ProgressBar):
+        callbacks.append(RunSummary(advise=config["precision"] is None))
+        if config["enable_progress_bar"] is not False and not any(isinstance(own, ProgressBar) for own in given):
             callbacks.append(RichProgressBar())
         if config["fast_dev_run"]:
             return callbacks
@@ -283,10 +285,6 @@ def main(args: list[str] | None = None) -> None:
             auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
         else:
             SimCLRCLI(args=args)
-
-
-def _has(callbacks: Any, kind: type[Callback]) -> bool:
-    return any(isinstance(callback, kind) for callback in callbacks or [])
 
 
 def _view_size(data: LightningDataModule) -> int | None:

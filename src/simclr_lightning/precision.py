@@ -22,6 +22,7 @@ from functools import partial
 from threading import Lock
 
 import torch
+from torch import Tensor
 
 _Undo = Callable[[], object]
 
@@ -54,13 +55,38 @@ def full_precision(device: torch.device | str) -> Iterator[None]:
         device: whose autocast is switched off.
     """
     kind = torch.device(device).type
-    cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    with torch.autocast(kind, enabled=False) if cast else nullcontext():
+    with torch.autocast(kind, enabled=False) if _autocasts(kind) else nullcontext():
         _SETTINGS.enter()
         try:
             yield
         finally:
             _SETTINGS.leave()
+
+
+def in_float32(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """``function(rows)``, in float32 where autocast would compute it in half precision.
+
+    Unlike :func:`full_precision` it allows TF32 where the user does, and leaves a model of bfloat16 alone.
+
+    Example:
+        >>> layer, rows = torch.nn.Linear(3, 2), torch.rand(4, 3)
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     layer(rows).dtype, in_float32(layer, rows).dtype
+        (torch.bfloat16, torch.float32)
+
+    Args:
+        function: of parameters in float32, as those of a network under autocast are.
+        rows: its argument, any shape and floating dtype; float64 stays float64.
+    """
+    kind = rows.device.type
+    if not _autocasts(kind):
+        return function(rows)
+    with torch.autocast(kind, enabled=False):
+        return function(rows.to(torch.promote_types(rows.dtype, torch.float32)))
+
+
+def _autocasts(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 class _Settings:

@@ -17,9 +17,11 @@ from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
-from simclr_lightning.models import ProjectionHead, Stem, build_encoder, to_memory_format
+from simclr_lightning.models import ProjectionHead, Stem, build_encoder, configure_for_strategy, to_memory_format
+from simclr_lightning.models.compile_in_place import compile_in_place
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
+from simclr_lightning.precision import in_float32
 from simclr_lightning.views import ViewBatch
 
 
@@ -178,8 +180,8 @@ class SimCLR(LightningModule):
         return cast("Tensor", self.encoder(images))
 
     def project(self, features: Tensor) -> Tensor:
-        """Projections z = g(h): (N, F) features to (N, D)."""
-        return cast("Tensor", self.head(features))
+        """Projections z = g(h): (N, F) features to (N, D), in float32 under autocast."""
+        return in_float32(self.head, features)
 
     def training_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Contrast the views of every picture.
@@ -209,11 +211,14 @@ class SimCLR(LightningModule):
             raise InputError("Prediction needs clean pictures: the batch has images=None.")
         return {"features": self._encode(batch.images), "targets": batch.targets, "indices": batch.indices}
 
+    configure_model = configure_for_strategy
+
     def setup(self, stage: str) -> None:
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
-        read_bar_at_logged_steps(self.trainer)
+        if stage == "fit":
+            read_bar_at_logged_steps(self.trainer)
         if stage == "fit" and self.hparams["compile_encoder"]:
-            self.encoder.compile()
+            compile_in_place(self.encoder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Tell which class wrote it."""
@@ -281,8 +286,7 @@ class SimCLR(LightningModule):
                 f"SimCLR trains on a ViewBatch, got a {type(batch).__name__}. Use SimCLRDataModule, or let your loader "
                 "return ViewBatch.of(first_views, second_views)."
             )
-        views = sum(len(own) for own in batch.views)
-        if views < 2:
+        if (views := sum(len(own) for own in batch.views)) < 2:
             raise InputError(
                 f"The batch has {views or 'no'} view{'s' * (views != 1)} of each picture, and SimCLR contrasts two or "
                 "more: use SimCLRDataModule (--data SimCLRDataModule), with recipes that count two views at least."

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,9 +192,10 @@ def test_logged_rates_are_the_rates_used(tmp_path: Path) -> None:
     assert monitor.lrs["lr-LARS/pg1"] == [used[0] for used in rates.used]
 
 
-def test_rate_that_is_a_tensor_is_changed_in_place() -> None:
+@pytest.mark.parametrize("optimizer", [LARS, torch.optim.SGD])
+def test_rate_that_is_a_tensor_is_changed_in_place(optimizer: Callable[..., torch.optim.Optimizer]) -> None:
     rate = torch.tensor(0.5)
-    fit(LARSWarmup(warmup_steps=2), Regression(lambda groups: torch.optim.SGD(groups, lr=rate)), max_epochs=1)
+    fit(LARSWarmup(warmup_steps=2), Regression(lambda groups: optimizer(groups, lr=rate)), max_epochs=1)
     assert rate.item() == pytest.approx(reference(0.5 * 4 / 256, 2, 8)[-1])
 
 
@@ -217,8 +219,9 @@ class Save(Callback):
             trainer.save_checkpoint(self.path)
 
 
-def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
-    whole, resumed = Regression(), Regression()
+@pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5)], ids=["number", "tensor"])
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, rate: float | Tensor) -> None:
+    whole, resumed = (Regression(lambda groups: LARS(groups, lr=copy.deepcopy(rate))) for _ in range(2))
     save = Save(tmp_path / "middle.ckpt", step=16)
     rates = fit(LARSWarmup(warmup_epochs=1), whole, callbacks=[save], max_epochs=4)
     rest = fit(LARSWarmup(warmup_epochs=1), resumed, max_epochs=4, ckpt_path=save.path)

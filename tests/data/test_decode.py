@@ -118,16 +118,46 @@ def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
     assert np.array_equal(got, np.rot90(RGB, -1))
 
 
+def only(monkeypatch: pytest.MonkeyPatch, decoder: str) -> None:
+    if decoder == "simplejpeg":
+        pytest.importorskip("simplejpeg")
+        return
+    monkeypatch.setattr(decode, "simplejpeg", None)
+    if decoder == "torchvision" and getattr(decode, "decode_jpeg", None) is None:
+        pytest.skip("This torchvision decodes no pictures any more.")
+    if decoder == "pillow":
+        monkeypatch.setattr(decode, "decode_jpeg", None)
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "4:1:1"])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 9), (16, 17), (2, 130), (33, 8)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 20}, {"restart_marker_blocks": 2}])
+@pytest.mark.parametrize("decoder", ["simplejpeg", "torchvision"])
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
+def test_every_kind_of_jpeg(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    subsampling: str,
+    shape: tuple[int, int],
+    options: dict[str, Any],
+    decoder: str,
+) -> None:
+    only(monkeypatch, decoder)
+    monkeypatch.setattr(decode, "to_rgb", lambda picture: pytest.fail("Pillow decoded it"))
+    picture = Image.fromarray(RNG.integers(0, 256, (*shape, 3), dtype=np.uint8))
+    path = saved(tmp_path / "a.jpg", picture, subsampling=subsampling, **options)
+    with Image.open(path) as opened:
+        assert np.array_equal(read(path), np.asarray(opened.convert("RGB")))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("extra", [True, False])
+@pytest.mark.parametrize("decoder", ["simplejpeg", "torchvision", "pillow"])
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
 def test_jpeg_has_the_pixels_that_pillow_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int, extra: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int, decoder: str
 ) -> None:
-    if extra:
-        pytest.importorskip("simplejpeg")
-    else:
-        monkeypatch.setattr(decode, "simplejpeg", None)
+    only(monkeypatch, decoder)
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture = Image.fromarray(RNG.integers(0, 256, (37, 50, 3), dtype=np.uint8)).convert(mode)
@@ -169,6 +199,19 @@ def truncated(data: bytes) -> bytes:
 
 def empty(data: bytes) -> bytes:
     return b""
+
+
+def test_torchvisions_warning_made_an_error_leaves_the_picture_to_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deprecated(*arguments: Any) -> None:
+        raise DeprecationWarning("The image decoding and encoding capabilities of TorchVision are deprecated")
+
+    monkeypatch.setattr(decode, "simplejpeg", None)
+    monkeypatch.setattr(decode, "decode_jpeg", deprecated)
+    path = saved(tmp_path / "a.jpg", Image.fromarray(RGB))
+    with Image.open(path) as opened:
+        assert np.array_equal(read(path), np.asarray(opened))
 
 
 @pytest.mark.parametrize("damage", [corrupt, truncated, empty])

@@ -15,8 +15,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 
 from simclr_lightning.data import GlobalBatchSampler, InMemoryPictures, Key, Pictures
 from simclr_lightning.data.folder import scan
-from simclr_lightning.data.loaders import PictureLoader, as_it_is, make_loader, warn_of_workers
-from simclr_lightning.data.serving import BatchDataset, input_errors_returned
+from simclr_lightning.data.loaders import PictureLoader, as_it_is, make_loader
+from simclr_lightning.data.serving import BatchDataset
+from simclr_lightning.data.worker_processes import handed_over, warn_of_workers
 from simclr_lightning.errors import MissingFileError
 from simclr_lightning.views import ViewRecipe
 
@@ -85,7 +86,7 @@ class Complaining(Dataset[int]):
     def __len__(self) -> int:
         return 4
 
-    @input_errors_returned
+    @handed_over
     def __getitem__(self, position: int) -> int:
         if position == 1:
             raise MissingFileError("There is no picture 1: choose another.")
@@ -144,7 +145,7 @@ def test_only_training_loaders_have_a_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("available", "devices", "expected"), [(1, 1, 1), (4, 1, 3), (64, 1, 8), (16, 4, 3), (4, 8, 1)]
+    ("available", "devices", "expected"), [(1, 1, 1), (4, 1, 3), (12, 1, 11), (64, 1, 32), (16, 4, 3), (4, 8, 1)]
 )
 def test_number_of_workers(
     write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch, available: int, devices: int, expected: int

@@ -173,6 +173,77 @@ def test_gradients_are_left_as_they_are() -> None:
     assert torch.equal(weight.grad, torch.full((3, 3), 2.0))
 
 
+@pytest.mark.parametrize(
+    ("momentum", "nesterov"), [(0.9, False), (0.9, True), (0.0, False)], ids=["heavy ball", "nesterov", "no momentum"]
+)
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_rate_in_a_tensor_is_that_of_a_number(shape: tuple[int, ...], momentum: float, nesterov: bool) -> None:
+    numbers, tensors = as_parameters(initial_weights()), as_parameters(initial_weights())
+    run(numbers, LARS(grouped(numbers), lr=1.0, momentum=momentum, nesterov=nesterov), range(12))
+    rate = torch.ones(shape, dtype=torch.float64)
+    optimizer = LARS(grouped(tensors), lr=rate, momentum=momentum, nesterov=nesterov)
+    for step in range(12):
+        rate.fill_(5.0 * warmup_cosine(step, 10, 50))
+        set_gradients(tensors, random_gradients(np.random.default_rng(step), step))
+        optimizer.step()
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert all(torch.equal(one, other) for one, other in zip(numbers, tensors, strict=True))
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_a_rate_on_the_device_is_multiplied_and_not_read(nesterov: bool) -> None:
+    """Compiled, as on a device, the tensor is multiplied, and a graph that read it would be refused."""
+    numbers, tensors = as_parameters(initial_weights()), as_parameters(initial_weights())
+    run(numbers, LARS(grouped(numbers), lr=1.0, nesterov=nesterov), range(3))
+    optimizer = LARS(grouped(tensors), lr=torch.tensor(1.0, dtype=torch.float64), nesterov=nesterov)
+    step = torch.compile(optimizer.step, backend="eager", fullgraph=True)
+    for number in range(3):
+        for group in optimizer.param_groups:
+            group["lr"].fill_(5.0 * warmup_cosine(number, 10, 50))
+        set_gradients(tensors, random_gradients(np.random.default_rng(number), number))
+        step()
+    torch.testing.assert_close(numbers, tensors, rtol=1e-12, atol=1e-14)
+
+
+def test_a_rate_in_a_tensor_follows_a_scheduler_and_a_checkpoint() -> None:
+    parameters = as_parameters(initial_weights())
+    optimizer = LARS(grouped(parameters), lr=torch.tensor(2.0, dtype=torch.float64))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    for step in range(3):
+        set_gradients(parameters, random_gradients(np.random.default_rng(step), step))
+        optimizer.step()
+        scheduler.step()
+    assert [group["lr"].item() for group in optimizer.param_groups] == [0.5, 0.5, 0.5]
+    file = io.BytesIO()
+    torch.save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    others = as_parameters([parameter.detach().numpy() for parameter in parameters])
+    resumed = LARS(grouped(others), lr=torch.tensor(2.0, dtype=torch.float64))
+    resumed.load_state_dict(saved["optimizer"])
+    for both in ((parameters, optimizer), (others, resumed)):
+        set_gradients(both[0], random_gradients(np.random.default_rng(3), 3))
+        both[1].step()
+    assert all(isinstance(group["lr"], Tensor) for group in resumed.param_groups)
+    assert all(torch.equal(one, other) for one, other in zip(parameters, others, strict=True))
+
+
+def test_gradients_in_another_memory_format_are_those_of_their_weights() -> None:
+    weights = torch.randn(2, 4, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradient = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    plain = [nn.Parameter(weight.clone()) for weight in weights]
+    strided = [nn.Parameter(weight.to(memory_format=torch.channels_last)) for weight in weights]
+    strided[1] = nn.Parameter(weights.transpose(1, 2).contiguous().transpose(1, 2)[1])
+    for parameter in (*plain, *strided):
+        parameter.grad = gradient.clone()
+    for parameters in (plain, strided):
+        optimizer = LARS(parameters, lr=1.0, weight_decay=0.1, nesterov=True)
+        optimizer.step()
+        optimizer.step()
+    torch.testing.assert_close(strided, plain, rtol=1e-13, atol=1e-15)
+    assert optimizer.state[strided[0]]["momentum_buffer"].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_group_of_mixed_data_types_equals_separate_optimizers() -> None:
     dtypes = [torch.float32, torch.bfloat16, torch.float64, torch.float32, torch.float16, torch.float64]
     mixed, alone = (
@@ -248,6 +319,7 @@ def test_complex_parameter_is_an_error() -> None:
     [
         ({"lr": -1.0}, "lr must be finite and at least 0, got -1.0"),
         ({"lr": math.inf}, "lr must be finite"),
+        ({"lr": torch.tensor(-1.0)}, "lr must be finite and at least 0, got -1.0"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"weight_decay": -1e-6}, "weight_decay must be finite and at least 0, got -1e-06"),
         ({"trust_coefficient": 0.0}, "above 0, got 0.0. To switch adaptation off"),
@@ -264,7 +336,13 @@ def test_values_out_of_range_are_errors(arguments: dict[str, Any], message: str)
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"lr": "0.1"}, "lr must be a number, got '0.1'"), ({"adapt": 1}, "adapt must be True or False, got 1")],
+    [
+        ({"lr": "0.1"}, "lr must be a number, got '0.1'"),
+        ({"lr": torch.ones(2)}, r"lr must be a number, got a tensor of shape \(2,\) and torch.float32"),
+        ({"lr": torch.tensor(1)}, r"lr must be a number, got a tensor of shape \(\) and torch.int64"),
+        ({"momentum": torch.tensor(0.9)}, r"momentum must be a number, got tensor\(0.9000\)"),
+        ({"adapt": 1}, "adapt must be True or False, got 1"),
+    ],
 )
 def test_values_of_the_wrong_type_are_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):

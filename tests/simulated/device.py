@@ -164,6 +164,9 @@ def register() -> None:
         def set_rng_state(self, state: Tensor, device: Any = None) -> None:
             torch.set_rng_state(state)
 
+        def is_bf16_supported(self, including_emulation: bool = True) -> bool:
+            return True
+
         def synchronize(self, device: Any = None) -> None:
             _wait("synchronize")
 

@@ -71,7 +71,7 @@ class Step(NamedTuple):
     """One batch, from the end of the batch before it: its loading and views, training, callbacks, then logging."""
 
     batch: int  # of the fit, counted from 0
-    logged: bool  # this one, or the one before it, whose values are logged after its callbacks
+    logged: bool  # this one, or the one before it, whose values are read after its callbacks (so are the first one's)
     waits: list[Wait]
     kernels: int
 
@@ -89,11 +89,17 @@ class Steps(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        logged = trainer._logger_connector.should_update_logs and trainer.global_step > 0
+        logged = trainer._logger_connector.should_update_logs
         waits, kernels = self._start
-        step = Step(len(self.steps), logged or self._logged, self.record.waits[waits:], self.record.count - kernels)
-        self.steps.append(step)
-        self._start, self._logged = (len(self.record.waits), self.record.count), logged
+        new = self.record.waits[waits:]
+        self.steps.append(Step(len(self.steps), logged or self._logged, new, self.record.count - kernels))
+        self._start, self._logged = (len(self.record.waits), self.record.count), logged or len(self.steps) == 1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._logged = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._logged = True
 
     @property
     def between(self) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
@@ -9,6 +10,27 @@ from torchvision.transforms.v2 import functional as tv
 from simclr_lightning.views.draw import ViewParameters
 from simclr_lightning.views.recipe import ViewRecipe
 from simclr_lightning.views.torch_ops import pixel_noise
+
+
+def reference_views(pixels: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> Tensor:
+    """All views of a batch, in float64.
+
+    Args:
+        pixels: (N, C, H, W) pictures, or (V, N, C, size, size) crops, mirrored or not; uint8, or float in [0, 1].
+        recipe: What the views are.
+        parameters: What is done to each of the V N views.
+
+    Returns:
+        (V, N, C, size, size) float64 on the CPU.
+    """
+    count, number = parameters.flip.shape
+    pixels = pixels.cpu().double() / (1 if pixels.dtype.is_floating_point else 255)
+    if pixels.ndim == 5:  # nothing is left to crop
+        whole = torch.tensor([0, 0, recipe.size, recipe.size]).expand(count, number, 4)
+        parameters = parameters._replace(boxes=whole, flip=torch.zeros(count, number, dtype=torch.bool))
+    own = pixels if pixels.ndim == 5 else pixels.expand(count, *pixels.shape)
+    rows = [[reference_view(own[view, n], recipe, parameters, view, n) for n in range(number)] for view in range(count)]
+    return torch.stack([torch.stack(row) for row in rows])
 
 
 def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParameters, view: int, n: int) -> Tensor:
@@ -51,7 +73,7 @@ def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParamete
 
 def _jitter(image: Tensor, recipe: ViewRecipe, own: ViewParameters, operation: int) -> Tensor:
     if operation == 0 and recipe.additive_brightness:
-        return (image + own.brightness).float().clamp(0, 1)
+        return (image + own.brightness).clamp(0, 1)
     functions = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     changed: Tensor = functions[operation](
         image, (own.brightness, own.contrast, own.saturation, own.hue)[operation].item()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from simclr_lightning.distributed import all_reduce_sum
 from simclr_lightning.errors import InputError
 from simclr_lightning.metrics import RightAnswers
+from simclr_lightning.precision import full_precision
 
 UNLABELLED = -1
 
@@ -82,7 +83,7 @@ class LinearClassifier:
         """
         targets = self._valid(targets)
         parameters = list(self.head.parameters())
-        with torch.enable_grad(), _full_precision(features):
+        with torch.enable_grad(), full_precision(features.device):
             scores = self._scores(features)
             loss = F.cross_entropy(scores, targets, ignore_index=UNLABELLED, reduction="sum")
             gradients = torch.autograd.grad(loss, parameters)
@@ -105,7 +106,7 @@ class LinearClassifier:
             features: (M, F) of any floating-point type.
             targets: (M,) integers.
         """
-        with torch.no_grad(), _full_precision(features):
+        with torch.no_grad(), full_precision(features.device):
             self.val_answers.update(self._scores(features), self._valid(targets))
 
     def check_labels(self) -> None:
@@ -150,7 +151,3 @@ class LinearClassifier:
         """Targets without those too large, which stop some devices with an unreadable error; check_labels tells."""
         self._highest = torch.maximum(self._highest, targets.amax())
         return targets.clamp(min=UNLABELLED).where(targets < self.head.out_features, UNLABELLED)
-
-
-def _full_precision(features: Tensor) -> torch.autocast:
-    return torch.autocast(device_type=features.device.type, enabled=False)

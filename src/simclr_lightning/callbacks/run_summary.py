@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -23,14 +24,24 @@ class RunSummary(Callback):
     0.5 and 512 pictures, from 6.9 to 4.9): a plateau there is the end, not a failure.
     List it after ``LARSWarmup``, whose rates and steps it prints.
 
+    Args:
+        advise: whether to recommend ``bf16-mixed`` on an accelerator that has bfloat16, where training is in float32;
+            the command line does where no precision is typed.
+
     Example:
         >>> from lightning.pytorch import Trainer
         >>> trainer = Trainer(callbacks=[RunSummary()], logger=False, enable_checkpointing=False, accelerator="cpu")
     """
 
+    def __init__(self, advise: bool = True) -> None:
+        super().__init__()
+        self.advise = advise
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the block, on rank zero."""
-        self._print({**_hardware(trainer), **_schedule(trainer), **_model(pl_module), **_loss(trainer, pl_module)})
+        self._print(
+            {**_hardware(trainer, self.advise), **_schedule(trainer), **_model(pl_module), **_loss(trainer, pl_module)}
+        )
 
     @rank_zero_only
     def _print(self, rows: dict[str, str]) -> None:
@@ -40,10 +51,28 @@ class RunSummary(Callback):
         Console().print(table)
 
 
-def _hardware(trainer: Trainer) -> dict[str, str]:
-    device = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
+def _hardware(trainer: Trainer, advise: bool) -> dict[str, str]:
+    device = trainer.strategy.root_device
     nodes = f" on {trainer.num_nodes} nodes" if trainer.num_nodes > 1 else ""
-    return {"device": device + nodes, "precision": str(trainer.precision), "run folder": str(run_folder(trainer))}
+    precision = str(trainer.precision)
+    if advise and precision == "32-true" and _has_bfloat16(device):
+        precision += " (this device has bfloat16: try --trainer.precision bf16-mixed)"
+    return {
+        "device": f"{trainer.world_size} x {device.type}{nodes}",
+        "precision": precision,
+        "run folder": str(run_folder(trainer)),
+    }
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether an accelerator computes in it, and does not merely imitate it."""
+    if device.type == "cpu":
+        return False
+    ask = getattr(torch.get_device_module(device), "is_bf16_supported", None)
+    if ask is None:
+        return False
+    imitated = {"including_emulation": False} if "including_emulation" in inspect.signature(ask).parameters else {}
+    return bool(ask(**imitated))
 
 
 def _schedule(trainer: Trainer) -> dict[str, str]:

@@ -15,6 +15,7 @@ from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.compat import read_bar_at_logged_steps
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.errors import InputError
+from simclr_lightning.models import configure_for_strategy
 
 
 class Classifier(LightningModule):
@@ -114,13 +115,16 @@ class Classifier(LightningModule):
         """Scores (N, classes) of pictures (N, C, H, W), before the softmax."""
         return self.score(self.encode(images))
 
+    configure_model = configure_for_strategy
+
     def setup(self, stage: str) -> None:
         """Learn the number of classes from the data, where it is not known yet.
 
         Raises:
             InputError: if the data do not fit.
         """
-        read_bar_at_logged_steps(self.trainer)
+        if stage == "fit":
+            read_bar_at_logged_steps(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's

@@ -46,14 +46,8 @@ class FineTune(Classifier):
 
     Example:
         >>> classifier = FineTune.of(SimCLR("resnet8", width=0.125), num_classes=3, head_layers=1)
-        >>> classifier.head
-        Sequential(
-          (0): Sequential(
-            (0): Linear(in_features=32, out_features=32, bias=False)
-            (1): BatchNorm1d(32, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
-            (2): ReLU(inplace=True)
-          )
-        )
+        >>> [type(layer).__name__ for layer in classifier.head[0]]  # the first layer of the projection head
+        ['Linear', 'BatchNorm1d', 'ReLU']
     """
 
     def __init__(

@@ -19,6 +19,10 @@ try:
     import simplejpeg  # of the extra "fast": the same pixels as Pillow's, a third faster
 except ImportError:
     simplejpeg = None
+try:
+    from torchvision.io import ImageReadMode, decode_jpeg  # the same pixels, too; deprecated since 0.29, without a date
+except ImportError:
+    decode_jpeg = None
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises on files that are corrupt, truncated, unreadable or absurdly large."""
@@ -57,16 +61,25 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
     """
     try:
         with Image.open(path) as picture:  # reads the header, and refuses absurdly large pictures
-            if simplejpeg is not None and _is_plain_jpeg(picture):
+            if (simplejpeg or decode_jpeg) and _is_plain_jpeg(picture):
                 try:
-                    pixels = simplejpeg.decode_jpeg(Path(path).read_bytes(), fastdct=False, fastupsample=False)
-                    return torch.from_numpy(pixels).permute(2, 0, 1)
-                except ValueError:
+                    return _plain_jpeg(path)
+                except (ValueError, RuntimeError, DeprecationWarning):
                     pass  # Pillow reads it after all, or says what is wrong with it
             ImageOps.exif_transpose(picture, in_place=True)
             return pixels_of(to_rgb(picture))
     except BROKEN as error:
-        raise BadPictureError(f"Cannot read the picture {os.fspath(path)}: {str(error).rstrip('.')}.") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> BadPictureError:
+    """What to raise where Pillow raises one of ``BROKEN``.
+
+    Example:
+        >>> unreadable("a.jpg", OSError("truncated"))
+        BadPictureError('Cannot read the picture a.jpg: truncated.')
+    """
+    return BadPictureError(f"Cannot read the picture {os.fspath(path)}: {str(error).rstrip('.')}.")
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
@@ -171,6 +184,15 @@ def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
 def _is_plain_jpeg(picture: Image.Image) -> bool:
     upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
     return picture.format == "JPEG" and picture.mode in ("RGB", "L") and upright
+
+
+def _plain_jpeg(path: str | os.PathLike[str]) -> Tensor:
+    if simplejpeg is not None:
+        pixels = simplejpeg.decode_jpeg(Path(path).read_bytes(), fastdct=False, fastupsample=False)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+    data = torch.from_numpy(np.fromfile(path, np.uint8))
+    decoded_picture: Tensor = decode_jpeg(data, ImageReadMode.RGB)
+    return decoded_picture
 
 
 def _from_16_bits(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Image.Image:

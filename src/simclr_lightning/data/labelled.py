@@ -18,7 +18,7 @@ from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.serving import BatchDataset, FeatureBatch, FeatureDataset
 from simclr_lightning.data.sources import Source
-from simclr_lightning.data.splits import Split, Splits, hide_other_labels
+from simclr_lightning.data.splits import Split, Splits, hide_other_labels, labelled_part
 from simclr_lightning.data.stream import Stream
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewBatch, ViewEngine, ViewRecipe, check_channels
@@ -50,11 +50,14 @@ class LabelledDataModule(PictureDataModule):
         label_list: text file that names the pictures whose labels may be used, one a line, with or without folders in
             front: the official 1 % and 10 % of ImageNet. Instead of ``label_fraction``, for the data set folder.
         cache: decode all pictures once into the memory of each process; they must be of equal size.
+        on_device: keep cached pictures on the accelerator. None: where they take an eighth of its free memory at most.
+        scaled_decoding: decode JPEG files at 1/2, 1/4 or 1/8 of their size where every random crop is so much larger
+            than its view. Photos of megapixels load about twice as fast; training views differ by a level or so of 255.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
             name; in training the next good one takes its place, and where pictures are judged it does not count.
         download: fetch the data set if it is not under ``root``.
         num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
-            otherwise one per core that is left beside the training process, at most 8.
+            otherwise one per core that is left beside the training process, up to 32 if /dev/shm has room.
         pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
         prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
         persistent_workers: keep the workers from epoch to epoch. None: yes.
@@ -83,6 +86,8 @@ class LabelledDataModule(PictureDataModule):
         label_fraction: float = 1.0,
         label_list: str | Path | None = None,
         cache: bool = False,
+        on_device: bool | None = None,
+        scaled_decoding: bool = False,
         on_bad_picture: Literal["raise", "skip"] = "raise",
         download: bool = True,
         num_workers: int | None = None,
@@ -100,6 +105,8 @@ class LabelledDataModule(PictureDataModule):
             val_fraction=val_fraction,
             label_fraction=label_fraction,
             cache=cache,
+            on_device=on_device,
+            scaled_decoding=scaled_decoding,
             on_bad_picture=on_bad_picture,
             download=download,
             num_workers=num_workers,
@@ -160,6 +167,8 @@ class LabelledDataModule(PictureDataModule):
             batch_size=batch_size,
             views=data.recipe,
             augmentation=augmentation,
+            on_device=data.on_device,
+            scaled_decoding=data.scaled_decoding,
             on_bad_picture=data.on_bad_picture,
             num_workers=data.num_workers,
             pin_memory=data.pin_memory,
@@ -168,14 +177,14 @@ class LabelledDataModule(PictureDataModule):
             seed=seed,
         )
         own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
-        pictures, labelled = _labelled(data.splits)
+        pictures, labelled = labelled_part(data.splits)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
         return own
 
     @property
     def num_pictures(self) -> int:
         """Number of labelled training pictures."""
-        return len(_labelled(self.splits).positions)
+        return len(labelled_part(self.splits).positions)
 
     def setup(self, stage: str | None = None) -> None:
         """Find, load, split and label the pictures; a second call does nothing.
@@ -251,7 +260,7 @@ class LabelledDataModule(PictureDataModule):
             if len(features.targets) != expected:
                 raise InputError(f"There are {expected} {split} pictures, but features of {len(features.targets)}.")
         # Where another took the place of a picture that cannot be read, it is learned from under its own label.
-        own = _labelled(self.splits).pictures.targets[train.indices]
+        own = labelled_part(self.splits).pictures.targets[train.indices]
         self._features = {**served, "train": train._replace(targets=own.where(train.targets < 0, train.targets))}
 
     def serve_pictures(self) -> None:
@@ -278,19 +287,8 @@ class LabelledDataModule(PictureDataModule):
     def _learned(self) -> BatchDataset | FeatureDataset:
         if "train" in self._features:
             return FeatureDataset(self._features["train"])
-        part, random = _labelled(self.splits), self.augmentation != "none"
+        part, random = labelled_part(self.splits), self.augmentation != "none"
         return self._served(part, random=random, training=True, recipes=[self._augmented])
-
-
-def _labelled(splits: Splits) -> Split:
-    if splits.labelled is None:
-        raise InputError(
-            "None of the training pictures has a label, and a classifier needs some: sort them into class folders, or "
-            "name a folder of labelled pictures",
-            "data.root",
-            "data.probe",
-        )
-    return splits.labelled
 
 
 def _augmenting(recipe: ViewRecipe, augmentation: Augmentation) -> ViewRecipe:

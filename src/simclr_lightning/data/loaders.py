@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sized
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from lightning.fabric.utilities.data import suggested_max_num_workers
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from simclr_lightning import distributed
+from simclr_lightning.data.resident import ResidentBatch
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset, Key
+from simclr_lightning.data.worker_processes import explained, workers_with_room
 from simclr_lightning.errors import InputError
 
-_MOST_WORKERS = 8
+_PREFETCH = 2  # PyTorch's default
 _BatchT_co = TypeVar("_BatchT_co", covariant=True)
 
 
@@ -97,7 +97,7 @@ class GlobalBatchSampler(DistributedSampler[Key]):
 class PictureLoader(DataLoader[_BatchT_co]):
     """Loader of a data set that puts whole batches together.
 
-    An ``InputError`` of the data set is raised as it is, also where a worker met it: see ``input_errors_returned``.
+    An ``InputError`` of the data set is raised as it is, also where a worker met it: see ``handed_over``.
 
     Example:
         >>> import torch
@@ -110,20 +110,25 @@ class PictureLoader(DataLoader[_BatchT_co]):
     """
 
     def check_worker_number_rationality(self) -> None:
-        """PyTorch warns here; ``warn_of_workers`` does it once, and says what to type."""
+        """PyTorch warns here; ``worker_processes.warn_of_workers`` does it once, and says what to type."""
 
     def __iter__(self) -> Iterator[_BatchT_co]:  # type: ignore[override]
         """Batches, of which the last comes with a warning if pictures could not be read and judged.
 
         Raises:
-            InputError: that the data set raised.
+            InputError: that the data set raised, or that a worker had too little shared memory.
         """
-        for number, batch in enumerate(super().__iter__(), 1):
-            if isinstance(batch, InputError):
-                raise batch
-            if isinstance(self.dataset, BatchDataset) and number == len(self):
-                self.dataset.report_unreadable()
-            yield batch
+        batches = super().__iter__()
+        try:
+            for number, batch in enumerate(batches, 1):
+                if isinstance(batch, InputError):
+                    raise batch
+                if isinstance(self.dataset, BatchDataset) and number == len(self):
+                    self.dataset.report_unreadable()
+                yield batch
+        except RuntimeError as error:
+            exit_codes = [worker.exitcode for worker in getattr(batches, "_workers", ())]
+            raise explained(error, exit_codes) from error
 
 
 class ResumableLoader(PictureLoader[_BatchT_co]):
@@ -179,6 +184,7 @@ def make_loader(
     pin_memory: bool = False,
     prefetch_factor: int | None = None,
     persistent_workers: bool | None = None,
+    resident: int | None = None,
 ) -> PictureLoader[Any]:
     """Put a loader together.
 
@@ -187,11 +193,16 @@ def make_loader(
         sampler: of this process.
         resumable: whether its place within an epoch belongs into checkpoints.
         num_workers: worker processes; None: none for pictures in memory, otherwise one per core that is left beside the
-            training process, at most 8.
+            training process, at most 32, or as many as half of the shared memory has room for.
         devices: training processes that share this machine's cores.
         pin_memory: whether batches are copied to page-locked memory.
         prefetch_factor: batches that each worker has ready, None for PyTorch's default.
         persistent_workers: whether workers live from epoch to epoch, None: yes, if there are any.
+        resident: number of the array on the device that has the pictures, see ``ResidentPictures``; None: batches bring
+            them.
+
+    Raises:
+        InputError: if the workers' batches do not fit into shared memory.
 
     Example:
         >>> import torch
@@ -201,14 +212,15 @@ def make_loader(
         >>> [batch.features.shape for batch in make_loader(data, sampler)]
         [torch.Size([4, 3]), torch.Size([4, 3])]
     """
-    if num_workers is None:
-        num_workers = 0 if data.in_memory else workers_of(devices)
+    share = sampler.batch_size // sampler.num_replicas
+    num_workers = 0 if num_workers is None and data.in_memory else num_workers
+    num_workers = workers_with_room(num_workers, devices, share * data.nbytes, prefetch_factor or _PREFETCH)
     return (ResumableLoader if resumable else PictureLoader)(
         cast("Dataset[Any]", data),
-        batch_size=sampler.batch_size // sampler.num_replicas,
+        batch_size=share,
         sampler=sampler,
         num_workers=num_workers,
-        collate_fn=as_it_is,
+        collate_fn=as_it_is if resident is None else partial(ResidentBatch, resident),
         pin_memory=pin_memory,
         prefetch_factor=prefetch_factor,
         persistent_workers=num_workers > 0 if persistent_workers is None else persistent_workers,
@@ -240,37 +252,6 @@ def process_of(trainer: Trainer | None, batch_size: int) -> tuple[int, int]:
             "data.batch_size",
         )
     return rank, processes
-
-
-def workers_of(devices: int) -> int:
-    """Workers of a training process by default: one per core that is left beside it, at most 8.
-
-    Args:
-        devices: training processes that share this machine's cores.
-
-    Example:
-        >>> workers_of(10**6)
-        1
-    """
-    return min(suggested_max_num_workers(devices), _MOST_WORKERS)
-
-
-def warn_of_workers(num_workers: int, devices: int) -> None:
-    """Warn if there are more workers than cores.
-
-    Args:
-        num_workers: of each training process.
-        devices: training processes that share this machine's cores.
-
-    Example:
-        >>> warn_of_workers(0, devices=1)
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_workers * devices > cores:
-        rank_zero_warn(
-            f"num_workers is {num_workers} for each of {devices} training process(es) with {cores} core(s) in all: "
-            f"type --data.num_workers {max(1, cores // devices)}, or leave it out."
-        )
 
 
 def as_it_is(batch: Any) -> Any:

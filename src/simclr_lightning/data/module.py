@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, warn_of_workers
+from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
 from simclr_lightning.data.pictures import PictureSets
+from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
-from simclr_lightning.data.sources import Metric, Source, find_source, qualified_name, resolved_recipes
+from simclr_lightning.data.sources import Metric, Source, find_source, plain_recipes, qualified_name, resolved_recipes
 from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
+from simclr_lightning.data.suit import suit
+from simclr_lightning.data.worker_processes import warn_of_workers
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
 
@@ -46,11 +49,14 @@ class PictureDataModule(LightningDataModule):
             pictures) that is set aside for validation, the same from every class.
         label_fraction: share of the labels that may be used, class-balanced. Pre-training sees all pictures.
         cache: decode all pictures once into the memory of each process; they must be of equal size.
+        on_device: keep cached pictures on the accelerator. None: where they take an eighth of its free memory at most.
+        scaled_decoding: decode JPEG files at 1/2, 1/4 or 1/8 of their size where every random crop is so much larger
+            than its view. Photos of megapixels load about twice as fast; training views differ by a level or so of 255.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
             name; in training the next good one takes its place, and where pictures are judged it does not count.
         download: fetch the data set if it is not under ``root``.
-        num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
-            one for a stream, otherwise one per core that is left beside the training process, at most 8.
+        num_workers: processes that load pictures, for each training process. None: none for pictures in memory, one for
+            a stream, otherwise one per core that is left beside the training process, up to 32 if /dev/shm has room.
         pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
         prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
         persistent_workers: keep the workers from epoch to epoch. None: yes.
@@ -84,6 +90,8 @@ class PictureDataModule(LightningDataModule):
         val_fraction: float = 0.0,
         label_fraction: float = 1.0,
         cache: bool = False,
+        on_device: bool | None = None,
+        scaled_decoding: bool = False,
         on_bad_picture: Literal["raise", "skip"] = "raise",
         download: bool = True,
         num_workers: int | None = None,
@@ -107,6 +115,8 @@ class PictureDataModule(LightningDataModule):
         self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
+        self.on_device, self.scaled_decoding = on_device, scaled_decoding
+        self._resident = ResidentPictures()
         self._root, self._probe = str(root), None if probe is None else str(probe)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
@@ -118,15 +128,11 @@ class PictureDataModule(LightningDataModule):
         self._splits: Splits | None = None
         self.save_hyperparameters()
         # Checkpoints hold primitives only, so that they load with weights_only=True.
-        recipes = [
-            {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}
-            for recipe in self.recipes
-        ]
         primitives = {
             "dataset": dataset if isinstance(dataset, str) else qualified_name(dataset),
             "root": self._root,
             "probe": self._probe,
-            "views": recipes if len(recipes) > 1 else recipes[0],
+            "views": plain_recipes(self.recipes),
         }
         self.save_hyperparameters({key: value for key, value in primitives.items() if key in self.hparams})
 
@@ -179,6 +185,11 @@ class PictureDataModule(LightningDataModule):
             else:
                 self._splits = self.arrange(found)
         warn_of_workers(self.num_workers or 0, self._devices())
+        suit(self.engine, self.trainer)
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Free what the pictures take on the accelerator."""
+        self._resident.clear()
 
     def arrange(self, sets: PictureSets) -> Splits:
         """Decide which pictures are for what; ``setup`` calls it once, and a subclass may decide otherwise."""
@@ -208,6 +219,8 @@ class PictureDataModule(LightningDataModule):
         What is wanted travels with the batch: training batches get views only, batches of validation views and clean
         pictures, and those of all other loaders clean pictures and no views.
         """
+        if isinstance(batch, ResidentBatch):
+            batch = self._resident.picked(batch)
         if not isinstance(batch, ImageBatch):
             return batch
         images = clean(batch.images, self.recipe) if batch.clean and batch.images is not None else None
@@ -217,8 +230,8 @@ class PictureDataModule(LightningDataModule):
         return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
 
     def _part(self, split: Literal["train", "val", "test"]) -> Split:
-        train = self.splits.labelled or self.splits.train
-        part = {"train": train, "val": self.splits.val, "test": self.splits.test}[split]
+        splits = self.splits
+        part = {"train": splits.labelled or splits.train, "val": splits.val, "test": splits.test}[split]
         if part is None or not len(part.positions):
             raise InputError(
                 f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
@@ -237,6 +250,7 @@ class PictureDataModule(LightningDataModule):
             training=training,
             seed=self.seed,
             on_bad_picture=self.on_bad_picture,
+            scaled=self.scaled_decoding,
         )
 
     def _loader(
@@ -268,11 +282,14 @@ class PictureDataModule(LightningDataModule):
             pin_memory=self._pin_memory(),
             prefetch_factor=self.prefetch_factor,
             persistent_workers=self.persistent_workers,
+            resident=self._resident.keep(data, self._device(), asked=self.on_device),
         )
 
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
     def _pin_memory(self) -> bool:
-        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
-        return device != "cpu" if self.pin_memory is None else self.pin_memory
+        return self._device().type != "cpu" if self.pin_memory is None else self.pin_memory
 
     def _devices(self) -> int:
         return self.trainer.num_devices if self.trainer is not None else 1

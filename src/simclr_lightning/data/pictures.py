@@ -15,8 +15,10 @@ from rich.progress import track
 from torch import Tensor
 
 from simclr_lightning.data.decode import BROKEN, BadPictureError, check_picture, decoded, picture_of, read_picture
+from simclr_lightning.data.scaled import read_scaled, upright_size
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
+from simclr_lightning.views.workers import ScaledPicture
 
 
 class Pictures(ABC):
@@ -142,6 +144,7 @@ class InMemoryPictures(Pictures):
             )
         super().__init__(targets.long(), class_names, images.shape[1], equal_size=True)
         self.images = images
+        self.shape = images.shape[1:]
 
     def read(self, position: int) -> Tensor:
         """One picture, (C, H, W) uint8."""
@@ -187,6 +190,14 @@ class FilePictures(Pictures):
     def read(self, position: int) -> Tensor:
         """One picture in RGB, upright."""
         return read_picture(self.path(position))
+
+    def size(self, position: int) -> tuple[int, int]:
+        """Height and width of one picture, upright, from the header of its file."""
+        return upright_size(self.path(position))
+
+    def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
+        """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
+        return read_scaled(self.path(position), scale)
 
 
 class DatasetPictures(Pictures):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Literal, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from simclr_lightning.data.decode import BadPictureError
-from simclr_lightning.data.pictures import InMemoryPictures, Pictures
-from simclr_lightning.errors import InputError
+from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures
+from simclr_lightning.data.worker_processes import handed_over
 from simclr_lightning.views import Crops, ImageBatch, ViewRecipe, centre_view, crop_views
+from simclr_lightning.views.draw import draw_for_each
+from simclr_lightning.views.workers import crops_of, largest_scales
 
-_DataT = TypeVar("_DataT")
-_KeyT = TypeVar("_KeyT")
-_BatchT = TypeVar("_BatchT")
+_ReadT = TypeVar("_ReadT")
 
 
 class Key(NamedTuple):
@@ -40,33 +41,6 @@ class Key(NamedTuple):
     repeated: bool = False
 
 
-def input_errors_returned(fetch: Callable[[_DataT, _KeyT], _BatchT]) -> Callable[[_DataT, _KeyT], _BatchT]:
-    """Decorator of what fetches for a loader: in a worker an ``InputError`` is returned instead of raised.
-
-    Raised there, torch would make the worker's traceback its message. ``PictureLoader`` raises what is returned.
-
-    Example:
-        >>> class Empty:
-        ...     @input_errors_returned
-        ...     def __getitem__(self, position):
-        ...         raise InputError(f"There is no picture {position}: choose another.")
-        >>> Empty()[3]  # not in a worker
-        Traceback (most recent call last):
-        simclr_lightning.errors.InputError: There is no picture 3: choose another.
-    """
-
-    @wraps(fetch)
-    def returning(dataset: _DataT, key: _KeyT) -> _BatchT:
-        try:
-            return fetch(dataset, key)
-        except InputError as error:
-            if get_worker_info() is None:
-                raise
-            return cast("_BatchT", error)
-
-    return returning
-
-
 class BatchDataset(Dataset[ImageBatch]):
     """Part of a set of pictures, served in whole batches.
 
@@ -84,6 +58,10 @@ class BatchDataset(Dataset[ImageBatch]):
         seed: of the views.
         on_bad_picture: raise an error that names a picture which cannot be read, or skip it: warn once with its name
             and fill its place with the next good one of this part, so that batches stay full.
+        scaled: decode files no larger than their random crops need, in training.
+
+    Attributes:
+        pixels: whether batches bring the pictures; if not, those in memory are on the device already.
 
     Example:
         >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9))
@@ -103,6 +81,7 @@ class BatchDataset(Dataset[ImageBatch]):
         training: bool,
         seed: int = 0,
         on_bad_picture: Literal["raise", "skip"] = "raise",
+        scaled: bool = False,
     ) -> None:
         self.pictures = pictures
         self.positions = positions
@@ -111,6 +90,8 @@ class BatchDataset(Dataset[ImageBatch]):
         self.training = training
         self.seed = seed
         self.on_bad_picture = on_bad_picture
+        self.scaled = scaled
+        self.pixels = True
 
     @property
     def in_memory(self) -> bool:
@@ -122,6 +103,16 @@ class BatchDataset(Dataset[ImageBatch]):
         """Whether clean pictures are wanted."""
         return not (self.random and self.training)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a picture takes in a batch."""
+        if self.pictures.equal_size:
+            shape = getattr(self.pictures, "shape", None)  # of a set of one's own, it need not be known
+            return math.prod(shape) if self.pixels and shape else 0
+        crops = sum(recipe.count * recipe.size**2 for recipe in self.recipes) if self.random else 0
+        whole = self.recipes[0].eval_size ** 2 if self.clean else 0
+        return (crops + whole) * self.pictures.in_channels
+
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.positions)
@@ -130,7 +121,7 @@ class BatchDataset(Dataset[ImageBatch]):
         """Batch of one picture."""
         return self.__getitems__([key])
 
-    @input_errors_returned
+    @handed_over
     def __getitems__(self, keys: Sequence[Key | int]) -> ImageBatch:
         """Batch of pictures, in the order of the keys."""
         asked = [key if isinstance(key, Key) else Key(key) for key in keys]
@@ -140,11 +131,10 @@ class BatchDataset(Dataset[ImageBatch]):
         crops: tuple[Crops, ...] | None = None
         if isinstance(self.pictures, InMemoryPictures):
             positions = self.positions[[key.place for key in asked]]
-            images = self.pictures.images[positions]
+            # Copies whole pictures: six times as fast as [positions], which copies number by number.
+            images = self.pictures.images.index_select(0, positions) if self.pixels else None
         else:
-            read = [self._read(key.place) for key in asked]
-            positions = torch.tensor([position for position, _ in read])
-            images, crops = self._pixels([picture for _, picture in read], positions, epoch)
+            positions, images, crops = self._decoded([key.place for key in asked], epoch)
             if not self.training:
                 unlabelled |= positions != self.positions[[key.place for key in asked]]
         targets = self.pictures.targets[positions].masked_fill(unlabelled, -1)
@@ -161,34 +151,51 @@ class BatchDataset(Dataset[ImageBatch]):
                 stacklevel=2,
             )
 
-    def _pixels(
-        self, pictures: list[Tensor], positions: Tensor, epoch: int | None
-    ) -> tuple[Tensor | None, tuple[Crops, ...] | None]:
+    def _decoded(self, places: list[int], epoch: int | None) -> tuple[Tensor, Tensor | None, tuple[Crops, ...] | None]:
+        if self.scaled and not self.clean and epoch is not None and isinstance(self.pictures, FilePictures):
+            return self._scaled(self.pictures, places, epoch)
+        read = [self._read(place, self.pictures.read) for place in places]
+        positions, pictures = torch.tensor([position for position, _ in read]), [picture for _, picture in read]
         if self.pictures.equal_size:
-            return torch.stack(pictures), None
+            return positions, torch.stack(pictures), None
         images = crops = None
         if self.clean:
             images = torch.stack([centre_view(picture, self.recipes[0]) for picture in pictures])
         if epoch is not None:
             crops = crop_views(pictures, self.recipes, positions, seed=self.seed, epoch=epoch)
-        return images, crops
+        return positions, images, crops
 
-    def _read(self, place: int) -> tuple[int, Tensor]:
+    def _scaled(self, files: FilePictures, places: list[int], epoch: int) -> tuple[Tensor, None, tuple[Crops, ...]]:
+        while True:  # again where a picture turns out to be bad only when it is decoded: another has another size
+            headers = [self._read(place, files.size) for place in places]
+            positions, sizes = torch.tensor([position for position, _ in headers]), [size for _, size in headers]
+            drawn = draw_for_each(self.recipes, positions, torch.tensor(sizes), seed=self.seed, epoch=epoch)
+            scales = largest_scales(self.recipes, drawn)
+            pictures = [
+                self._tried(position, partial(files.read_scaled, scale=scale))
+                for position, scale in zip(positions.tolist(), scales, strict=True)
+            ]
+            good = [picture for picture in pictures if picture is not None]
+            if len(good) == len(pictures):
+                return positions, None, crops_of(good, self.recipes, drawn)
+
+    def _read(self, place: int, read: Callable[[int], _ReadT]) -> tuple[int, _ReadT]:
         for step in range(len(self)):
             position = int(self.positions[(place + step) % len(self)])
-            if self.pictures.bad[position]:
-                continue
-            try:
-                return position, self.pictures.read(position)
-            except BadPictureError as error:
-                if self.on_bad_picture == "raise":
-                    raise BadPictureError(
-                        f"{error} Such pictures can be left out", "data.on_bad_picture skip"
-                    ) from error
-                self.pictures.bad[position] = True
-                end = "The next picture takes its place." if self.training else "It does not count."
-                warnings.warn(f"{error} {end}", stacklevel=2)
+            if not self.pictures.bad[position] and (found := self._tried(position, read)) is not None:
+                return position, found
         raise BadPictureError(f"None of the {len(self)} pictures can be read.")
+
+    def _tried(self, position: int, read: Callable[[int], _ReadT]) -> _ReadT | None:
+        try:
+            return read(position)
+        except BadPictureError as error:
+            if self.on_bad_picture == "raise":
+                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
+            self.pictures.bad[position] = True
+            end = "The next picture takes its place." if self.training else "It does not count."
+            warnings.warn(f"{error} {end}", stacklevel=2)
+            return None
 
 
 class FeatureBatch(NamedTuple):
@@ -223,6 +230,11 @@ class FeatureDataset(Dataset[FeatureBatch]):
 
     in_memory = True
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a picture takes in a batch."""
+        return self.features.features[:1].nbytes
+
     def __init__(self, features: FeatureBatch) -> None:
         self.features = features
 
@@ -239,5 +251,5 @@ class FeatureDataset(Dataset[FeatureBatch]):
         asked = [key if isinstance(key, Key) else Key(key) for key in keys]
         places = torch.tensor([key.place for key in asked])
         repeated = torch.tensor([key.repeated for key in asked])
-        features, targets, indices = (values[places] for values in self.features)
+        features, targets, indices = (values.index_select(0, places) for values in self.features)
         return FeatureBatch(features, targets.masked_fill(repeated, -1), indices)

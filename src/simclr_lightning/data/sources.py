@@ -6,7 +6,7 @@ import difflib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
@@ -277,6 +277,17 @@ def resolved_recipes(views: Any, dataset: object, own: ViewRecipe) -> tuple[View
             f"set is {own.preset}: type --data.views.preset {own.preset}."
         )
     return recipes
+
+
+def plain_recipes(recipes: Iterable[ViewRecipe]) -> dict[str, Any] | list[dict[str, Any]]:
+    """Recipes as primitives, which checkpoints hold: one, or a list of several.
+
+    Example:
+        >>> plain_recipes([ViewRecipe("digits")])["crop_area"]
+        [0.4, 1.0]
+    """
+    plain = [{key: list(v) if isinstance(v, tuple) else v for key, v in asdict(recipe).items()} for recipe in recipes]
+    return plain if len(plain) > 1 else plain[0]
 
 
 def _named(recipe: Any) -> dict[str, Any]:

@@ -178,6 +178,28 @@ def hide_other_labels(train: Split, allowed: Tensor) -> Split:
     return Split(train.pictures.relabelled(targets, train.pictures.class_names), train.positions)
 
 
+def labelled_part(splits: Splits) -> Split:
+    """The pictures that a classifier learns from.
+
+    Raises:
+        InputError: if nothing is labelled.
+
+    Example:
+        >>> pictures = InMemoryPictures(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+        >>> part = Split(pictures, torch.arange(3))
+        >>> labelled_part(Splits(part, part, None, None, None, 2)) is part
+        True
+    """
+    if splits.labelled is None:
+        raise InputError(
+            "None of the training pictures has a label, and a classifier needs some: sort them into class folders, or "
+            "name a folder of labelled pictures",
+            "data.root",
+            "data.probe",
+        )
+    return splits.labelled
+
+
 class _NoPictures(Pictures):
     def __init__(self, channels: int) -> None:
         super().__init__(torch.full((0,), -1), None, channels, equal_size=False)

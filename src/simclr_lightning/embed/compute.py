@@ -8,21 +8,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
-from lightning.fabric.utilities.data import suggested_max_num_workers
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from simclr_lightning.data import BadPictureError
 from simclr_lightning.data.loaders import PictureLoader
-from simclr_lightning.data.serving import input_errors_returned
+from simclr_lightning.data.worker_processes import handed_over, workers_of
 from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
 from simclr_lightning.errors import InputError
 from simclr_lightning.features import encode
 from simclr_lightning.views import ViewRecipe, centre_view, clean
-
-_MOST_WORKERS = 8
 
 
 class Batch(NamedTuple):
@@ -77,7 +74,7 @@ class PictureBatches(Dataset[Batch]):
         """Number of batches."""
         return len(self.batches)
 
-    @input_errors_returned
+    @handed_over
     def __getitem__(self, number: int) -> Batch:
         """One batch."""
         images, places, skipped = [], [], []
@@ -122,7 +119,8 @@ def compute_parts(
         plan: batches of each part, as places among the pictures.
         normalize: whether features are scaled to unit length.
         on_bad_picture: raise an error that names the picture, or skip it.
-        num_workers: processes that load pictures; None: none for pictures in memory, otherwise as many as cores.
+        num_workers: processes that load pictures; None: none for pictures in memory, otherwise one per core
+            that is left beside this process.
 
     Raises:
         BadPictureError: if a picture cannot be read and is not to be skipped.
@@ -195,6 +193,6 @@ def _encode(
 def _loader(data: PictureBatches, num_workers: int | None, fabric: Fabric) -> PictureLoader[Batch]:
     if num_workers is None:
         local = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
-        num_workers = 0 if data.pictures.in_memory else min(suggested_max_num_workers(local), _MOST_WORKERS)
+        num_workers = 0 if data.pictures.in_memory else workers_of(local)
     pin_memory = fabric.device.type != "cpu"
     return PictureLoader(data, batch_size=None, num_workers=num_workers, pin_memory=pin_memory)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import nn
 
 from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, read_checkpoint
+from simclr_lightning.compat import version_of
 from simclr_lightning.data import PictureSets, find_source
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
@@ -85,7 +85,7 @@ def embed_pictures(
             leave it out of the file.
         batch_size: pictures that each process encodes at once.
         num_workers: processes that load pictures, for each device. None: none for pictures in memory, otherwise one per
-            core that is left, at most 8.
+            core that is left, at most 32.
         accelerator: auto, cpu, gpu, or another one of Lightning's.
         devices: how many of them, or auto.
         precision: 32-true, as ``simclr evaluate`` has it by default, or 16-mixed or bf16-mixed, which are faster on
@@ -163,7 +163,7 @@ def embed_pictures(
         "normalize": normalize,
         "batch_size": batch_size,
         "precision": precision,
-        "simclr-lightning": version("simclr-lightning"),
+        "simclr-lightning": version_of("simclr-lightning"),
     }
     parts = Parts(output.with_name(f"{output.name}.parts"), settings, len(plan))
     if fabric.is_global_zero:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from PIL import Image
 from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.checkpoints import run_of
+from simclr_lightning.compat import version_of
 
 _PACKAGES = ("simclr-lightning", "lightning", "torch", "torchvision", "scikit-learn")
 
@@ -45,7 +45,7 @@ def package_versions() -> dict[str, str]:
         >>> list(package_versions())
         ['simclr-lightning', 'lightning', 'torch', 'torchvision', 'scikit-learn']
     """
-    return {package: version(package) for package in _PACKAGES}
+    return {package: version_of(package) for package in _PACKAGES}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -51,7 +51,8 @@ def _write_state_dict(encoder: nn.Module, images: Tensor, path: Path) -> None:
 
 def _write_torchscript(encoder: nn.Module, images: Tensor, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # deprecated; the model card says so
+        # deprecated; the model card says so. A FutureWarning in torch 2.14, in older ones a DeprecationWarning.
+        warnings.filterwarnings("ignore", "`torch.jit")
         torch.jit.trace(encoder, images, check_trace=False).save(str(path))  # type: ignore[no-untyped-call]
 
 

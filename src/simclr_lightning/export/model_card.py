@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from typing import Any
 
 import yaml
 
 from simclr_lightning.checkpoints import Checkpoint
+from simclr_lightning.compat import version_of
 from simclr_lightning.export.formats import Exporter
 from simclr_lightning.simclr import SimCLR
 
@@ -66,7 +66,7 @@ def model_card(
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", settings)), default=0))  # longer than any within
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     packages = ["simclr-lightning", "torch", "torchvision", *exporter.packages]
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    versions = ", ".join(f"{package} {version_of(package)}" for package in packages)
     return f"""# {file}
 
 An encoder for pictures, pre-trained without labels by SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709):

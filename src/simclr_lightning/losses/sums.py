@@ -57,6 +57,7 @@ def weighted_sums(
         sums[tile.rows].addmm_(weights, columns[tile.columns])
         if tile.mirror is not None:
             sums[tile.mirror].addmm_(weights.T, views[tile.rows])
+        del block, weights  # before the next ones are made
     return sums
 
 
@@ -91,6 +92,7 @@ def _log_sums_stable(views: Tensor, similarities: Blocks, layout: Layout) -> Ten
                 own[tile.rows] = torch.logaddexp(own[tile.rows], raised.logsumexp(1))
             if tile.mirror is not None and tile.for_columns:
                 own[tile.mirror] = torch.logaddexp(own[tile.mirror], raised.logsumexp(0))
+        del block, raised
     return log_sums
 
 

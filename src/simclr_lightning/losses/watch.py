@@ -11,6 +11,7 @@ from torch import Tensor
 
 from simclr_lightning.distributed import gather_rows
 from simclr_lightning.errors import InputError
+from simclr_lightning.precision import full_precision
 
 _ROWS = 512  # rows of similarities in memory at a time
 
@@ -56,7 +57,7 @@ def contrastive_metrics(
         first, second = F.normalize(first), F.normalize(second)
     candidates, start = gather_rows(second) if gather else (second, 0)
     top1, top5, entropy = first.new_zeros(3).unbind()
-    with torch.autocast(first.device.type, enabled=False):
+    with full_precision(first.device):
         for top in range(0, len(first), _ROWS):
             logits = first[top : top + _ROWS] @ candidates.T / temperature
             own = logits.diagonal(start + top)[:, None]

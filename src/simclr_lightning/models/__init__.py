@@ -4,6 +4,7 @@ from simclr_lightning.models.encoders import build_encoder
 from simclr_lightning.models.heads import ProjectionHead
 from simclr_lightning.models.memory_format import SubsampledConv2d, to_memory_format
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
+from simclr_lightning.models.sharding import configure_for_strategy
 
 __all__ = [
     "RESNETS",
@@ -12,6 +13,7 @@ __all__ = [
     "Stem",
     "SubsampledConv2d",
     "build_encoder",
+    "configure_for_strategy",
     "resolve_stem",
     "to_memory_format",
 ]

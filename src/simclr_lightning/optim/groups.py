@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from simclr_lightning.errors import InputError
+from simclr_lightning.optim.shards import refuse_flattened
 
 # _NormBase is what every BatchNorm, SyncBatchNorm and InstanceNorm derives from
 NORMALISATIONS: tuple[type[nn.Module], ...] = (
@@ -41,7 +42,7 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
         Either may be empty.
 
     Raises:
-        InputError: if the module has no trainable parameter.
+        InputError: if the module has no trainable parameter, or if FSDP has flattened them.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))
@@ -51,6 +52,7 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
 
     Source: Chen et al. (2020), arXiv:2002.05709, appendix B.1, and the official code, which goes by names.
     """
+    refuse_flattened(module.parameters())
     weights: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     seen: set[nn.Parameter] = set()

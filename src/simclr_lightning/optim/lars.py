@@ -9,9 +9,11 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from simclr_lightning.errors import InputError
+from simclr_lightning.optim.shards import piece_of, placed_like, split_over, whole_norms
 
 
 class LARS(Optimizer):
@@ -31,12 +33,13 @@ class LARS(Optimizer):
     scaled by the trust ratio. It is independent of ``weight_decay``. :func:`~simclr_lightning.optim.parameter_groups`
     builds the two groups of the paper; without it, biases and normalisation are adapted like any other tensor.
 
-    The step never waits for the device. Norms are those of whole tensors, so a strategy that shards single parameters
-    over processes does not fit; data parallelism does.
+    The step never waits for the device. Norms are those of whole tensors, also of tensors that FSDP2 split over
+    processes (DTensor), which exchange all norms at once. Strategies that flatten parameters do not fit.
 
     Args:
         params: parameters, or groups of parameters as dictionaries. Real and dense; data types and devices may differ.
-        lr: learning rate, at least 0.
+        lr: learning rate, at least 0. May be a tensor of one number, on the CPU or, for steps that are compiled or
+            captured, on the device of the parameters: it is not read there, but multiplied.
         momentum: in [0, 1).
         weight_decay: L2 penalty added to the gradient, at least 0.
         trust_coefficient: how far a tensor moves at a rate of 1, as a fraction of its norm; above 0.
@@ -62,7 +65,7 @@ class LARS(Optimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float,
+        lr: float | Tensor,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust_coefficient: float = 1e-3,
@@ -125,16 +128,19 @@ class LARS(Optimizer):
                 self._update(parameters, group)
         return loss
 
-    def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [_dense_gradient(weight) for weight in weights]
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        weights = [piece_of(parameter) for parameter in parameters]
+        gradients = [piece_of(placed_like(_dense_gradient(parameter), parameter)) for parameter in parameters]
         if group["weight_decay"] != 0:
             gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
-        trusts = _trust_ratios(weights, gradients, group["trust_coefficient"]) if group["adapt"] else None
-        rate, momentum = group["lr"], group["momentum"]
+        trusts = None
+        if group["adapt"]:
+            trusts = _trust_ratios(weights, gradients, group["trust_coefficient"], split_over(parameters[0]))
+        rate, momentum = _rate_for(weights[0], group["lr"]), group["momentum"]
         if momentum == 0:
             _add_scaled(weights, gradients, -rate, trusts)
             return
-        buffers = [self._momentum_buffer(weight) for weight in weights]
+        buffers = [piece_of(self._momentum_buffer(parameter)) for parameter in parameters]
         torch._foreach_mul_(buffers, momentum)
         _add_scaled(buffers, gradients, rate, trusts)
         if group["nesterov"]:
@@ -152,6 +158,11 @@ class LARS(Optimizer):
 
 
 def _check_group(group: dict[str, Any]) -> None:
+    rate = group["lr"]
+    if isinstance(rate, Tensor):
+        if rate.numel() != 1 or not rate.is_floating_point():
+            raise TypeError(f"LARS: lr must be a number, got a tensor of shape {tuple(rate.shape)} and {rate.dtype}.")
+        group = {**group, "lr": rate.item()}  # waits once, before the first step
     for name in ("lr", "momentum", "weight_decay", "trust_coefficient"):
         if isinstance(group[name], bool) or not isinstance(group[name], int | float):
             raise TypeError(f"LARS: {name} must be a number, got {group[name]!r}.")
@@ -173,16 +184,29 @@ def _check_group(group: dict[str, Any]) -> None:
 
 
 def _updated_together(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
-    """Lists of the parameters with a gradient, each of one data type on one device, as torch._foreach wants them."""
-    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+    """Lists of the parameters with a gradient, as torch._foreach wants them: of one data type on one device each.
+
+    What is split over processes is split alike in a list.
+    """
+    alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
     for parameter in parameters:
         if parameter.grad is None:
             continue
-        if parameter.device.type == "cpu":  # by itself: it stays in the cache from one operation to the next
+        groups = split_over(parameter)
+        if parameter.device.type == "cpu" and not groups:  # by itself: it stays in the cache between two operations
             yield [parameter]
         else:
-            alike[parameter.device, parameter.dtype].append(parameter)
+            alike[parameter.device, parameter.dtype, groups].append(parameter)
     yield from alike.values()
+
+
+def _rate_for(weight: Tensor, rate: float | Tensor) -> float | Tensor:
+    """The rate as a number where it is known without waiting, else as a 0-d tensor beside the weight."""
+    if not isinstance(rate, Tensor):
+        return rate
+    if rate.device.type == "cpu" and not torch.compiler.is_compiling():
+        return rate.item()
+    return rate.reshape(()).to(weight.device)
 
 
 def _dense_gradient(weight: Tensor) -> Tensor:
@@ -196,19 +220,25 @@ def _dense_gradient(weight: Tensor) -> Tensor:
     return gradient
 
 
-def _trust_ratios(weights: list[Tensor], gradients: list[Tensor], coefficient: float) -> list[Tensor]:
-    """One 0-d tensor a weight. Norms are accumulated in float32 at least: a float16 norm overflows at 65504."""
+def _trust_ratios(
+    weights: list[Tensor], gradients: list[Tensor], coefficient: float, groups: tuple[ProcessGroup, ...]
+) -> Tensor:
+    """(n,), one for each weight. Norms are accumulated in float32 at least: a float16 norm overflows at 65504."""
     dtype = torch.promote_types(weights[0].dtype, torch.float32)
-    weight_norms = torch.stack(torch._foreach_norm(weights, 2, dtype))
-    gradient_norms = torch.stack(torch._foreach_norm(gradients, 2, dtype))
-    usable = (weight_norms > 0) & (gradient_norms > 0)
+    weight_norms, gradient_norms = whole_norms([*weights, *gradients], dtype, groups).view(2, -1).unbind()
     # torch.where instead of an if: the host need not know the norms
-    return list(torch.where(usable, coefficient * weight_norms / gradient_norms, 1.0).unbind())
+    usable = torch.minimum(weight_norms, gradient_norms) > 0
+    return torch.where(usable, coefficient * weight_norms / gradient_norms, 1.0)
 
 
-def _add_scaled(targets: list[Tensor], updates: list[Tensor], scale: float, trusts: list[Tensor] | None) -> None:
-    """Adds scale * trust * update to every target in place, without a temporary copy."""
-    if trusts is None:
-        torch._foreach_add_(targets, updates, alpha=scale)
+def _add_scaled(targets: list[Tensor], updates: list[Tensor], scale: float | Tensor, trusts: Tensor | None) -> None:
+    """Adds scale * trust * update to every target in place."""
+    if trusts is not None:
+        # On a GPU one kernel for each tensor, since the factors have other shapes. Factors as large as the tensors
+        # would need few kernels, but two passes more over memory, which is what bounds the step.
+        number, factors = (1.0, scale * trusts) if isinstance(scale, Tensor) else (scale, trusts)
+        torch._foreach_addcmul_(targets, updates, list(factors.unbind()), value=number)
+    elif isinstance(scale, Tensor):
+        torch._foreach_add_(targets, torch._foreach_mul(updates, scale))  # alpha would be read by the host
     else:
-        torch._foreach_addcmul_(targets, updates, trusts, value=scale)
+        torch._foreach_add_(targets, updates, alpha=scale)

@@ -144,3 +144,20 @@ class ViewBatch(NamedTuple):
         unlabelled = torch.full((number,), -1, device=device)
         stacks = tuple(torch.stack(list(group)) for _, group in groupby(views, key=lambda view: view.shape))
         return cls(stacks, unlabelled if targets is None else targets, torch.arange(number, device=device))
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device, without a wait: through page-locked memory where the device reads that.
+
+    Args:
+        values: On the CPU.
+        device: Device.
+
+    Example:
+        >>> sent(torch.arange(3), torch.device("meta")).device
+        device(type='meta')
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None and accelerator.type == device.type:
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)

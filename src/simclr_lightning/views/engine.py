@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.errors import InputError
-from simclr_lightning.views import whole_batch
-from simclr_lightning.views.batch import ImageBatch
+from simclr_lightning.precision import full_precision
+from simclr_lightning.views import fused, whole_batch
+from simclr_lightning.views.batch import ImageBatch, sent
 from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.recipe import ViewRecipe
 from simclr_lightning.views.torch_ops import normalise_, pixel_noise, rotate, unit_range
@@ -27,6 +27,8 @@ class ViewEngine:
     Args:
         recipes: What the views are: one recipe, or several, whose views are counted on from one to the next.
         seed: Seed of the run; a view depends on (seed, epoch, index of the picture, number of the view) alone.
+        dtype: Of the views, which are computed in float32 and rounded once, at the end: bfloat16 where the encoder
+            rounds its input to that anyway.
 
     Raises:
         InputError: If there is no recipe.
@@ -42,9 +44,11 @@ class ViewEngine:
         (torch.Size([2, 8, 3, 32, 32]), torch.Size([4, 8, 3, 16, 16]))
     """
 
-    def __init__(self, recipes: ViewRecipe | Sequence[ViewRecipe], seed: int = 0) -> None:
+    def __init__(
+        self, recipes: ViewRecipe | Sequence[ViewRecipe], seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.recipes = (recipes,) if isinstance(recipes, ViewRecipe) else tuple(recipes)
-        self.seed = seed
+        self.seed, self.dtype = seed, dtype
         if not self.recipes:
             raise InputError("The list of view recipes is empty: give at least one (--data.views imagenet).")
 
@@ -57,8 +61,8 @@ class ViewEngine:
             batch: ``crops`` where the loader has cropped already, otherwise ``images``; on any device.
 
         Returns:
-            For each recipe (V, N, C, S, S) float32 on the device of the pictures, V its count and S its size; in [0, 1]
-            unless the recipe normalises. () if ``batch.epoch`` is None.
+            For each recipe (V, N, C, S, S) on the device of the pictures, V its count and S its size; in [0, 1] unless
+            the recipe normalises. On an accelerator ``flatten(0, 1)`` is channels_last. () if ``batch.epoch`` is None.
 
         Raises:
             InputError: If a recipe does not fit the channels of the pictures.
@@ -77,11 +81,13 @@ class ViewEngine:
             sources = [(parameters, batch.images) for parameters in drawn]
         else:
             raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
-        return tuple(make_views(recipe, *source) for recipe, source in zip(self.recipes, sources, strict=True))
+        return tuple(make_views(recipe, *own, self.dtype) for recipe, own in zip(self.recipes, sources, strict=True))
 
 
 @torch.no_grad()
-def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -> Tensor:
+def make_views(
+    recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Carry out parameters that were drawn.
 
     Args:
@@ -89,9 +95,10 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
         parameters: What is done to each of the V N views, on the CPU.
         pixels: (N, C, H, W) pictures, or (V, N, C, size, size) crops that exist already, mirrored or not;
             uint8, or float in [0, 1].
+        dtype: Of the views, which are computed in float32.
 
     Returns:
-        (V, N, C, size, size) float32 on the device of the pixels.
+        (V, N, C, size, size) on the device of the pixels; on an accelerator ``flatten(0, 1)`` is channels_last.
 
     Raises:
         InputError: If the recipe does not fit the channels of the pictures.
@@ -113,7 +120,9 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
     if pixels.ndim == 5 and pixels.shape[:2] != parameters.flip.shape:
         number, drawn = (" x ".join(map(str, shape[:2])) for shape in (pixels.shape, parameters.flip.shape))
         raise ValueError(f"There are crops of {number} views, but parameters of {drawn}: hand over those of the crops.")
-    with _full_precision(pixels.device):
+    with full_precision(pixels.device):
+        if fused.available(pixels.device):
+            return fused.make_views(recipe, parameters, pixels, dtype)
         crop, recolour = _ways(pixels.device)
         views = _fresh((*parameters.flip.shape, channels, recipe.size, recipe.size), pixels.device)
         flat, own = views.flatten(0, 1), parameters.flatten()
@@ -124,12 +133,15 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor) -
             if pixels.dtype == torch.uint8:
                 views.div_(255)
         if recipe.rotation:
-            flat.copy_(rotate(flat, own.angle.float().to(flat.device, non_blocking=True)))
+            flat.copy_(rotate(flat, sent(own.angle.float(), flat.device)))
         recolour(flat, recipe, own)
         if recipe.noise:
-            keys = own.noise_key.to(flat.device, non_blocking=True)
+            keys = sent(own.noise_key, flat.device)
             flat.add_(pixel_noise(keys, tuple(flat.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
-        return normalise_(views, recipe)
+        normalise_(views, recipe)
+        if pixels.device.type != "cpu":
+            flat = flat.to(dtype, memory_format=torch.channels_last)
+        return torch.unflatten(flat.to(dtype), 0, views.shape[:2])
 
 
 @torch.no_grad()
@@ -154,10 +166,10 @@ def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
     if height == width == recipe.eval_size:  # so are those that loader workers have cropped
         return normalise_(unit_range(images), recipe)
     side = max(1, round((recipe.eval_crop or 1.0) * min(height, width)))
-    box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side]).expand(1, len(images), 4)
+    box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side])
+    box = sent(box, images.device).expand(1, len(images), 4)
     mirrored = torch.zeros(1, len(images), dtype=torch.bool, device=images.device)
-    box = box.to(images.device, non_blocking=True)
-    with _full_precision(images.device):
+    with full_precision(images.device):
         resized = whole_batch.crop_resize(images, box, mirrored, recipe.eval_size, recipe.interpolation)[0]
         return normalise_(resized, recipe)
 
@@ -190,12 +202,6 @@ set saturation, hue to 0, or take the preset grayscale.
             f"The pictures have {channels} channel{'s' * (channels != 1)}, but the recipe works on colours: "
             f"set {', '.join(wrong)} to 0{advice}."
         )
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast switched off: it would round the products of the resize and the blur to half precision."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def _fresh(shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simclr_lightning.errors import InputError
+from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import mix
 from simclr_lightning.views.recipe import ViewRecipe
 
@@ -258,15 +259,29 @@ def normalise_(images: Tensor, recipe: ViewRecipe) -> Tensor:
         >>> normalise_(torch.ones(1, 1, 1), ViewRecipe(mean=(0.5,), std=(0.25,))).item()
         2.0
     """
-    if recipe.mean is None or recipe.std is None:
+    numbers = normalisation(recipe, images.shape[-3])
+    if numbers is None:
         return images
-    if len(recipe.mean) != images.shape[-3]:
+    mean, std = sent(numbers, images.device)[..., None, None]
+    return images.sub_(mean).div_(std)
+
+
+def normalisation(recipe: ViewRecipe, channels: int) -> Tensor | None:
+    """The recipe's means and standard deviations, (2, C) float32 on the CPU; None if it has none.
+
+    Raises:
+        InputError: If there are not as many as channels.
+
+    Example:
+        >>> normalisation(ViewRecipe(mean=(0.5,), std=(0.25,)), 1)
+        tensor([[0.5000],
+                [0.2500]])
+    """
+    if recipe.mean is None or recipe.std is None:
+        return None
+    if len(recipe.mean) != channels:
         raise InputError(
-            f"mean and std have {len(recipe.mean)} numbers, the pictures {images.shape[-3]} channels: "
+            f"mean and std have {len(recipe.mean)} numbers, the pictures {channels} channels: "
             "give one number per channel."
         )
-    mean, std = (
-        torch.tensor(numbers)[:, None, None].to(images.device, non_blocking=True)
-        for numbers in (recipe.mean, recipe.std)
-    )
-    return images.sub_(mean).div_(std)
+    return torch.tensor([recipe.mean, recipe.std])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.views import torch_ops
+from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import ViewParameters
 from simclr_lightning.views.recipe import ViewRecipe
 
@@ -44,7 +45,7 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
     each = len(views) // max(1, len(pictures))
     targets, boxes, flip = (
         torch.unflatten(values, 0, (each, len(pictures)))
-        for values in (views, _sent(parameters.boxes, views), _sent(parameters.flip, views))
+        for values in (views, sent(parameters.boxes, views.device), sent(parameters.flip, views.device))
     )
     together = _at_a_time(targets)
     parts = (torch.split(values, together, 1) for values in (targets, boxes, flip))
@@ -156,16 +157,12 @@ def resampling_weights(
 def _recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> None:
     steps, chosen, values = _steps(recipe, parameters)
     # Positions, not masks: with a mask the host would wait for the device to learn how many views there are.
-    positions = torch.split(_sent(chosen.nonzero()[:, 1], views), chosen.sum(1).tolist())
-    values = _sent(values.float(), views)
+    positions = torch.split(sent(chosen.nonzero()[:, 1], views.device), chosen.sum(1).tolist())
+    values = sent(values.float(), views.device)
     for (operation, columns), rows in zip(steps, positions, strict=True):
         if len(rows):
             own = values.index_select(0, rows)[:, columns]
             views.index_copy_(0, rows, operation(views.index_select(0, rows), own))
-
-
-def _sent(values: Tensor, views: Tensor) -> Tensor:
-    return values.to(views.device, non_blocking=True)
 
 
 def _steps(recipe: ViewRecipe, own: ViewParameters) -> tuple[list[_Step], Tensor, Tensor]:

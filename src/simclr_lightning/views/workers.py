@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from simclr_lightning.views.batch import Crops
@@ -13,6 +16,43 @@ from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.recipe import ViewRecipe
 
 _CENTRE = 0.875  # share of the shorter side that evaluation keeps, as the official code
+
+
+class ScaledPicture(NamedTuple):
+    """A picture that was decoded at a half of its size, a quarter or an eighth.
+
+    Attributes:
+        image: in mode RGB.
+        scale: 2, 4 or 8.
+
+    Example:
+        >>> from PIL import Image
+        >>> ScaledPicture(Image.new("RGB", (50, 40)), scale=2).resized((10, 20, 64, 63), 16, "bicubic").shape
+        torch.Size([3, 16, 16])
+    """
+
+    image: Image.Image
+    scale: int
+
+    def resized(self, box: Sequence[int], size: int, interpolation: str) -> Tensor:
+        """A crop, resized.
+
+        Pillow takes boxes that begin and end within a pixel. Rounded to whole ones, the crop would be shifted by up to
+        half a pixel of the view.
+
+        Args:
+            box: top, left, height and width in pixels of the whole picture.
+            size: side of the result.
+            interpolation: bicubic or bilinear.
+
+        Returns:
+            (3, size, size) uint8.
+        """
+        top, left, height, width = (side / self.scale for side in box)
+        right, bottom = min(left + width, self.image.width), min(top + height, self.image.height)
+        resample = Image.Resampling[interpolation.upper()]
+        resized = self.image.resize((size, size), resample, box=(left, top, right, bottom))
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def crop_views(
@@ -39,8 +79,7 @@ def crop_views(
         (torch.Size([2, 2, 3, 32, 32]), torch.Size([4, 2, 3, 16, 16]))
     """
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    drawn = draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch)
-    return tuple(_crops(pictures, recipe, parameters) for recipe, parameters in zip(recipes, drawn, strict=True))
+    return crops_of(pictures, recipes, draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch))
 
 
 def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
@@ -70,8 +109,51 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     )
 
 
-def _crops(pictures: Sequence[Tensor], recipe: ViewRecipe, parameters: ViewParameters) -> Crops:
-    channels = len(pictures[0])
+def largest_scales(recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters]) -> list[int]:
+    """By what pictures may be divided so that no crop is enlarged to its view: 1, 2, 4 or 8, as JPEGs can be decoded.
+
+    Args:
+        recipes: What the views are.
+        drawn: For each recipe, the parameters of the views of N pictures.
+
+    Returns:
+        N numbers: every crop of a picture is at least as many times as large as its view, in both directions.
+
+    Example:
+        >>> recipe = ViewRecipe(size=32, crop_area=(1.0, 1.0), crop_ratio=(1.0, 1.0))
+        >>> sizes = torch.tensor([[63, 63], [64, 64], [400, 400]])
+        >>> largest_scales([recipe], draw_for_each([recipe], torch.arange(3), sizes, seed=0, epoch=0))
+        [1, 2, 8]
+    """
+    times = [own.boxes[..., 2:].amin(-1) // recipe.size for recipe, own in zip(recipes, drawn, strict=True)]
+    least = torch.cat(times).amin(0)
+    return [max(scale for scale in (1, 2, 4, 8) if scale <= max(1, number)) for number in least.tolist()]
+
+
+def crops_of(
+    pictures: Sequence[Tensor | ScaledPicture], recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters]
+) -> tuple[Crops, ...]:
+    """Cut out the crops that were drawn.
+
+    Args:
+        pictures: N pictures (C, H, W) uint8 of any sizes, or scaled ones.
+        recipes: What the views are.
+        drawn: For each recipe, the parameters of the views of the N pictures.
+
+    Returns:
+        As :func:`crop_views`.
+
+    Example:
+        >>> pictures, recipes = [torch.zeros(3, 40, 60, dtype=torch.uint8)], [ViewRecipe(size=32)]
+        >>> drawn = draw_for_each(recipes, torch.arange(1), torch.tensor([40, 60]), seed=0, epoch=0)
+        >>> crops_of(pictures, recipes, drawn)[0].pixels.shape
+        torch.Size([2, 1, 3, 32, 32])
+    """
+    return tuple(_crops(pictures, recipe, parameters) for recipe, parameters in zip(recipes, drawn, strict=True))
+
+
+def _crops(pictures: Sequence[Tensor | ScaledPicture], recipe: ViewRecipe, parameters: ViewParameters) -> Crops:
+    channels = len(pictures[0]) if isinstance(pictures[0], Tensor) else 3
     pixels = torch.empty(recipe.count, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
     pixels = pixels.permute(0, 1, 4, 2, 3)
     for targets, boxes, flips in zip(pixels, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
@@ -81,8 +163,11 @@ def _crops(pictures: Sequence[Tensor], recipe: ViewRecipe, parameters: ViewParam
     return Crops(pixels, parameters)
 
 
-def _resized(picture: Tensor, box: Sequence[int], size: int, interpolation: str) -> Tensor:
+def _resized(picture: Tensor | ScaledPicture, box: Sequence[int], size: int, interpolation: str) -> Tensor:
     """Pillow's algorithm for bytes, which torch has too: up to rounding, the same pixels, 2.5 times as fast."""
+    if isinstance(picture, ScaledPicture):
+        return picture.resized(box, size, interpolation)
     top, left, height, width = box
-    crop = picture[:, top : top + height, left : left + width]
-    return F.interpolate(crop[None], (size, size), mode=interpolation, antialias=True)[0]
+    # Made a batch of before the channels come first, a picture keeps the strides that torch has a faster way for.
+    crop = picture.permute(1, 2, 0)[top : top + height, left : left + width][None].permute(0, 3, 1, 2)
+    return F.interpolate(crop, (size, size), mode=interpolation, antialias=True)[0]
