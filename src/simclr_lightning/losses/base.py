@@ -61,6 +61,21 @@ class ContrastiveLoss(nn.Module, ABC):
     def forward(self, projections: Tensor) -> Tensor:
         """Loss () of projections (V, N, D): V views of each of N pictures of this process, float, not normalised."""
 
+    def of_batch(self, projections: Tensor, batch: Any) -> Tensor:
+        """Loss () of projections (V, N, D), with what it takes of the ``ViewBatch`` that they are of.
+
+        Raises:
+            InputError: if the batch has groups of pictures, of which the loss knows nothing.
+        """
+        if getattr(batch, "groups", None) is not None and "groups" not in self.takes:
+            raise InputError(
+                f"{type(self).__name__} knows no groups of pictures. Leave them out, or choose a loss that takes them, "
+                "such as NTXentLoss",
+                "model.loss",
+            )
+        loss: Tensor = self(projections, **{name: getattr(batch, name) for name in self.takes})
+        return loss
+
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float] | None:
         """Loss to expect for so many pictures in the global batch, with so many views of each.
 
