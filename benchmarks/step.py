@@ -65,7 +65,8 @@ def parts(options: dict[str, Any], batches: dict[str, int], folder: Path, name: 
     )
     data.setup("fit")
     model = SimCLR(**config.model, **options)
-    model.setup("fit")
+    if model.hparams["compile_encoder"]:
+        model.encoder.compile()
     batches_of_bytes = _forever(data.train_dataloader())
     images = next(batches_of_bytes)
     views = data.on_after_batch_transfer(images, 0).views[0].flatten(0, 1)

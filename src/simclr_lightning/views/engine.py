@@ -139,8 +139,6 @@ def make_views(
             keys = sent(own.noise_key, flat.device)
             flat.add_(pixel_noise(keys, tuple(flat.shape[1:])), alpha=recipe.noise).clamp_(0, 1)
         normalise_(views, recipe)
-        if pixels.device.type != "cpu":
-            flat = flat.to(dtype, memory_format=torch.channels_last)
         return torch.unflatten(flat.to(dtype), 0, views.shape[:2])
 
 
@@ -205,14 +203,15 @@ set saturation, hue to 0, or take the preset grayscale.
 
 
 def _fresh(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Memory for a batch of views, uninitialised float32.
+    """Memory for a batch of views, uninitialised float32; on an accelerator channels_last.
 
     On a CPU it comes from NumPy, which asks the system for huge pages where torch does not: the first touch of a batch
     of large views then takes a third of the time.
     """
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, np.float32))
-    return torch.empty(shape, device=device)
+    flat = torch.empty((shape[0] * shape[1], *shape[2:]), device=device, memory_format=torch.channels_last)
+    return torch.unflatten(flat, 0, shape[:2])
 
 
 def _ways(device: torch.device) -> tuple[_Crop, _Recolour]:

@@ -100,8 +100,13 @@ def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpol
     views, number = boxes.shape[:2]
     channels, height, width = images.shape[1:]
     top, left, tall, wide = boxes.float().unbind(-1)
-    rows = resampling_weights(top, tall, torch.zeros_like(flip), height, size, interpolation)
-    columns = resampling_weights(left, wide, flip, width, size, interpolation)
+    straight = torch.zeros_like(flip)
+    if height == width:  # both directions at once
+        start, length, mirrored = torch.stack([top, left]), torch.stack([tall, wide]), torch.stack([straight, flip])
+        rows, columns = resampling_weights(start, length, mirrored, height, size, interpolation).unbind()
+    else:
+        rows = resampling_weights(top, tall, straight, height, size, interpolation)
+        columns = resampling_weights(left, wide, flip, width, size, interpolation)
     if images.dtype == torch.uint8:
         rows = rows / 255
     # One product for the rows of all channels and views: (V size, H) x (H, C W).
