@@ -46,9 +46,9 @@ def cases() -> list[tuple[str, int, dict[str, Any]]]:
     return given
 
 
-def compute() -> list[dict[Any, Any]]:
+def compute() -> dict[Any, Any]:
     """Loss and gradient of a linear head, of every case, type and split."""
-    results = {}
+    results: dict[Any, Any] = {}
     for number, (kind, views, given) in enumerate(cases()):
         for dtype in TOLERANCE:
             generator = torch.Generator().manual_seed(number)
@@ -57,8 +57,11 @@ def compute() -> list[dict[Any, Any]]:
             for split in ("even", "uneven"):
                 sizes = parts(split, world_size())
                 head = weights.clone().requires_grad_()
-                own = {name: value.split(sizes)[rank()] if name != "large" else value for name, value in given.items()}
-                loss = LOSSES[kind]()(everything.split(sizes, dim=1)[rank()] @ head, **own)
+                own = {
+                    name: torch.split(value, sizes)[rank()] if isinstance(value, Tensor) else value
+                    for name, value in given.items()
+                }
+                loss = LOSSES[kind]()(torch.split(everything, sizes, dim=1)[rank()] @ head, **own)
                 (gradient,) = torch.autograd.grad(loss, head)
                 results[number, dtype, split] = loss.detach(), all_reduce_sum(gradient) / world_size()
     return results

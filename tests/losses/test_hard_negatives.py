@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,6 @@ def test_a_clamp_that_hardly_binds_is_not_told() -> None:
         ({"temperature": 0.0}, "temperature must be"),
     ],
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, float], match: str) -> None:
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         HardNegativeNTXent(**arguments)

@@ -103,7 +103,7 @@ def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
     if batch_size is None or not isinstance(loss, ContrastiveLoss):
         return {}
     pictures = batch_size if loss.gather else batch_size // trainer.world_size
-    recipes = getattr(data, "recipes", ())
+    recipes: Any = getattr(data, "recipes", ())
     views = (
         sum(recipe.count for recipe in recipes if recipe.size == recipes[0].size) or 2
     )  # local crops are no negatives

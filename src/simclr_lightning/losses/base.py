@@ -41,7 +41,8 @@ class ContrastiveLoss(nn.Module, ABC):
         normalize: whether accuracy and entropy are watched by cosines, or by dot products.
         gather: whether the loss is that of the pictures of all processes, equal on each of them. Where it is not, the
             logged loss is averaged.
-        takes: fields of the ``ViewBatch`` that ``forward`` is given by name beside the projections, such as targets.
+        takes: fields of the ``ViewBatch`` that ``forward`` is given by name beside the projections, such as targets;
+            those that are None are left out.
     """
 
     temperature: float = 0.1
@@ -73,7 +74,8 @@ class ContrastiveLoss(nn.Module, ABC):
                 "such as NTXentLoss",
                 "model.loss",
             )
-        loss: Tensor = self(projections, **{name: getattr(batch, name) for name in self.takes})
+        taken = {name: getattr(batch, name, None) for name in self.takes}
+        loss: Tensor = self(projections, **{name: value for name, value in taken.items() if value is not None})
         return loss
 
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float] | None:

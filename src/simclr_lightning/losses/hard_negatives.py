@@ -147,7 +147,8 @@ class HardNegativeNTXent(ContrastiveLoss):
         inside = log_share < 0
         estimate = log_m - math.log1p(-self.tau_plus)
         estimate = estimate + torch.log1p(-torch.where(inside, log_share, -math.inf).exp())
-        least = torch.as_tensor(log_n - 1 / self.temperature, dtype=log_m.dtype, device=log_m.device)
+        least = log_n - 1 / self.temperature
         inside = inside & (estimate > least)
         self._clamped = 1 - inside.to(log_m.dtype).mean().detach()
-        return torch.where(inside, estimate, least)
+        debiased: Tensor = torch.where(inside, estimate, least)
+        return debiased

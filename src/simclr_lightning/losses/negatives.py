@@ -127,7 +127,7 @@ def log_negatives_and_positives(
         large = None if large == count else large
         wanted = _Wanted(gather, count, large, (1.0,) if powers is None else tuple(map(float, powers)), bound)
         log_r, positives = _Contrast.apply(views, columns, groups, wanted)
-    return log_r[0] if powers is None else log_r, positives
+    return log_r if powers is None else log_r.view(len(powers), -1), positives
 
 
 class _Wanted(NamedTuple):
@@ -172,6 +172,7 @@ class _Contrast(torch.autograd.Function):
         log_r = log_sums(views, blocks, layout)
         ctx.save_for_backward(views, columns, groups, log_r, *kept)
         pairs = [torch.linalg.vecdot(one, other)[None] for one, other in _pairs(views, layout)]
+        log_r = log_r[0] if len(log_r) == 1 else log_r  # out there, its backward pass would take a kernel
         return log_r, pairs[0] if len(pairs) == 1 else torch.cat(pairs) if pairs else views.new_empty(0, len(views))
 
     @staticmethod
@@ -188,7 +189,7 @@ class _Contrast(torch.autograd.Function):
             blocks: Blocks = _similarities(views, columns, groups, layout)
             if kept:
                 blocks = zip(tiles(views, columns, layout), kept, strict=True)
-            factors = factors_of(gradient, log_r, layout)
+            factors = factors_of(gradient.view_as(log_r), log_r, layout)
             if layout.start is None:  # the columns are no views: nothing is learned as a column
                 of_columns = no_factors(factors, len(columns), layout)
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from itertools import combinations
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -78,11 +78,11 @@ class SupConNTXent(ContrastiveLoss):
         )
         with torch.autocast(views.device.type, enabled=False):
             log_r = log_r.view(count, -1)
-            own = _own_similarities(positives, count)  # (V, V, N)
+            own = _own_similarities(positives, count)
             to_own = own.logsumexp(1)
             members, of_class = self._of_class(views, targets)
             # Of a picture that is alone in its class exactly, so that nothing of a loss near zero is lost to rounding.
-            of_own = own.masked_fill(own == -math.inf, 0).sum(1) / (count - 1)
+            of_own = own.mean(1)
             attraction = torch.where(members > 1, of_class, of_own)
             # log(r + exp(own)) - attraction, and the first is softplus(log r - own) + own
             terms = to_own - attraction - F.logsigmoid(to_own - log_r)
@@ -101,11 +101,9 @@ class SupConNTXent(ContrastiveLoss):
 
 
 def _own_similarities(positives: Tensor, count: int) -> Tensor:
-    """(V, V, N) similarities of the views of a picture, -inf on the diagonal, of (P, N) of the pairs."""
-    upper = torch.triu_indices(count, count, 1, device=positives.device)
-    own = positives.new_full((count, count, positives.shape[1]), -math.inf)
-    own = own.index_put((upper[0], upper[1]), positives)
-    return own.index_put((upper[1], upper[0]), positives)
+    """(V, V - 1, N) similarities of each view to the others of its picture, of (P, N) of the pairs."""
+    pairs = list(zip(combinations(range(count), 2), positives.unbind(), strict=True))
+    return torch.stack([torch.stack([s for pair, s in pairs if view in pair]) for view in range(count)])
 
 
 class _ClassSimilarity(torch.autograd.Function):

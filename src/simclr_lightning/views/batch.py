@@ -137,8 +137,8 @@ class ViewBatch(NamedTuple):
         number = sizes.count(max(sizes))
         if sizes[:number].count(max(sizes)) < number:
             raise InputError(
-                f"The views have the sizes {sizes}: list the recipes of the largest views first, with which the smaller "
-                "ones are contrasted (--data.views)."
+                f"The views have the sizes {sizes}: list the recipes of the largest views first, with which the "
+                "smaller ones are contrasted (--data.views)."
             )
         return None if number == len(sizes) else number
 
