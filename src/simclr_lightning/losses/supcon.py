@@ -25,7 +25,8 @@ class SupConNTXent(ContrastiveLoss):
     denominator holds all other views, positives too. A picture without a label, -1, is a class of its own: where
     nothing is labelled, the loss of two views is NT-Xent.
 
-    Memory grows with the number of views, not with its square: the similarities to a class are those to its sum.
+    Small local crops are views like any others here. Memory grows with the number of views, not with its square: the
+    similarities to a class are those to its sum.
 
     Example:
         >>> loss = SupConNTXent(temperature=0.1)
