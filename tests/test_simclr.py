@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from simclr_lightning.errors import InputError
-from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, base, contrastive_metrics, nt_xent
+from simclr_lightning.losses import (
+    ContrastiveLoss,
+    NTXentLoss,
+    SupConNTXent,
+    base,
+    contrastive_metrics,
+    nt_xent,
+)
 from simclr_lightning.optim import LARS
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewBatch
@@ -271,9 +278,9 @@ def test_loss_whose_class_is_not_imported_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # without a Trainer
 @pytest.mark.parametrize("micro_batch_size", [None, 2])
-@pytest.mark.parametrize("counts", [(4,), (1, 1), (2, 3), (1, 2, 1)])
+@pytest.mark.parametrize("counts", [(4,), (1, 1), (2, 3), (2, 1, 2)])
 def test_views_of_any_number_and_size_are_contrasted(counts: tuple[int, ...], micro_batch_size: int | None) -> None:
-    sizes = (8, 16, 8)
+    sizes = (16, 8, 12)
     views = tuple(torch.rand(count, 6, 3, size, size) for count, size in zip(counts, sizes, strict=False))
     batch = ViewBatch(views, torch.arange(6), torch.arange(6))
     calls: list[int] = []
@@ -283,11 +290,32 @@ def test_views_of_any_number_and_size_are_contrasted(counts: tuple[int, ...], mi
     in_order = torch.cat([model(own.flatten(0, 1)) for own in views])
     torch.testing.assert_close(outputs["features"], in_order.detach())
     projections = torch.unflatten(model.project(in_order), 0, (sum(counts), 6))
-    torch.testing.assert_close(outputs["loss"], model.loss(projections))
+    large = counts[0] if len(counts) > 1 else None  # the others are local crops
+    torch.testing.assert_close(outputs["loss"], model.loss(projections, large=large))
     together = 6 if micro_batch_size is None else micro_batch_size
     by_size = {size: sum(c for c, s in zip(counts, sizes, strict=False) if s == size) for size in sizes}
     passes = [together * count for count in by_size.values() if count]
     assert calls[: len(passes)] == passes  # all views of one size in one pass
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # without a Trainer
+def test_a_loss_is_given_what_it_takes() -> None:
+    views, targets, groups = torch.rand(2, 4, 3, 8, 8), torch.tensor([0, 0, -1, 1]), torch.tensor([5, 7, 5, 9])
+    batch = ViewBatch((views,), targets, torch.arange(4))
+    for loss, given in ((SupConNTXent(), {"targets": targets}), (NTXentLoss(), {"groups": groups})):
+        model = small(loss=loss).eval()
+        outputs = model.training_step(batch._replace(groups=given.get("groups")), 0)
+        projections = torch.unflatten(outputs["projections"], 0, (2, 4))
+        torch.testing.assert_close(outputs["loss"].detach(), loss(projections, **given))
+        assert not torch.equal(loss(projections, **given), loss(projections))
+    with pytest.raises(InputError, match="SupConNTXent knows no groups"):
+        small(loss=SupConNTXent()).training_step(batch._replace(groups=groups), 0)
+
+
+def test_smaller_views_come_after_large_ones() -> None:
+    batch = ViewBatch.of(torch.rand(4, 3, 8, 8), *torch.rand(2, 4, 3, 16, 16))
+    with pytest.raises(InputError, match="list the recipes of the largest views first"):
+        small().training_step(batch, 0)
 
 
 def test_one_view_is_explained() -> None:

@@ -189,7 +189,7 @@ def test_overridden_hooks_are_called_for_every_micro_batch() -> None:
             return super().project(features) + 1
 
     class Counted(NTXentLoss):
-        def forward(self, projections: Tensor) -> Tensor:
+        def forward(self, projections: Tensor) -> Tensor:  # type: ignore[override]
             calls.append(("contrast", projections.shape[1]))
             return super().forward(projections)
 

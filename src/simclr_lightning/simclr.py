@@ -266,7 +266,7 @@ class SimCLR(LightningModule):
         features, projections = self._embed(batch.views)
         if check:  # for which the host waits for the device
             check_finite(projections)
-        loss = self.loss(projections)
+        loss = self.loss.of_batch(projections, batch)
         # A gathered loss is that of the global batch already; Lightning warns if epoch means are not synchronised.
         self.log(f"{stage}/loss", loss, True, batch_size=pictures, sync_dist=stage != "train" or not self.loss.gather)
         if watch:

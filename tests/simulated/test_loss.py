@@ -9,7 +9,7 @@ import torch
 from tests.simulated.device import NAME, Record, recorded
 from torch import Tensor
 
-from simclr_lightning.losses import NTXentLoss
+from simclr_lightning.losses import ContrastiveLoss, DecoupledNTXent, HardNegativeNTXent, NTXentLoss, SupConNTXent
 
 Loss = Callable[[Tensor], Tensor]
 VIEWS = [512, 2048, 4096, 8192]
@@ -67,6 +67,35 @@ def test_it_equals_the_loss_of_the_cpu(dtype: torch.dtype, normalize: bool, temp
     assert gradient.dtype == dtype
     assert (value - expected).abs() <= expected.abs() * tolerance
     assert (gradient - slope).norm() <= slope.norm() * tolerance
+
+
+@pytest.mark.parametrize("pictures", [8, 700])
+@pytest.mark.parametrize("given", [(), ("groups",), ("groups", "large"), ("targets",)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        NTXentLoss(0.2),
+        DecoupledNTXent(0.2, mises_fisher_sigma=0.5),
+        HardNegativeNTXent(0.2, tau_plus=0.02),
+        HardNegativeNTXent(0.2, beta=0.0, tau_plus=0.02),
+        SupConNTXent(0.2),
+    ],
+    ids=str,
+)
+def test_no_loss_waits(loss: ContrastiveLoss, given: tuple[str, ...], pictures: int) -> None:
+    if not set(given) <= set(loss.takes):
+        pytest.skip("of another loss")
+    projections, numbers = torch.randn(4, pictures, 16), torch.arange(pictures) // 3
+    told = {"groups": numbers, "targets": numbers, "large": 2}
+    on_host = {name: told[name] for name in given}
+    on_device = {name: value.to(NAME) if isinstance(value, Tensor) else value for name, value in on_host.items()}
+    record, value, gradient = record_of(lambda rows: loss(rows, **on_device), projections)
+    rows = projections.clone().requires_grad_()
+    expected = loss(rows, **on_host)
+    (slope,) = torch.autograd.grad(expected, rows)
+    assert not record.waits
+    assert (value - expected).abs() <= 2e-5 * expected.abs()
+    assert (gradient - slope).norm() <= 2e-5 * slope.norm()
 
 
 def test_a_projection_that_is_not_a_number_stays_one() -> None:

@@ -103,7 +103,10 @@ def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
     if batch_size is None or not isinstance(loss, ContrastiveLoss):
         return {}
     pictures = batch_size if loss.gather else batch_size // trainer.world_size
-    views = sum(recipe.count for recipe in getattr(data, "recipes", ())) or 2
+    recipes: Any = getattr(data, "recipes", ())
+    views = (
+        sum(recipe.count for recipe in recipes if recipe.size == recipes[0].size) or 2
+    )  # local crops are no negatives
     rows = {"loss": type(loss).__name__}
     if isinstance(loss, NTXentLoss):
         rows["negatives per view"] = f"{views * (pictures - 1)}" + " (of this process only)" * (not loss.gather)

@@ -6,7 +6,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -41,11 +41,14 @@ class ContrastiveLoss(nn.Module, ABC):
         normalize: whether accuracy and entropy are watched by cosines, or by dot products.
         gather: whether the loss is that of the pictures of all processes, equal on each of them. Where it is not, the
             logged loss is averaged.
+        takes: fields of the ``ViewBatch`` that ``forward`` is given by name beside the projections, such as targets;
+            those that are None are left out.
     """
 
     temperature: float = 0.1
     normalize: bool = True
     gather: bool = True
+    takes: ClassVar[tuple[str, ...]] = ()
     _arguments: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -58,6 +61,22 @@ class ContrastiveLoss(nn.Module, ABC):
     @abstractmethod
     def forward(self, projections: Tensor) -> Tensor:
         """Loss () of projections (V, N, D): V views of each of N pictures of this process, float, not normalised."""
+
+    def of_batch(self, projections: Tensor, batch: Any) -> Tensor:
+        """Loss () of projections (V, N, D), with what it takes of the ``ViewBatch`` that they are of.
+
+        Raises:
+            InputError: if the batch has groups of pictures, of which the loss knows nothing.
+        """
+        if getattr(batch, "groups", None) is not None and "groups" not in self.takes:
+            raise InputError(
+                f"{type(self).__name__} knows no groups of pictures. Leave them out, or choose a loss that takes them, "
+                "such as NTXentLoss",
+                "model.loss",
+            )
+        taken = {name: getattr(batch, name, None) for name in self.takes}
+        loss: Tensor = self(projections, **{name: value for name, value in taken.items() if value is not None})
+        return loss
 
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float] | None:
         """Loss to expect for so many pictures in the global batch, with so many views of each.

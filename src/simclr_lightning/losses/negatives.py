@@ -13,20 +13,17 @@ there. A small matrix is kept for the backward pass, a larger one is computed ag
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from simclr_lightning.distributed import gather_rows, row_counts
+from simclr_lightning.losses.sums import LOG2_E, SAFE_EXPONENT, Blocks, factors_of, log_sums, no_factors, weighted_sums
 from simclr_lightning.losses.tiles import Layout, Tile, fitting, tiles
 from simclr_lightning.precision import full_precision
-
-_LOG2_E = 1 / math.log(2)
-# exp() of float32 overflows at 88: below this the sum over all negatives is safe without a running maximum.
-_SAFE_EXPONENT = 80.0
 
 
 def log_negatives(
@@ -36,6 +33,8 @@ def log_negatives(
     gather: bool = False,
     count: int = 2,
     bound: float | None = None,
+    large: int | None = None,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """Logarithm of the sum of ``exp(similarity)`` over the negatives of every view.
 
@@ -58,14 +57,20 @@ def log_negatives(
         count: views of each picture, none of which is a negative of another.
         bound: a number that no similarity exceeds, such as ``1 / temperature`` for normalised views. Where
             it is small enough no running maximum is subtracted, which is faster. None: not known.
+        large: how many of the views of each picture, the first ones, are negatives (and positives) of others; the rest,
+            small local crops, are only told apart from them. None: all.
+        groups: (n,) int64, numbers of groups of pictures (of one patient, or place) that are no negatives of each
+            other, in all processes. None: every picture is a group of its own.
 
     Returns:
         (``count`` n,) float32 or float64, -inf where there are no negatives. It can be differentiated once.
 
     Raises:
-        ValueError: if the rows cannot be ``count`` views of each picture, or the columns have another dimension.
+        ValueError: if the rows cannot be ``count`` views of each picture, or what is given beside them does not fit.
     """
-    return log_negatives_and_positives(views, columns=columns, gather=gather, count=count, bound=bound)[0]
+    return log_negatives_and_positives(
+        views, columns=columns, gather=gather, count=count, bound=bound, large=large, groups=groups
+    )[0]
 
 
 def log_negatives_and_positives(
@@ -75,6 +80,9 @@ def log_negatives_and_positives(
     gather: bool = False,
     count: int = 2,
     bound: float | None = None,
+    large: int | None = None,
+    groups: Tensor | None = None,
+    powers: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`log_negatives`, with the similarities of the views of each picture, which share its backward pass.
 
@@ -83,26 +91,53 @@ def log_negatives_and_positives(
         >>> log_r, positives = log_negatives_and_positives(views)
         >>> loss = torch.nn.functional.softplus(log_r.view(2, 4) - positives).mean()  # NT-Xent at a temperature of 1
 
+    Args:
+        views: as there, and what follows.
+        columns: likewise.
+        gather: likewise.
+        count: likewise.
+        bound: likewise.
+        large: likewise.
+        groups: likewise.
+        powers: positive numbers, K of them: of each the logarithm of the sum of ``exp(power * similarity)``, from one
+            matrix of similarities. None: 1 alone.
+
     Returns:
-        ``log r`` (``count`` n,), and the similarities (P, n) of the pairs of views (first, second), (first, third), ...
-        in the order of ``itertools.combinations``.
+        ``log r`` (``count`` n,), or (K, ``count`` n) with powers; and the similarities (P, n) of the pairs of views
+        (first, second), (first, third), ..., the first of which is large, in the order of
+        ``itertools.combinations``.
 
     Raises:
-        ValueError: if the rows cannot be ``count`` views of each picture, or the columns have another dimension.
+        ValueError: if the rows cannot be ``count`` views of each picture, or what is given beside them does not fit.
     """
     if views.ndim != 2 or count < 1 or len(views) % count:
         raise ValueError(f"Expected {count} views of each picture as rows (V N, D), got {tuple(views.shape)}.")
     if columns is not None and (columns.ndim != 2 or columns.shape[1] != views.shape[1]):
         raise ValueError(f"Expected columns (M, {views.shape[1]}), got {tuple(columns.shape)}.")
+    if large is not None and not 1 <= large <= count:
+        raise ValueError(f"Expected 1 to {count} of {count} views as large ones, got {large}.")
+    if groups is not None and groups.shape != (len(views) // count,):
+        raise ValueError(f"Expected a group for each of {len(views) // count} pictures, got {tuple(groups.shape)}.")
+    if columns is not None and (large is not None or groups is not None):
+        raise ValueError("Columns are negatives of every view: neither large ones nor groups go with them.")
     with full_precision(views.device):
         views = views if views.dtype == torch.float64 else views.float()
         if columns is not None:
             columns = columns.detach().to(views)
-        log_r, positives = _Contrast.apply(views, columns, gather, count, math.inf if bound is None else bound)
-    return log_r, positives
+        large = None if large == count else large
+        wanted = _Wanted(gather, count, large, (1.0,) if powers is None else tuple(map(float, powers)), bound)
+        log_r, positives = _Contrast.apply(views, columns, groups, wanted)
+    return log_r if powers is None else log_r.view(len(powers), -1), positives
 
 
-_Blocks = Iterable[tuple[Tile, Tensor]]
+class _Wanted(NamedTuple):
+    """Arguments of :func:`log_negatives_and_positives`."""
+
+    gather: bool
+    views: int
+    large: int | None
+    powers: tuple[float, ...]
+    bound: float | None
 
 
 class _Contrast(torch.autograd.Function):
@@ -110,146 +145,96 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, views: Tensor, others: Tensor | None, gather: bool, count: int, bound: float
+        ctx: Any, views: Tensor, others: Tensor | None, groups: Tensor | None, wanted: _Wanted
     ) -> tuple[Tensor, Tensor]:
         local = views.detach() if others is None else others
-        ctx.counts = row_counts(local) if gather else None
+        ctx.counts = row_counts(local) if wanted.gather else None
         columns, start = (local, 0) if ctx.counts is None else gather_rows(local, ctx.counts)
-        bounded = bound + math.log(max(len(columns), 1)) < _SAFE_EXPONENT  # of all columns: equal on every process
-        device = fitting(views, bounded=bounded)
-        layout = ctx.layout = Layout(start if others is None else None, count, bounded, device)
-        blocks: _Blocks = _similarities(views, columns, layout)
+        if groups is not None:
+            groups = groups.repeat(wanted.views)[:, None]
+            groups = groups if ctx.counts is None else gather_rows(groups, ctx.counts)[0]
+        largest = math.inf if wanted.bound is None else max(1.0, *wanted.powers) * wanted.bound
+        bounded = largest + math.log(max(len(columns), 1)) < SAFE_EXPONENT  # of all columns: equal on every process
+        layout = ctx.layout = Layout(
+            start if others is None else None,
+            wanted.views,
+            bounded,
+            fitting(views, bounded=bounded),
+            wanted.large,
+            tuple(ctx.counts or [len(columns)]),
+            wanted.powers,
+        )
+        blocks: Blocks = _similarities(views, columns, groups, layout)
         kept: list[Tensor] = []
-        if len(views) * len(columns) <= device.kept:
+        if len(views) * len(columns) <= layout.device.kept:
             blocks = list(blocks)
             kept = [block for _, block in blocks]
-        log_r = (_log_sums if bounded else _log_sums_stable)(views, blocks)
-        ctx.save_for_backward(views, columns, log_r, *kept)
-        pairs = [torch.linalg.vecdot(one, other)[None] for one, other in combinations(views.chunk(count), 2)]
+        log_r = log_sums(views, blocks, layout)
+        ctx.save_for_backward(views, columns, groups, log_r, *kept)
+        pairs = [torch.linalg.vecdot(one, other)[None] for one, other in _pairs(views, layout)]
+        log_r = log_r[0] if len(log_r) == 1 else log_r  # out there, its backward pass would take a kernel
         return log_r, pairs[0] if len(pairs) == 1 else torch.cat(pairs) if pairs else views.new_empty(0, len(views))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, of_positives: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor, of_positives: Tensor) -> tuple[Tensor, None, None, None]:
         # once_differentiable would miss a second derivative for which the gradient is a constant, as it usually is.
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "A contrastive loss can be differentiated only once: call backward() or autograd.grad() without "
                 "create_graph=True."
             )
-        views, columns, log_r, *kept = ctx.saved_tensors
+        views, columns, groups, log_r, *kept = ctx.saved_tensors
         layout: Layout = ctx.layout
         with full_precision(views.device):  # backward() runs later, perhaps in another thread
-            blocks: _Blocks = _similarities(views, columns, layout)
+            blocks: Blocks = _similarities(views, columns, groups, layout)
             if kept:
                 blocks = zip(tiles(views, columns, layout), kept, strict=True)
-            if layout.bounded:  # d_i; whatever it is where there are no negatives, it meets zeros alone
-                factors = (gradient * log_r.clamp(min=-_SAFE_EXPONENT).neg_().exp_())[:, None]
-            else:  # its exponential might overflow
-                factors = torch.stack([gradient, torch.where(log_r > -math.inf, -log_r, -math.inf)], 1)
+            factors = factors_of(gradient.view_as(log_r), log_r, layout)
             if layout.start is None:  # the columns are no views: nothing is learned as a column
-                of_columns = torch.zeros_like(factors[:1])
-                of_columns[:, 1:] = -math.inf
-                of_columns = of_columns.expand(len(columns), -1)
+                of_columns = no_factors(factors, len(columns), layout)
             else:
                 of_columns = factors if ctx.counts is None else gather_rows(factors, ctx.counts)[0]
-            if layout.device.products:
-                sums = _products(views, columns, factors, of_columns, blocks, layout)
-            else:
-                sums = _weighted_sums(views, columns, factors, of_columns, blocks)
-            pairs = combinations(zip(sums.chunk(layout.views), views.chunk(layout.views), strict=True), 2)
-            for ((to_one, one), (to_other, other)), weight in zip(pairs, of_positives[..., None], strict=True):
+            sums = weighted_sums(views, columns, factors, of_columns, blocks, layout)
+            both = zip(_pairs(sums, layout), _pairs(views, layout), of_positives[..., None], strict=True)
+            for (to_one, to_other), (one, other), weight in both:
                 to_one.addcmul_(weight, other)
                 to_other.addcmul_(weight, one)
-        return sums, None, None, None, None
+        return sums, None, None, None
 
 
-def _similarities(views: Tensor, columns: Tensor, layout: Layout) -> Iterator[tuple[Tile, Tensor]]:
-    """Block by block ``exp(s_ij)``, or ``s_ij`` itself if not bounded: 0 or -inf where j is no negative of i."""
-    if layout.bounded and layout.device.base == 2:
-        views = views * _LOG2_E  # exp(s) = 2 ** (s / log 2)
+def _pairs(views: Tensor, layout: Layout) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of the pairs of views of which the first is large."""
+    for (number, one), (_, other) in combinations(enumerate(views.chunk(layout.views)), 2):
+        if layout.large is None or number < layout.large:
+            yield one, other
+
+
+def _similarities(
+    views: Tensor, columns: Tensor, groups: Tensor | None, layout: Layout
+) -> Iterator[tuple[Tile, Tensor]]:
+    """Block by block ``exp(s_ij)``, or ``s_ij`` itself: 0 or -inf where j is no negative of i."""
+    binary = layout.exponentials and layout.device.base == 2
+    scaled = views * LOG2_E if binary else views  # exp(s) = 2 ** (s / log 2)
     for tile in tiles(views, columns, layout):
-        yield tile, _block(views[tile.rows], columns[tile.columns], tile, layout)  # a name would keep it in memory
+        hidden = None if groups is None else _same_group(groups, tile, layout)
+        yield tile, _block(scaled[tile.rows], columns[tile.columns], hidden, tile, layout)  # a name would keep it
 
 
-def _block(rows: Tensor, columns: Tensor, tile: Tile, layout: Layout) -> Tensor:
+def _same_group(groups: Tensor, tile: Tile, layout: Layout) -> Tensor:
+    start = layout.start or 0
+    return groups[start + tile.rows.start : start + tile.rows.stop] == groups[tile.columns].T
+
+
+def _block(rows: Tensor, columns: Tensor, same_group: Tensor | None, tile: Tile, layout: Layout) -> Tensor:
     block = rows @ columns.T
-    if layout.bounded:
+    if layout.exponentials:
         _ = block.exp2_() if layout.device.base == 2 else block.exp_()
-    if tile.hidden:
+    nothing = 0.0 if layout.exponentials else -math.inf
+    if same_group is not None:
+        block.masked_fill_(same_group, nothing)
+    elif tile.hidden:
         left = max((layout.start or 0) - tile.columns.start, 0)
         own = torch.unflatten(block[:, left : left + len(block)], 1, (tile.hidden, -1))
         diagonals = torch.unflatten(own, 0, (tile.hidden, -1)).diagonal(dim1=1, dim2=3)
-        diagonals.fill_(0.0 if layout.bounded else -math.inf)
+        diagonals.fill_(nothing)
     return block
-
-
-def _log_sums(views: Tensor, exponentials: _Blocks) -> Tensor:
-    """``log r_i``, -inf where there are no negatives."""
-    sums = None
-    for tile, block in exponentials:
-        of_rows, of_mirror = block.sum(1), None if tile.mirror is None else block.sum(0)
-        del block  # before the next one is made
-        if sums is None and len(of_rows) == len(views):
-            sums = of_rows
-            continue
-        sums = views.new_zeros(len(views)) if sums is None else sums
-        sums[tile.rows].add_(of_rows)
-        if of_mirror is not None:
-            sums[tile.mirror].add_(of_mirror)
-    return (views.new_zeros(len(views)) if sums is None else sums).log_()
-
-
-def _log_sums_stable(views: Tensor, similarities: _Blocks) -> Tensor:
-    """As :func:`_log_sums`, with a running maximum: nothing overflows at any temperature."""
-    log_sums = views.new_full((len(views),), -math.inf)
-    for tile, block in similarities:
-        log_sums[tile.rows] = torch.logaddexp(log_sums[tile.rows], block.logsumexp(1))
-        if tile.mirror is not None:
-            log_sums[tile.mirror] = torch.logaddexp(log_sums[tile.mirror], block.logsumexp(0))
-        del block
-    return log_sums
-
-
-def _weighted_sums(views: Tensor, columns: Tensor, of_rows: Tensor, of_columns: Tensor, blocks: _Blocks) -> Tensor:
-    """``sum over j of exp(s_ij) (d_i + d_j) z_j``, (2n, D). The blocks are not changed: they may be needed again.
-
-    The factors (2n, 1) and (M, 1) are d; or (2n, 2) and (M, 2), g and -log r, and the blocks hold s_ij itself.
-    """
-    sums = torch.zeros_like(views)
-    for tile, block in blocks:
-        row, column = of_rows[tile.rows, :, None].unbind(1), of_columns[tile.columns].unbind(1)
-        if len(row) == 1:
-            weights = (row[0] + column[0]).mul_(block)
-        else:  # every exponent is at most zero, since s_ij <= log r_i
-            weights = (block + row[1]).exp_().mul_(row[0])
-            weights.addcmul_((block + column[1]).exp_(), column[0])
-        sums[tile.rows].addmm_(weights, columns[tile.columns])
-        if tile.mirror is not None:
-            sums[tile.mirror].addmm_(weights.T, views[tile.rows])
-        del block, weights
-    return sums
-
-
-def _products(
-    views: Tensor, columns: Tensor, of_rows: Tensor, of_columns: Tensor, blocks: _Blocks, layout: Layout
-) -> Tensor:
-    """As :func:`_weighted_sums` for factors d alone, by ``d_i sum exp(s_ij) z_j + sum exp(s_ij) d_j z_j``.
-
-    Weights as large as the block are neither written nor read, for a product that is twice as wide.
-    """
-    both = torch.cat([columns, columns * of_columns], 1)
-    own = both[layout.start or 0 :]
-    sums = None
-    for tile, block in blocks:
-        if sums is None and block.shape == (len(views), len(columns)):
-            sums = block @ both
-            break
-        sums = views.new_zeros(len(views), both.shape[1]) if sums is None else sums
-        sums[tile.rows].addmm_(block, both[tile.columns])
-        if tile.mirror is not None:
-            sums[tile.mirror].addmm_(block.T, own[tile.rows])
-        del block
-    if sums is None:
-        return torch.zeros_like(views)
-    plain, weighted = sums.chunk(2, 1)
-    return torch.addcmul(weighted, of_rows, plain)

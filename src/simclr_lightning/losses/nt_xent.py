@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,7 @@ def nt_xent(
             "first and second must both have the shape (N, D), one row a picture, got "
             f"{tuple(first.shape)} and {tuple(second.shape)}."
         )
-    _check(temperature, gradient_reduction)
+    check_arguments(temperature, gradient_reduction)
     projections = torch.stack([first, second])
     return _nt_xent(projections, temperature, normalize, official_scale, gather, gradient_reduction)
 
@@ -102,6 +102,8 @@ class NTXentLoss(ContrastiveLoss):
         InputError: if the temperature is not a positive number, or the reduction is unknown.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("groups", "large")
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -112,22 +114,34 @@ class NTXentLoss(ContrastiveLoss):
         gradient_reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        _check(temperature, gradient_reduction)
+        check_arguments(temperature, gradient_reduction)
         self.temperature = temperature
         self.normalize = normalize
         self.official_scale = official_scale
         self.gather = gather
         self.gradient_reduction = gradient_reduction
 
-    def forward(self, projections: Tensor) -> Tensor:
+    def forward(self, projections: Tensor, groups: Tensor | None = None, large: int | None = None) -> Tensor:
         """Loss () of projections (V, N, D), float32 or float64.
+
+        Args:
+            projections: (V, N, D), any floating dtype.
+            groups: (N,) int64 groups of pictures that are no negatives of each other; None: there are none.
+            large: how many views, the first ones, are negatives and positives; None: all.
 
         Raises:
             InputError: if shapes are wrong or, on a CPU, a projection is not finite.
             TypeError: if the projections are not floating-point numbers.
         """
         return _nt_xent(
-            projections, self.temperature, self.normalize, self.official_scale, self.gather, self.gradient_reduction
+            projections,
+            self.temperature,
+            self.normalize,
+            self.official_scale,
+            self.gather,
+            self.gradient_reduction,
+            groups,
+            large,
         )
 
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float]:
@@ -147,6 +161,8 @@ def _nt_xent(
     official_scale: bool,
     gather: bool,
     gradient_reduction: Literal["mean", "sum"],
+    groups: Tensor | None = None,
+    large: int | None = None,
 ) -> Tensor:
     if normalize and projections.device.type != "cpu":
         views = cast("Tensor", _Scaled.apply(_checked(projections), temperature))
@@ -154,10 +170,13 @@ def _nt_xent(
         views = scaled_views(projections, temperature, normalize=normalize)
     number = len(views)
     bound = 1 / temperature if normalize else None
-    log_r, positives = log_negatives_and_positives(views.flatten(0, 1), gather=gather, count=number, bound=bound)
+    log_r, positives = log_negatives_and_positives(
+        views.flatten(0, 1), gather=gather, count=number, bound=bound, large=large, groups=groups
+    )
     with torch.autocast(views.device.type, enabled=False):
         # The loss is softplus(log r - positive); F.softplus is exact only up to 20.
-        terms = F.logsigmoid(_margins(log_r.view(number, -1), positives))
+        log_r, positives = ordered_pairs(log_r.view(number, -1), positives, large)
+        terms = F.logsigmoid(positives - log_r)
         if gather and world_size() > 1:
             loss = -mean_over_processes(terms, reduction=gradient_reduction)
         else:  # -mean(), whose backward pass would take a kernel more
@@ -165,15 +184,37 @@ def _nt_xent(
     return 2 * loss if official_scale else loss
 
 
-def _margins(log_r: Tensor, positives: Tensor) -> Tensor:
-    """``s_ip - log r_i`` of all ordered pairs of views of a picture; log r (V, N), positives (P, N)."""
-    if len(log_r) == 2:
-        return positives - log_r
-    pairs = zip(positives.unbind(), combinations(log_r.unbind(), 2), strict=True)
-    return torch.cat([positive - of_view for positive, both in pairs for of_view in both])
+def ordered_pairs(log_r: Tensor, positives: Tensor, large: int | None = None) -> tuple[Tensor, Tensor]:
+    """``log r_i`` and ``s_ip`` of all ordered pairs (i, p) of views of a picture, which broadcast against each other.
+
+    Example:
+        >>> log_r, positives = ordered_pairs(torch.randn(3, 8), torch.randn(3, 8))
+        >>> log_r.shape, positives.shape
+        (torch.Size([6, 8]), torch.Size([6, 8]))
+        >>> ordered_pairs(torch.randn(4, 8), torch.randn(5, 8), large=2)[0].shape  # 2 of large views, 4 of local crops
+        torch.Size([6, 8])
+
+    Args:
+        log_r: (V, N).
+        positives: (P, N) of the pairs of which the first is large, in the order of ``itertools.combinations``.
+        large: how many views, the first ones, are positives; None: all.
+    """
+    large = len(log_r) if large is None else large
+    if len(log_r) == large == 2:
+        return log_r, positives
+    pairs = [pair for pair in combinations(range(len(log_r)), 2) if pair[0] < large]
+    wanted = [
+        (log_r[anchor], similarity)
+        for (one, other), similarity in zip(pairs, positives.unbind(), strict=True)
+        for anchor, positive in ((one, other), (other, one))
+        if positive < large
+    ]
+    rows, similarities = zip(*wanted, strict=True)
+    return torch.stack(rows), torch.stack(similarities)
 
 
-def _check(temperature: float, gradient_reduction: str) -> None:
+def check_arguments(temperature: float, gradient_reduction: str) -> None:
+    """Raise InputError unless the temperature is a positive number and the reduction is known."""
     check_temperature(temperature)
     if gradient_reduction not in ("mean", "sum"):
         raise InputError(f"gradient_reduction must be 'mean' or 'sum', got {gradient_reduction!r}.")

@@ -42,6 +42,8 @@ class Tile(NamedTuple):
     columns: slice  # of the views of all processes
     mirror: slice | None  # other rows of this process, for which the transpose stands
     hidden: int  # views of each picture among rows and columns: their similarities are diagonals, and no negatives
+    for_rows: bool = True  # whether the columns are negatives of the rows
+    for_columns: bool = True  # whether the rows are negatives of the columns
 
 
 class Layout(NamedTuple):
@@ -51,12 +53,25 @@ class Layout(NamedTuple):
     views: int  # of each picture
     bounded: bool  # whether every r_i is known to be finite without subtracting a maximum
     device: Device
+    large: int | None = None  # the first of the views of each picture, which alone are negatives of others; None: all
+    counts: tuple[int, ...] = ()  # columns of each process, where not all views are large
+    powers: tuple[float, ...] = (1.0,)  # of the exponentials: for each of them there is the sum of exp(power s_ij)
+
+    @property
+    def plain(self) -> bool:
+        """Whether one exponential of every similarity is all that is needed, for rows and columns alike."""
+        return self.powers == (1.0,) and self.large is None
+
+    @property
+    def exponentials(self) -> bool:
+        """Whether blocks hold exponentials: similarities where a maximum is subtracted first, or there are powers."""
+        return self.bounded and self.powers == (1.0,)
 
 
 def tiles(views: Tensor, columns: Tensor, layout: Layout) -> Iterator[Tile]:
     """Blocks that cover the matrix, each with its mirror image."""
-    start, count, _, device = layout
-    if 0 < len(views) * len(columns) <= device.whole:
+    start, count, device = layout.start, layout.views, layout.device
+    if layout.plain and 0 < len(views) * len(columns) <= device.whole:
         yield Tile(slice(0, len(views)), slice(0, len(columns)), None, 0 if start is None else count)
         return
     if start is None:
@@ -67,15 +82,36 @@ def tiles(views: Tensor, columns: Tensor, layout: Layout) -> Iterator[Tile]:
     # Cut alike view by view, so that views of the same pictures are the diagonal of a block.
     pictures = len(views) // count
     cuts = [_slices(view * pictures, (view + 1) * pictures, device.side) for view in range(count)]
-    own_blocks = [block for cut in cuts for block in cut]
-    width = max(device.side, device.whole // min(device.side, max(pictures, 1)))
-    foreign_blocks = _slices(0, start, width) + _slices(start + len(views), len(columns), width)
-    for number, rows in enumerate(own_blocks):
-        for distance, block in enumerate(own_blocks[number:]):
+    large = count if layout.large is None else layout.large
+    own_blocks = [(block, view < large) for view, cut in enumerate(cuts) for block in cut]
+    foreign_blocks = _foreign(columns, start, len(views), layout)
+    for number, (rows, rows_are_large) in enumerate(own_blocks):
+        for distance, (block, are_large) in enumerate(own_blocks[number:]):
             own_columns = slice(start + block.start, start + block.stop)
-            yield Tile(rows, own_columns, block if distance > 0 else None, int(distance % len(cuts[0]) == 0))
-        for block in foreign_blocks:
-            yield Tile(rows, block, None, 0)
+            if are_large or rows_are_large:
+                hidden = int(distance % len(cuts[0]) == 0)
+                mirror = block if distance > 0 else None
+                yield Tile(rows, own_columns, mirror, hidden, are_large, rows_are_large)
+        for block, are_large in foreign_blocks:
+            if are_large or rows_are_large:
+                yield Tile(rows, block, None, 0, are_large, rows_are_large)
+
+
+def _foreign(columns: Tensor, start: int, own: int, layout: Layout) -> list[tuple[slice, bool]]:
+    """Blocks of the columns of other processes, and whether they are large."""
+    device, pictures = layout.device, own // layout.views
+    width = max(device.side, device.whole // min(device.side, max(pictures, 1)))
+    if layout.large is None:
+        return [(block, True) for block in _slices(0, start, width) + _slices(start + own, len(columns), width)]
+    blocks: list[tuple[slice, bool]] = []
+    first = 0
+    for number in layout.counts:
+        middle, last = first + number * layout.large // layout.views, first + number
+        if first != start or number != own:
+            blocks += [(block, True) for block in _slices(first, middle, width)]
+            blocks += [(block, False) for block in _slices(middle, last, width)]
+        first = last
+    return blocks
 
 
 def _slices(start: int, stop: int, step: int) -> list[slice]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simclr_lightning.errors import InputError
 from simclr_lightning.views.draw import ViewParameters
 
 
@@ -105,6 +106,7 @@ class ViewBatch(NamedTuple):
         targets: (N,) int64 class indices, -1 where unlabelled.
         indices: (N,) int64 positions in the data set.
         images: (N, C, H, W) float, the clean evaluation-time pictures, or None (training does not need them).
+        groups: (N,) int64 groups of pictures that belong together and are no negatives of each other, or None.
 
     Example:
         >>> batch = ViewBatch.of(torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32))
@@ -116,6 +118,29 @@ class ViewBatch(NamedTuple):
     targets: Tensor
     indices: Tensor
     images: Tensor | None = None
+    groups: Tensor | None = None
+
+    @property
+    def large(self) -> int | None:
+        """How many of the views, the first ones, have the largest size; None: all.
+
+        The others are local crops (multi-crop; Caron et al. 2020, section 3.2), which are contrasted with these.
+
+        Raises:
+            InputError: If a smaller view comes before a large one.
+
+        Example:
+            >>> ViewBatch.of(*torch.rand(2, 8, 3, 32, 32), *torch.rand(4, 8, 3, 16, 16)).large
+            2
+        """
+        sizes = [own.shape[-1] for own in self.views for _ in own]
+        number = sizes.count(max(sizes))
+        if sizes[:number].count(max(sizes)) < number:
+            raise InputError(
+                f"The views have the sizes {sizes}: list the recipes of the largest views first, with which the "
+                "smaller ones are contrasted (--data.views)."
+            )
+        return None if number == len(sizes) else number
 
     @classmethod
     def of(cls, *views: Tensor, targets: Tensor | None = None) -> ViewBatch:
