@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.checkpoints import import_path, load_encoder, upgraded
+from simclr_lightning.checkpoints import import_path, load_encoder, start_from, upgraded
 from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, read_bar_at_logged_steps, trainer_of
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
@@ -19,10 +19,12 @@ from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder, configure_for_strategy, to_memory_format
 from simclr_lightning.models.compile_in_place import compile_in_place
+from simclr_lightning.models.encoders import check_feature_dim
+from simclr_lightning.models.freezing import check_freeze_epochs, freeze, with_unused, without_gradients
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
 from simclr_lightning.precision import in_float32
-from simclr_lightning.views import ViewBatch
+from simclr_lightning.views import ViewBatch, check_contrastable
 
 
 class SimCLR(LightningModule):
@@ -67,9 +69,13 @@ class SimCLR(LightningModule):
             BatchNorm alone tells the difference, since it sees micro-batches.
         compile_encoder: whether ``Trainer.fit`` runs the encoder through ``torch.compile``, which needs a C++ compiler
             on a CPU and takes minutes to start.
+        init_from: what the encoder's weights start from: the path of a checkpoint or state dict, of any package; or
+            torchvision or timm, whose weights of this ``encoder`` are downloaded. All fit, but that a first convolution
+            of other channels is adapted. Checkpoints of the run have the weights, and ``init_from=None``.
+        freeze_epochs: epochs, also a fraction, in which the encoder's weights and statistics stay and the head learns.
 
     Raises:
-        InputError: if an argument is out of range or a name unknown.
+        InputError: if an argument is out of range or a name unknown, or weights to start from do not fit.
     """
 
     def __init__(
@@ -92,11 +98,13 @@ class SimCLR(LightningModule):
         channels_last: bool = True,
         micro_batch_size: int | None = None,
         compile_encoder: bool = False,
+        init_from: str | None = None,
+        freeze_epochs: float = 0,
     ) -> None:
         super().__init__()
+        check_freeze_epochs(freeze_epochs)
         check_micro_batch_size(micro_batch_size)
         check_optimizer(optimizer)
-        # A checkpoint holds the loss as primitives, and gives it back as such.
         self.loss = build_loss(loss) if isinstance(loss, Mapping) else NTXentLoss() if loss is None else loss
         if not isinstance(self.loss, ContrastiveLoss):
             raise TypeError(f"loss is a {type(loss).__name__}: expected a subclass of ContrastiveLoss, or None.")
@@ -106,12 +114,12 @@ class SimCLR(LightningModule):
             for name in (INSTANTIATOR, CLASS_PATH):  # the command line's: nothing need be called to make it again
                 self.hparams.pop(name, None)
         self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
-        if not isinstance(getattr(self.encoder, "feature_dim", None), int):
-            raise TypeError(
-                f"The encoder {type(self.encoder).__name__} must have an int attribute feature_dim, the length F of "
-                "the features (N, F) that it returns: set it in build_encoder()."
-            )
+        check_feature_dim(self.encoder)
         self.head = self.build_head()
+        self.encoder_origin, self._frozen = init_from, False
+        if init_from is not None:
+            start_from(self.encoder, init_from, encoder, image_size)
+            self.hparams["init_from"] = None  # whoever builds the model again has the weights
 
     @property
     def feature_dim(self) -> int:
@@ -151,11 +159,11 @@ class SimCLR(LightningModule):
 
         Args:
             path: the checkpoint, which is read without running code in it, or a ``.safetensors`` file.
-            encoder: architecture of a checkpoint that does not tell it; ``width`` and what follows describe it.
-            width: as in ``SimCLR``.
-            stem: likewise; ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
-            image_size: likewise.
-            in_channels: likewise.
+            encoder: architecture of a checkpoint that does not tell it; what follows describes it, as in ``SimCLR``.
+            width: of its stages.
+            stem: ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
+            image_size: decides ``auto``.
+            in_channels: of the pictures.
 
         Raises:
             InputError: if it is not there, cannot be read, or does not fit completely.
@@ -191,7 +199,15 @@ class SimCLR(LightningModule):
             projections (V N, D). Callbacks rely on nothing else.
         """
         logged = self._is_logged_step()
-        return self._shared_step(batch, "train", watch=logged, check=logged)
+        self._frozen = freeze(self, self.encoder, batch_idx, was=self._frozen)  # also in backward's micro-batches
+        outputs = self._shared_step(batch, "train", watch=logged, check=logged)
+        return with_unused(outputs, self.encoder.parameters()) if self._frozen else outputs
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Leave a frozen encoder without gradients, also where DDP made zeros of none."""
+        super().backward(loss, *args, **kwargs)
+        if self._frozen:
+            without_gradients(self.encoder.parameters())
 
     def validation_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Contrast the views, and encode the clean pictures for the callbacks that judge features.
@@ -217,15 +233,17 @@ class SimCLR(LightningModule):
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
         if stage == "fit":
             read_bar_at_logged_steps(trainer_of(self))
-        if stage == "fit" and self.hparams["compile_encoder"]:
-            compile_in_place(self.encoder)
+            if self.hparams["compile_encoder"]:
+                compile_in_place(self.encoder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Tell which class wrote it."""
-        checkpoint["class_path"] = import_path(type(self))
+        """Tell which class wrote it, and what the encoder started from."""
+        checkpoint |= {"class_path": import_path(type(self)), "init_from": self.encoder_origin}
+        checkpoint["hyper_parameters"]["init_from"] = None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the loss of a file from before it was an object, unless a Trainer resumes what was typed."""
+        self.encoder_origin = checkpoint.get("init_from")
         told = checkpoint.get("hyper_parameters", {})
         if "loss" not in told and "loss" in upgraded(told) and trainer_of(self) is None:
             self.loss = build_loss(upgraded(told)["loss"])
@@ -256,12 +274,13 @@ class SimCLR(LightningModule):
         return features, projections
 
     def _embed_at_once(self, views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        features = encoded_by_size(self, views)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+            features = encoded_by_size(self, views)
         projections = torch.unflatten(self.project(features.flatten(0, 1)), 0, features.shape[:2])
         return features.detach(), projections
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool, check: bool) -> dict[str, Tensor]:
-        self._check(batch)
+        check_contrastable(batch, world_size() if self.loss.gather else 1)
         pictures = len(batch.targets)
         features, projections = self._embed(batch.views)
         if check:  # for which the host waits for the device
@@ -279,21 +298,3 @@ class SimCLR(LightningModule):
             return self.device.type == "cpu"  # where looking costs nothing
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
         return every > 0 and (self.global_step + 1) % every == 0
-
-    def _check(self, batch: Any) -> None:
-        if not isinstance(batch, ViewBatch):
-            raise TypeError(
-                f"SimCLR trains on a ViewBatch, got a {type(batch).__name__}. Use SimCLRDataModule, or let your loader "
-                "return ViewBatch.of(first_views, second_views)."
-            )
-        if (views := sum(len(own) for own in batch.views)) < 2:
-            raise InputError(
-                f"The batch has {views or 'no'} view{'s' * (views != 1)} of each picture, and SimCLR contrasts two or "
-                "more: use SimCLRDataModule (--data SimCLRDataModule), with recipes that count two views at least."
-            )
-        processes = world_size() if self.loss.gather else 1
-        if len(batch.targets) * processes < 2:
-            raise InputError(
-                "The batch holds one picture, which leaves no negatives: use at least 2, and several hundred for "
-                "useful features (--data.batch_size)."
-            )

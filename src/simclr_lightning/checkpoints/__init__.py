@@ -11,6 +11,7 @@ from simclr_lightning.checkpoints.model import (
     import_path,
     load_model,
 )
+from simclr_lightning.checkpoints.start import start_from
 
 __all__ = [
     "CLEAN_FIELDS",
@@ -25,5 +26,6 @@ __all__ = [
     "load_model",
     "read_checkpoint",
     "run_of",
+    "start_from",
     "upgraded",
 ]

@@ -71,7 +71,7 @@ def build_encoder(
             in_channels=in_channels,
             zero_init_residual=zero_init_residual,
         )
-    build = _build_timm if name.startswith("timm/") else _build_torchvision
+    build = timm_network if name.startswith("timm/") else _build_torchvision
     _check_name(name)
     if width != 1.0 or stem != "auto" or not zero_init_residual:
         raise InputError(
@@ -89,6 +89,19 @@ def build_encoder(
         ) from error
     encoder.in_channels = in_channels
     return cast("nn.Module", encoder)
+
+
+def check_feature_dim(encoder: nn.Module) -> None:
+    """Raise TypeError unless an encoder tells the length of its features.
+
+    Example:
+        >>> check_feature_dim(build_encoder("resnet8"))
+    """
+    if not isinstance(getattr(encoder, "feature_dim", None), int):
+        raise TypeError(
+            f"The encoder {type(encoder).__name__} must have an int attribute feature_dim, the length F of the "
+            "features (N, F) that it returns: set it in build_encoder()."
+        )
 
 
 def _check_name(name: str) -> None:
@@ -122,13 +135,20 @@ def _import_timm() -> Any:
     return timm
 
 
-def _build_timm(name: str, in_channels: int, image_size: int | None) -> tuple[Any, tuple[int, int]]:
-    """Return a timm model without its classifier, and the (height, width) of the pictures that it takes."""
+def timm_network(
+    name: str, in_channels: int, image_size: int | None, *, pretrained: bool = False
+) -> tuple[Any, tuple[int, int]]:
+    """Return a timm model without its classifier, and the (height, width) of the pictures that it takes.
+
+    Example:
+        >>> timm_network("resnet18", 3, None)[1]
+        (224, 224)
+    """
     timm = _import_timm()
     config = timm.get_pretrained_cfg(name)
     # Only networks made for pictures of one size know the argument img_size.
     resized = {"img_size": image_size} if image_size is not None and config.fixed_input_size else {}
-    encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **resized)
+    encoder = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=in_channels, **resized)
     return encoder, config.input_size[1:] if image_size is None else (image_size, image_size)
 
 

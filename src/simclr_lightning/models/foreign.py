@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from simclr_lightning.errors import InputError
+from simclr_lightning.models.published import first_convolution, for_channels
 from simclr_lightning.models.state_dicts import listed, mismatches
 
 PREFIXES = ("encoder.", "backbone.", "")
@@ -26,7 +27,9 @@ CLASSIFIERS = ("classifier", "fc", "head", "heads")
 """Parts of a network in which its classifier sits; what lies there is dropped where our encoder has an Identity."""
 
 
-def load_foreign_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+def load_foreign_weights(
+    encoder: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, *, to_train: bool = False
+) -> None:
     """Load the weights of another package into an encoder of the same architecture, all of them or none.
 
     The tensors may have torchvision's or timm's names, or those of ``nn.Sequential(*network.children())``. Projection
@@ -39,6 +42,9 @@ def load_foreign_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], path
         encoder: from ``build_encoder``; its weights change.
         tensors: state dict of the module that was trained.
         path: of the file that they are from, for messages.
+        to_train: whether training goes on from them: then a first convolution of another number of channels is made to
+            fit (:func:`~simclr_lightning.models.published.for_channels`), and no padding changes, since a checkpoint of
+            that training would not tell it.
 
     Raises:
         InputError: if a tensor is missing, unknown or of another shape, which is then named, or if nothing matches.
@@ -63,6 +69,8 @@ def load_foreign_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], path
         )
     dropped = {name for name in tensors.keys() - set(names) if _is_head(name, prefix, encoder)}
     found = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    if to_train:
+        found |= _for_our_channels(encoder, dict(zip(expected, names, strict=True)), found)
     problems = mismatches(dict(zip(names, expected.values(), strict=True)), found)
     if problems:
         raise InputError(
@@ -73,8 +81,21 @@ def load_foreign_weights(encoder: nn.Module, tensors: Mapping[str, Tensor], path
 
     parts = sorted({name.rpartition(".")[0] or name for name in dropped})
     rank_zero_info(f"{path}: loaded {len(names)} tensors {prefix}*; dropped: {', '.join(parts) or 'nothing'}.")
-    if {"projector", "classifier"} <= {name.partition(".")[0] for name in dropped}:
+    if not to_train and {"projector", "classifier"} <= {name.partition(".")[0] for name in dropped}:
         _pad_as_solo_learn(encoder)
+
+
+def _for_our_channels(encoder: nn.Module, names: dict[str, str], found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first convolution's weight under its name there, made to fit; nothing where it fits, or is missing."""
+    name = first_convolution(encoder)
+    theirs = None if name is None else found.get(names[name])
+    if name is None or theirs is None or theirs.ndim != 4:
+        return {}
+    channels = encoder.get_parameter(name).shape[1]
+    if theirs.shape[1] == channels:
+        return {}
+    rank_zero_info(f"{names[name]} is for {theirs.shape[1]} channels and was made to fit {channels}.")
+    return {names[name]: for_channels(theirs, channels)}
 
 
 def _by_position(encoder: nn.Module, names: dict[str, Tensor]) -> list[str]:

@@ -4,7 +4,7 @@
 do with pictures of different sizes.
 """
 
-from simclr_lightning.views.batch import Crops, ImageBatch, ViewBatch
+from simclr_lightning.views.batch import Crops, ImageBatch, ViewBatch, check_contrastable
 from simclr_lightning.views.draw import VALIDATION_EPOCH, ViewParameters, draw_parameters, uniforms
 from simclr_lightning.views.engine import ViewEngine, check_channels, clean, make_views
 from simclr_lightning.views.recipe import ViewRecipe
@@ -20,6 +20,7 @@ __all__ = [
     "ViewRecipe",
     "centre_view",
     "check_channels",
+    "check_contrastable",
     "clean",
     "crop_views",
     "draw_parameters",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -169,6 +169,37 @@ class ViewBatch(NamedTuple):
         unlabelled = torch.full((number,), -1, device=device)
         stacks = tuple(torch.stack(list(group)) for _, group in groupby(views, key=lambda view: view.shape))
         return cls(stacks, unlabelled if targets is None else targets, torch.arange(number, device=device))
+
+
+def check_contrastable(batch: Any, processes: int) -> None:
+    """Raise unless a batch is a :class:`ViewBatch` with views and pictures to contrast.
+
+    Args:
+        batch: what the loader gave.
+        processes: whose pictures are contrasted with one another.
+
+    Raises:
+        TypeError: if it is something else.
+        InputError: if there are fewer than two views, or pictures.
+
+    Example:
+        >>> check_contrastable(ViewBatch.of(torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8)), processes=1)
+    """
+    if not isinstance(batch, ViewBatch):
+        raise TypeError(
+            f"SimCLR trains on a ViewBatch, got a {type(batch).__name__}. Use SimCLRDataModule, or let your loader "
+            "return ViewBatch.of(first_views, second_views)."
+        )
+    if (views := sum(len(own) for own in batch.views)) < 2:
+        raise InputError(
+            f"The batch has {views or 'no'} view{'s' * (views != 1)} of each picture, and SimCLR contrasts two or "
+            "more: use SimCLRDataModule (--data SimCLRDataModule), with recipes that count two views at least."
+        )
+    if len(batch.targets) * processes < 2:
+        raise InputError(
+            "The batch holds one picture, which leaves no negatives: use at least 2, and several hundred for "
+            "useful features (--data.batch_size)."
+        )
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
