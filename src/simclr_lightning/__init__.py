@@ -1,6 +1,6 @@
 """SimCLR (Chen et al. 2020) for PyTorch Lightning."""
 
-from simclr_lightning.callbacks import LARSWarmup, OnlineLinearProbe, ViewGrid
+from simclr_lightning.callbacks import LARSWarmup, OnlineLinearProbe, ProgressiveResizing, ViewGrid
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.compat import version_of
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
@@ -19,6 +19,7 @@ __all__ = [
     "LinearEvaluation",
     "NTXentLoss",
     "OnlineLinearProbe",
+    "ProgressiveResizing",
     "SimCLR",
     "SimCLRDataModule",
     "Supervised",

@@ -4,8 +4,19 @@ from simclr_lightning.callbacks.class_report import ClassReport
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.callbacks.log_picture import log_picture
+from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing, view_size
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.view_grid import ViewGrid
 
-__all__ = ["ClassReport", "LARSWarmup", "OnlineLinearProbe", "RunSummary", "ViewGrid", "log_picture", "run_folder"]
+__all__ = [
+    "ClassReport",
+    "LARSWarmup",
+    "OnlineLinearProbe",
+    "ProgressiveResizing",
+    "RunSummary",
+    "ViewGrid",
+    "log_picture",
+    "run_folder",
+    "view_size",
+]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
+from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss
 
@@ -40,7 +41,13 @@ class RunSummary(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the block, on rank zero."""
         self._print(
-            {**_hardware(trainer, self.advise), **_schedule(trainer), **_model(pl_module), **_loss(trainer, pl_module)}
+            {
+                **_hardware(trainer, self.advise),
+                **_schedule(trainer),
+                **_sizes(trainer),
+                **_model(pl_module),
+                **_loss(trainer, pl_module),
+            }
         )
 
     @rank_zero_only
@@ -86,6 +93,11 @@ def _schedule(trainer: Trainer) -> dict[str, str]:
                 "steps": f"{callback.total_steps_}, of which {callback.warmup_steps_} are warm-up, then cosine to 0",
             }
     return {"learning rate": "constant and unscaled: no LARSWarmup among trainer.callbacks"}
+
+
+def _sizes(trainer: Trainer) -> dict[str, str]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return {"view size": own.summary() for own in callbacks if isinstance(own, ProgressiveResizing)}
 
 
 def _model(pl_module: LightningModule) -> dict[str, str]:

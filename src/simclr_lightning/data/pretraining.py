@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from lightning.pytorch.trainer.states import TrainerFn
 
 from simclr_lightning.data.loaders import PictureLoader, process_of
 from simclr_lightning.data.module import PictureDataModule
-from simclr_lightning.data.stream import StreamDataset, StreamLoader
+from simclr_lightning.data.stream import StreamDataset, StreamLoader, with_views
 from simclr_lightning.errors import InputError
-from simclr_lightning.views import VALIDATION_EPOCH, check_channels
+from simclr_lightning.views import VALIDATION_EPOCH, ViewEngine, ViewRecipe, check_channels
 
 
 class SimCLRDataModule(PictureDataModule):
@@ -43,6 +44,31 @@ class SimCLRDataModule(PictureDataModule):
         """Go on with a stream from there."""
         if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
             self._start = state_dict
+
+    def use_recipes(self, recipes: Sequence[ViewRecipe]) -> None:
+        """Draw other views, from the next loader on; clean pictures, which the first recipe makes, stay as they are.
+
+        Args:
+            recipes: in place of the present ones, for a schedule of their sizes.
+
+        Raises:
+            InputError: if another ``engine`` has taken the place of ours: it would not draw them.
+
+        Example:
+            >>> from simclr_lightning.views import ScheduledRecipe
+            >>> data = SimCLRDataModule("digits")
+            >>> data.use_recipes([ScheduledRecipe.of(data.recipe, [8, 12, 16])])
+            >>> data.recipes[0].at(1).size
+            12
+        """
+        if not isinstance(self.engine, ViewEngine):
+            raise InputError(
+                f"The views are drawn by a {type(self.engine).__name__} in place of data.engine, and no other recipes "
+                "can be given to it: let it be a ViewEngine, whose recipes change"
+            )
+        self.recipes = self.engine.recipes = tuple(recipes)
+        if self.stream is not None:
+            self.stream = with_views(self.stream, recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
 
     def train_dataloader(self) -> PictureLoader[Any]:
         """Training pictures in a new order each epoch; the pictures that do not fill a batch are left out.

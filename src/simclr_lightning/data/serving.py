@@ -166,18 +166,19 @@ class BatchDataset(Dataset[ImageBatch]):
         return positions, images, crops
 
     def _scaled(self, files: FilePictures, places: list[int], epoch: int) -> tuple[Tensor, None, tuple[Crops, ...]]:
+        recipes = [recipe.at(epoch) for recipe in self.recipes]
         while True:  # again where a picture turns out to be bad only when it is decoded: another has another size
             headers = [self._read(place, files.size) for place in places]
             positions, sizes = torch.tensor([position for position, _ in headers]), [size for _, size in headers]
-            drawn = draw_for_each(self.recipes, positions, torch.tensor(sizes), seed=self.seed, epoch=epoch)
-            scales = largest_scales(self.recipes, drawn)
+            drawn = draw_for_each(recipes, positions, torch.tensor(sizes), seed=self.seed, epoch=epoch)
+            scales = largest_scales(recipes, drawn)
             pictures = [
                 self._tried(position, partial(files.read_scaled, scale=scale))
                 for position, scale in zip(positions.tolist(), scales, strict=True)
             ]
             good = [picture for picture in pictures if picture is not None]
             if len(good) == len(pictures):
-                return positions, None, crops_of(good, self.recipes, drawn)
+                return positions, None, crops_of(good, recipes, drawn)
 
     def _read(self, place: int, read: Callable[[int], _ReadT]) -> tuple[int, _ReadT]:
         for step in range(len(self)):

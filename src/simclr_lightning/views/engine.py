@@ -70,18 +70,19 @@ class ViewEngine:
         """
         if batch.epoch is None:
             return ()
+        recipes = [recipe.at(batch.epoch) for recipe in self.recipes]
         if batch.crops is not None:
-            cropped, wanted = [len(own.pixels) for own in batch.crops], [recipe.count for recipe in self.recipes]
+            cropped, wanted = [len(own.pixels) for own in batch.crops], [recipe.count for recipe in recipes]
             if cropped != wanted:
                 raise ValueError(f"Crops were made for {cropped} views, a number for each recipe; they want {wanted}.")
             sources = [(own.parameters, own.pixels) for own in batch.crops]
         elif batch.images is not None:
             size = torch.tensor(batch.images.shape[-2:])
-            drawn = draw_for_each(self.recipes, batch.indices, size, seed=self.seed, epoch=batch.epoch)
+            drawn = draw_for_each(recipes, batch.indices, size, seed=self.seed, epoch=batch.epoch)
             sources = [(parameters, batch.images) for parameters in drawn]
         else:
             raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
-        return tuple(make_views(recipe, *own, self.dtype) for recipe, own in zip(self.recipes, sources, strict=True))
+        return tuple(make_views(recipe, *own, self.dtype) for recipe, own in zip(recipes, sources, strict=True))
 
 
 @torch.no_grad()

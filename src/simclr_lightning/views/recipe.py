@@ -184,6 +184,15 @@ class ViewRecipe:
         strength = self.jitter_strength
         return self.brightness * strength, self.contrast * strength, self.saturation * strength, self.hue * strength
 
+    def at(self, epoch: int) -> ViewRecipe:
+        """The recipe of an epoch: this one, unless its size follows a schedule, see ``ScheduledRecipe``.
+
+        Example:
+            >>> ViewRecipe("cifar10").at(7).size
+            32
+        """
+        return self
+
     def _check(self) -> None:
         for name in ("size", "eval_size"):
             side = getattr(self, name)

@@ -78,6 +78,7 @@ def crop_views(
         >>> large.pixels.shape, small.pixels.shape
         (torch.Size([2, 2, 3, 32, 32]), torch.Size([4, 2, 3, 16, 16]))
     """
+    recipes = [recipe.at(epoch) for recipe in recipes]
     sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
     return crops_of(pictures, recipes, draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch))
 
