@@ -43,7 +43,8 @@ def test_a_compiled_encoder_with_global_batchnorm_is_warned_of() -> None:
     trainer = cast("Any", Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
     model.trainer = trainer
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("ignore")  # what torch says of itself as its compiler is imported
+        warnings.filterwarnings("error", "compile_encoder")
         model.setup("fit")
     SyncBatchNormOnDevices().setup(
         cast("Any", SimpleNamespace(accelerator=CUDAAccelerator(), world_size=2)), model, "fit"
