@@ -167,10 +167,10 @@ class SimCLRCLI(CommandLine):
         if "loss" in chosen.model.init_args:
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
-        path = None if path and printed and not Path(path).is_file() else path
+        path = None if path and printed and not Path(path).exists() else path
         if path is None or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
             return {"class_path": chosen.model.class_path, "init_args": arguments}
-        self._checkpoint = checkpoint = read_checkpoint(path)  # kept, so that it is read once
+        self._checkpoint = checkpoint = read_checkpoint(path, in_pieces=True)  # kept: read once
         wrote = checkpoint.class_path or "simclr_lightning.SimCLR"
         package, _, name = wrote.rpartition(".")
         if chosen.model.class_path.rpartition(".")[2] == name:

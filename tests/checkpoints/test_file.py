@@ -180,3 +180,14 @@ def test_run_is_the_folder_of_checkpoints(tmp_path: Path, monkeypatch: pytest.Mo
     assert run_of("runs/a/last.ckpt") is None
     monkeypatch.chdir(tmp_path / "run" / "checkpoints")
     assert run_of("last.ckpt") == tmp_path / "run"
+
+
+def test_a_checkpoint_in_pieces_tells_the_command_line_what_it_is_of(path: Path, tmp_path: Path) -> None:
+    """FSDP2 writes such folders."""
+    folder = tmp_path / "pieces.ckpt"
+    folder.mkdir()
+    path.rename(folder / "meta.pt")
+    (folder / "__0_0.distcp").write_bytes(b"weights")
+    with pytest.raises(InputError, match=r"is a folder of pieces.*save_distributed_checkpoint false"):
+        read_checkpoint(folder)
+    assert read_checkpoint(folder, in_pieces=True).hyperparameters["encoder"] == "resnet8"

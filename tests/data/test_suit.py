@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from unittest import mock
 
 import lightning
 import pytest
@@ -23,7 +24,14 @@ def suited(plugin: Precision) -> torch.dtype:
 def test_views_have_the_type_of_the_first_layer() -> None:
     assert suited(Precision()) == torch.float32
     assert suited(HalfPrecision("bf16-true")) == torch.bfloat16
-    assert suited(MixedPrecision("bf16-mixed", "cpu")) == torch.bfloat16
+    assert suited(MixedPrecision("bf16-mixed", "cpu")) == torch.float32  # as ever
+    engine, trainer = (
+        ViewEngine(ViewRecipe("cifar10")),
+        mock.Mock(precision_plugin=MixedPrecision("bf16-mixed", "meta")),
+    )
+    trainer.strategy.root_device = torch.device("meta")
+    suit(engine, trainer)
+    assert engine.dtype == torch.bfloat16
 
 
 def test_float16_stays_with_the_encoder_whose_range_is_small() -> None:

@@ -25,6 +25,7 @@ _BROKEN = (
 """What ``torch.load`` raises, beside ``UnpicklingError``, for files that are cut off, damaged, or something else."""
 
 
+_BESIDE_PIECES = "meta.pt"  # what Lightning calls it
 CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std")
 """The fields of a ``ViewRecipe`` that clean pictures depend on."""
 
@@ -103,13 +104,14 @@ class Checkpoint:
         return told if side is None else {**told, "eval_size": side}
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     """Read a file, if it holds nothing but tensors and plain values.
 
     As long as somebody holds the result, the same file is not read again, unless it has changed.
 
     Args:
         path: a checkpoint, or a state dict, also as a ``.safetensors`` file.
+        in_pieces: whether it may be a folder of pieces, as FSDP2 writes by default: what is beside the weights is read.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -128,6 +130,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         {'bias': tensor([0., 0.])}
     """
     path = Path(path)
+    if (pieces := path / _BESIDE_PIECES).is_file():
+        if not in_pieces:
+            raise InputError(
+                f"The checkpoint {path} is a folder of pieces, from which only `simclr fit` by FSDP2 goes on. "
+                "Let it write one file",
+                "trainer.strategy.save_distributed_checkpoint false",
+            )
+        path = pieces
     if not path.is_file():
         raise MissingFileError(f"There is no checkpoint {path}: give the path of a .ckpt file (--ckpt_path).")
     state = path.stat()

@@ -14,8 +14,8 @@ from simclr_lightning.views import ViewEngine, fused
 def suit(engine: object, trainer: Trainer | None) -> None:
     """Let an engine make bfloat16 views where the first layer would round them anyway, otherwise float32 ones.
 
-    That is bf16-true, and bf16-mixed where Lightning's autocast is that of the device: on devices which Lightning does
-    not know it is not, and a layer of float32 would refuse bfloat16.
+    That is bf16-true, and on an accelerator bf16-mixed, where Lightning's autocast is that of the device: on devices
+    which Lightning does not know it is not, and a layer of float32 would refuse bfloat16.
 
     Args:
         engine: draws the views; the ``dtype`` of a ``ViewEngine`` is set, one of another project is left as it is.
@@ -24,7 +24,7 @@ def suit(engine: object, trainer: Trainer | None) -> None:
     if trainer is None or not isinstance(engine, ViewEngine):
         return
     device, plugin = trainer.strategy.root_device, trainer.precision_plugin
-    casts = plugin.precision == "bf16-mixed" and getattr(plugin, "device", None) == device.type
+    casts = plugin.precision == "bf16-mixed" and getattr(plugin, "device", None) == device.type != "cpu"
     engine.dtype = torch.bfloat16 if casts or plugin.precision == "bf16-true" else torch.float32
     _tell_of_slow_views(device)
 

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from simclr_lightning.compat import has_trainer
+from simclr_lightning.compat import trainer_of
 from simclr_lightning.errors import InputError
 
 
@@ -55,9 +55,10 @@ def freeze(model: LightningModule, encoder: nn.Module, batch_idx: int, *, was: b
 
 def _is_frozen(model: LightningModule, batch_idx: int) -> bool:
     epochs = model.hparams.get("freeze_epochs", 0)
-    if not epochs or not has_trainer(model):
+    trainer = trainer_of(model)
+    if not epochs or trainer is None:
         return False
-    batches = model.trainer.num_training_batches
+    batches = trainer.num_training_batches
     part = batch_idx / batches if batches and math.isfinite(batches) else 0.0
     return bool(model.current_epoch + part < epochs)
 
