@@ -23,6 +23,7 @@ from simclr_lightning.distributed import rank, world_size
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.models.published import for_channels, published_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 GREY = IMAGES[:, :1]
 
@@ -95,9 +96,8 @@ def test_weights_of_other_packages(form: str, tmp_path: Path) -> None:
     if form == "safetensors":
         safetensors.torch.save_file(network.state_dict(), path)
     elif form == "lightly":
-        parts = nn.ModuleDict(
-            {"backbone": nn.Sequential(*list(network.children())[:-1]), "projection_head": nn.Linear(2, 2)}
-        )
+        backbone = nn.Sequential(*list(network.children())[:-1])
+        parts = nn.ModuleDict({"backbone": backbone, "projection_head": nn.Linear(2, 2)})
         torch.save({"state_dict": parts.state_dict()}, path)
     else:
         torch.save(network.state_dict(), path)
@@ -188,7 +188,7 @@ def test_channels_are_repeated_in_their_order_and_averaged() -> None:
     [
         (
             {"width": 1 / 8},
-            r"do not fit the encoder ResNet.*of another shape: encoder\.bn1\.bias \(\(4,\) instead of \(8,\)\)",
+            r"of another shape: encoder\.bn1\.bias \(\(4,\) instead of \(8,\)\)",
         ),
         ({"encoder": "resnet8"}, r"unknown to the model: encoder\.layer4"),
         ({"encoder": "resnet18"}, r"missing from the checkpoint: encoder\.layer1\.1"),
@@ -217,7 +217,7 @@ def test_a_file_that_is_not_there_or_no_weights(tmp_path: Path) -> None:
         (
             "torchvision",
             "resnet8",
-            r"'resnet8' is none of torchvision: name one \(--model\.encoder torchvision/resnet18\)",
+            r"none of torchvision: name one \(--model\.encoder torchvision/resnet18\)",
         ),
         ("torchvision", "timm/resnet18", "is none of torchvision"),
         ("timm", "resnet18", "is none of timm"),
@@ -233,9 +233,7 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    with pytest.raises(
-        InputError, match=r"of 'resnet18' cannot be had \(Name or service not known\): try again online"
-    ):
+    with pytest.raises(InputError, match=r"cannot be had \(Name or service not known\): try again online"):
         SimCLR("torchvision/resnet18", init_from="torchvision")
 
 
@@ -310,7 +308,7 @@ def fitted(freeze_epochs: float, trainer: Any = None, **arguments: Any) -> tuple
     torch.manual_seed(0)
     settings = {"optimizer": "lars", "learning_rate": 1.0, "weight_decay": 0.1, **arguments}
     model, frozen = small(freeze_epochs=freeze_epochs, **settings), Frozen()
-    callbacks = [LARSWarmup(warmup_steps=0), frozen]
+    callbacks = [LARSWarmup(warmup_steps=0, batch_size=6), frozen]
     quiet(**{"max_epochs": 3, "callbacks": callbacks, **(trainer or {})}).fit(model, batches())
     return model, frozen
 
@@ -322,7 +320,6 @@ def test_encoder_stays_for_so_many_epochs(epochs: float, steps: int, optimizer: 
     arguments: dict[str, Any] = {"optimizer": optimizer, "learning_rate": 0.1, "micro_batch_size": micro_batch_size}
     model, frozen = fitted(epochs, **arguments)
     assert frozen.same == [True] * steps + [False] * (12 - steps)
-    untrained = small(optimizer=optimizer)
     torch.manual_seed(0)
     untrained = small()
     assert not torch.equal(next(model.head.parameters()), next(untrained.head.parameters())), "the head learns"
@@ -351,11 +348,11 @@ def test_a_frozen_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
             def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
                 trainer.should_stop = trainer.current_epoch + 1 == epochs  # noqa: B023
 
-        first = quiet(max_epochs=3, callbacks=[LARSWarmup(warmup_steps=0), Stop()])
+        first = quiet(max_epochs=3, callbacks=[LARSWarmup(warmup_steps=0, batch_size=6), Stop()])
         first.fit(model, batches())
         first.save_checkpoint(tmp_path / "part.ckpt")
         resumed = SimCLR.load_from_checkpoint(tmp_path / "part.ckpt", weights_only=True)
-        second = quiet(max_epochs=3, callbacks=[LARSWarmup(warmup_steps=0)])
+        second = quiet(max_epochs=3, callbacks=[LARSWarmup(warmup_steps=0, batch_size=6)])
         second.fit(resumed, batches(), ckpt_path=tmp_path / "part.ckpt", weights_only=True)
         assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
 
