@@ -79,12 +79,13 @@ def test_own_checkpoint_gives_the_encoder_alone(save: Callable[..., Path]) -> No
 @pytest.mark.parametrize("kind", ["linear", "finetune", "supervised"])
 def test_checkpoint_of_a_classifier(kind: str, save: Callable[..., Path]) -> None:
     source = trained(small())
-    options = {"encoder": "resnet10", "width": 1 / 16, "stem": "cifar"}
-    classifier: Any = {
+    options: dict[str, Any] = {"encoder": "resnet10", "width": 1 / 16, "stem": "cifar"}
+    kinds: dict[str, Callable[[], Any]] = {
         "linear": lambda: LinearEvaluation.of(source, num_classes=3),
         "finetune": lambda: FineTune.of(source, num_classes=3, head_layers=1),
         "supervised": lambda: Supervised(**options, num_classes=3),
-    }[kind]()
+    }
+    classifier = kinds[kind]()
     model = small(init_from=str(save(classifier)))
     assert torch.equal(features(model, IMAGES), features(classifier.encoder, IMAGES))
 
@@ -129,8 +130,8 @@ def test_published_weights_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> No
 def test_published_weights_of_timm(name: str, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = trained(timm.create_model(name, pretrained=False))
     torch.save(network.state_dict(), tmp_path / "published.pth")
-    config = timm.get_pretrained_cfg(name)
-    create = timm.create_model
+    config: Any = timm.get_pretrained_cfg(name)
+    create: Any = timm.create_model
 
     def from_file(*arguments: Any, **options: Any) -> Any:  # timm's own loading, but of a file
         overlay = {"file": str(tmp_path / "published.pth")} if options["pretrained"] else None
@@ -294,7 +295,7 @@ class Frozen(Callback):
         self.rates: list[float] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.before = {name: value.clone() for name, value in pl_module.encoder.state_dict().items()}  # type: ignore[union-attr,operator]
+        self.before = {name: value.clone() for name, value in pl_module.encoder.state_dict().items()}  # type: ignore[union-attr]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         now = pl_module.encoder.state_dict()

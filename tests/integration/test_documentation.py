@@ -85,6 +85,8 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
     if "two_sizes.yaml" in words:  # a list of recipes has no size of its own
         place = added.index("--data.views.size")
         del added[place : place + 2]
+    if "--trainer.strategy.data_parallel_size" in words:  # of the one device
+        added += ["--trainer.strategy.data_parallel_size", "1"]
     if subcommand == "evaluate" and "--protocols" not in words:
         added += ["--protocols", "linear,knn"]  # sixteen photos have no 1 %
     elif subcommand == "evaluate" and "cifar10" in words:
