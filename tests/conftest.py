@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +35,11 @@ def seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def benchmark_of_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+def benchmark_of_cudnn() -> Iterator[None]:
     """A Trainer sets it for the whole process and leaves it: the next test begins as this one did."""
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    found = torch.backends.cudnn.benchmark
+    yield
+    torch.backends.cudnn.benchmark = found
 
 
 class Batch(NamedTuple):

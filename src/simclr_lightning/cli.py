@@ -208,6 +208,7 @@ class SimCLRCLI(CommandLine):
 
     def instantiate_classes(self) -> None:
         """Instantiate; what a constructor complains of is not buried in the parser's list of types that did not fit."""
+        self.leave_out_where_resumed("init_from")
         try:
             super().instantiate_classes()
         except ValueError as error:

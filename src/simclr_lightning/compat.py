@@ -45,6 +45,15 @@ class CommandLine(LightningCLI):
         """A setting of the sub-command that is run."""
         return self._get(config, key)
 
+    def leave_out_where_resumed(self, argument: str) -> None:
+        """Drop an argument of the model where a checkpoint is named, which has what it would fetch.
+
+        Lightning trains anew where it finds no checkpoint for the word last.
+        """
+        chosen = self.config[self.config.subcommand]
+        if chosen.get("ckpt_path") not in (None, "last") and chosen.model.init_args.get(argument) is not None:
+            chosen.model.init_args[argument] = None
+
     def _parse_ckpt_path(self) -> None:
         """Lightning lets the checkpoint overrule configuration and command line here."""
 

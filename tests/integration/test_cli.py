@@ -271,3 +271,26 @@ def test_a_field_of_a_list_of_recipes_cannot_be_typed(simclr: Simclr, capsys: py
     with pytest.raises(SystemExit):
         simclr("fit", *TINY, "--data.views", "[{preset: digits}, {preset: digits, size: 8}]", "--data.views.size", "12")
     assert "data.views is a list of recipes" in capsys.readouterr().err
+
+
+def test_a_run_from_weights_goes_on_without_them(simclr: Simclr, capsys: pytest.CaptureFixture[str]) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
+    source = only("runs/quickstart/version_0/checkpoints/last.ckpt")
+    start = ["--model.init_from", str(source), "--model.freeze_epochs", "9"]
+    capsys.readouterr()
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *start)
+    summary = " ".join(capsys.readouterr().out.split())
+    assert "frozen for the first 9 epoch(s)" in summary
+    assert "encoder from runs/quickstart/version_0" in summary
+    before = torch.load(source, weights_only=True)["state_dict"]
+    last = only("runs/quickstart/version_1/checkpoints/last.ckpt")
+    after = torch.load(last, weights_only=True)["state_dict"]
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
+    assert not torch.equal(before["head.blocks.0.0.weight"], after["head.blocks.0.0.weight"])
+    source.unlink()
+    config = "runs/quickstart/version_1/config.yaml"
+    assert yaml.safe_load(Path(config).read_text())["model"]["init_args"]["init_from"] == str(source)
+    simclr("fit", "--config", config, "--ckpt_path", last, "--trainer.max_epochs", "2")
+    simclr("validate", "--config", config, "--ckpt_path", last)
+    with pytest.raises(MissingFileError, match="to start from"):
+        simclr("fit", "--config", config)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from simclr_lightning.errors import InputError
 
 def under(strategy: type[Strategy], model: Any) -> Any:
     """Attach a Trainer that knows nothing but its strategy, which need not be able to start here."""
-    model._trainer = cast("Trainer", SimpleNamespace(strategy=strategy.__new__(strategy)))
+    model._trainer = mock.Mock(spec=Trainer, strategy=strategy.__new__(strategy))
     return model
 
 

@@ -105,7 +105,11 @@ def _model(pl_module: LightningModule) -> dict[str, str]:
     parameters = {
         name: sum(parameter.numel() for parameter in module.parameters()) for name, module in pl_module.named_children()
     }
-    return {"parameters": ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items() if count)}
+    rows = {"parameters": ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items() if count)}
+    origin, epochs = getattr(pl_module, "encoder_origin", None), pl_module.hparams.get("freeze_epochs", 0)
+    start = [f"from {origin}"] if origin else []
+    start += [f"frozen for the first {epochs:g} epoch(s)"] if epochs else []
+    return {**rows, "encoder": ", ".join(start)} if start else rows
 
 
 def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
