@@ -97,7 +97,8 @@ def _schedule(trainer: Trainer) -> dict[str, str]:
 
 def _sizes(trainer: Trainer) -> dict[str, str]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return {"view size": own.summary() for own in callbacks if isinstance(own, ProgressiveResizing)}
+    told = [own.summary() for own in callbacks if isinstance(own, ProgressiveResizing)]
+    return {"view size": " / ".join(told)} if told else {}
 
 
 def _model(pl_module: LightningModule) -> dict[str, str]:
