@@ -189,16 +189,16 @@ def test_two_processes_share_the_views_of_one() -> None:
 
 
 def test_data_module_is_left_as_it_was() -> None:
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     class Stopping(ProgressiveResizing):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            raise Stop
+            raise StoppedError
 
     data = digits()
     recipes = data.recipes
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         fit(data, Stopping(**STEPS))
     assert data.recipes is recipes
     fit(data, ProgressiveResizing(**STEPS))
@@ -229,7 +229,7 @@ def test_length_of_the_run_can_be_told() -> None:
     "arguments", [{"start": 0}, {"start": 0.9, "end": 0.8}, {"end": 1.1}, {"steps": 0}, {"until": 1.0}, {"epochs": 0}]
 )
 def test_arguments_out_of_range(arguments: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=str(list(arguments.values())[0])):
+    with pytest.raises(InputError, match=str(next(iter(arguments.values())))):
         ProgressiveResizing(**arguments)
 
 
@@ -242,6 +242,6 @@ def test_what_it_cannot_work_with() -> None:
     own.engine = lambda batch: ()
     with pytest.raises(InputError, match=r"a function in place of data\.engine"):
         fit(own, ProgressiveResizing())
-    trainer = Trainer(callbacks=[ProgressiveResizing()], logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer = Trainer(max_epochs=4, callbacks=[ProgressiveResizing()], logger=False, accelerator="cpu")
     with pytest.raises(InputError, match="there is no data module"):
         trainer.fit(Recorder(), train_dataloaders=[0])
