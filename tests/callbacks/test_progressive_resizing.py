@@ -244,4 +244,4 @@ def test_what_it_cannot_work_with() -> None:
         fit(own, ProgressiveResizing())
     trainer = Trainer(max_epochs=4, callbacks=[ProgressiveResizing()], logger=False, accelerator="cpu")
     with pytest.raises(InputError, match="there is no data module"):
-        trainer.fit(Recorder(), train_dataloaders=[0])
+        trainer.fit(Recorder(), train_dataloaders=[0], val_dataloaders=[0])
