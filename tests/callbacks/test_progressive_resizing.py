@@ -174,7 +174,7 @@ def test_resumed_run_goes_on_with_the_sizes(photos: Path, tmp_path: Path, done: 
 
 
 def of_process() -> dict[tuple[int, int], list[Tensor]]:
-    strategy = {"strategy": "ddp", "devices": world_size()} if world_size() > 1 else {}
+    strategy: dict[str, Any] = {"strategy": "ddp", "devices": world_size()} if world_size() > 1 else {}
     module = fit(digits(batch_size=200, val_fraction=0.0), ProgressiveResizing(**STEPS), **strategy)
     assert module.logged == {0: 8, 1: 12, 2: 16, 3: 16}, rank()
     return {key: [own.indices, *own.views] for key, own in module.seen.items() if key[1] < 2}
