@@ -149,8 +149,7 @@ class SimCLRCLI(CommandLine):
         words = sys.argv[1:] if args is None else args
         typed = words if isinstance(words, list) else []
         printed = any(word.startswith(_PRINT) for word in typed)
-        # It would print, and exit, too early.
-        first = [word for word in typed if not word.startswith(_PRINT)] if printed else args
+        first = [word for word in typed if not word.startswith(_PRINT)] if printed else args  # else it exits too early
         super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
@@ -167,8 +166,8 @@ class SimCLRCLI(CommandLine):
         if "loss" in chosen.model.init_args:
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
-        path = None if path and printed and not Path(path).exists() else path
-        if path is None or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
+        there = path is not None and (not printed or Path(path).exists())
+        if not there or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
             return {"class_path": chosen.model.class_path, "init_args": arguments}
         self._checkpoint = checkpoint = read_checkpoint(path, in_pieces=True)  # kept: read once
         wrote = checkpoint.class_path or "simclr_lightning.SimCLR"

@@ -98,7 +98,7 @@ def _schedule(trainer: Trainer) -> dict[str, str]:
 def _sizes(trainer: Trainer) -> dict[str, str]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     told = [own.summary() for own in callbacks if isinstance(own, ProgressiveResizing)]
-    return {"view size": "; ".join(told)} if told else {}
+    return {"view size": " / ".join(told)} if told else {}
 
 
 def _model(pl_module: LightningModule) -> dict[str, str]:
