@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, cast
 from weakref import WeakKeyDictionary
 
@@ -78,12 +81,34 @@ class _MeanOverProcesses(torch.autograd.Function):
         return (gradient * ctx.scale).expand(ctx.shape), None
 
 
+@contextmanager
+def equal_shares(known: bool) -> Iterator[None]:
+    """Within it every process has as many rows as the others, so that :func:`row_counts` need not ask them.
+
+    Example:
+        >>> with equal_shares(True):
+        ...     row_counts(torch.zeros(3, 8))  # of two processes: [3, 3]
+        [3]
+
+    Args:
+        known: whether that is so, on all processes alike; False changes nothing.
+    """
+    before = _EQUAL_SHARES.set(known)
+    try:
+        yield
+    finally:
+        _EQUAL_SHARES.reset(before)
+
+
+_EQUAL_SHARES: ContextVar[bool] = ContextVar("equal_shares", default=False)
+
+
 def row_counts(rows: Tensor) -> list[int]:
     """Number of rows of every process, in the order of their ranks, for :func:`gather_rows`.
 
-    Shares differ in a last batch, in validation, or in somebody else's loader, so they are asked for each time. With
-    several processes the host waits for the other hosts, not for its device: hosts talk by gloo where the default group
-    is one of devices (NCCL).
+    Shares may differ in a stream or in somebody else's loader, so they are asked for unless :func:`equal_shares` says
+    otherwise. With several processes the host then waits for the other hosts, not for its device: hosts talk by gloo
+    where the default group is one of devices (NCCL).
 
     Args:
         rows: (n, ...), n may differ between processes.
@@ -94,6 +119,8 @@ def row_counts(rows: Tensor) -> list[int]:
     """
     if world_size() == 1:
         return [len(rows)]
+    if _EQUAL_SHARES.get():
+        return [len(rows)] * world_size()
     hosts, device = _hosts(rows.device)
     counts: list[int] = torch.cat(_all_gather(torch.tensor([len(rows)], device=device), hosts)).tolist()
     return counts

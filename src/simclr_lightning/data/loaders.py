@@ -94,6 +94,19 @@ class GlobalBatchSampler(DistributedSampler[Key]):
             self.epoch = epoch
 
 
+def shared_evenly(trainer: Trainer | None) -> bool:
+    """Whether every process is known to have as many pictures of a batch: in a training by :class:`GlobalBatchSampler`.
+
+    A stream, and somebody else's sampler, need not share evenly.
+
+    Example:
+        >>> shared_evenly(None)
+        False
+    """
+    loader = trainer.train_dataloader if trainer is not None and trainer.training else None
+    return isinstance(getattr(loader, "sampler", None), GlobalBatchSampler)
+
+
 class PictureLoader(DataLoader[_BatchT_co]):
     """Loader of a data set that puts whole batches together.
 

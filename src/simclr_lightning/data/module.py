@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
+from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, shared_evenly
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
@@ -226,7 +226,7 @@ class PictureDataModule(LightningDataModule):
         images = clean(batch.images, self.recipe) if batch.clean and batch.images is not None else None
         views = () if batch.epoch is None else self.engine(batch)
         indices = batch.indices.to(batch.targets.device, non_blocking=True)
-        ready = ViewBatch(views, batch.targets, indices, images)
+        ready = ViewBatch(views, batch.targets, indices, images, equal_shares=shared_evenly(self.trainer))
         return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
 
     def _part(self, split: Literal["train", "val", "test"]) -> Split:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from simclr_lightning.distributed import equal_shares
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses.watch import ContrastiveMetrics, contrastive_metrics
 
@@ -75,7 +76,8 @@ class ContrastiveLoss(nn.Module, ABC):
                 "model.loss",
             )
         taken = {name: getattr(batch, name, None) for name in self.takes}
-        loss: Tensor = self(projections, **{name: value for name, value in taken.items() if value is not None})
+        with equal_shares(getattr(batch, "equal_shares", False)):
+            loss: Tensor = self(projections, **{name: value for name, value in taken.items() if value is not None})
         return loss
 
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float] | None:

@@ -107,6 +107,7 @@ class ViewBatch(NamedTuple):
         indices: (N,) int64 positions in the data set.
         images: (N, C, H, W) float, the clean evaluation-time pictures, or None (training does not need them).
         groups: (N,) int64 groups of pictures that belong together and are no negatives of each other, or None.
+        equal_shares: Whether every process is known to have as many pictures, so that none need ask the others.
 
     Example:
         >>> batch = ViewBatch.of(torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32))
@@ -119,6 +120,7 @@ class ViewBatch(NamedTuple):
     indices: Tensor
     images: Tensor | None = None
     groups: Tensor | None = None
+    equal_shares: bool = False
 
     @property
     def large(self) -> int | None:
