@@ -103,7 +103,7 @@ def shared_evenly(trainer: Trainer | None) -> bool:
         >>> shared_evenly(None)
         False
     """
-    loader = trainer.train_dataloader if trainer is not None and trainer.training else None
+    loader = trainer.train_dataloader if isinstance(trainer, Trainer) and trainer.training else None
     return isinstance(getattr(loader, "sampler", None), GlobalBatchSampler)
 
 
