@@ -49,19 +49,7 @@ class LabelledDataModule(PictureDataModule):
         label_fraction: share of the labels that may be used, class-balanced: 0.01 and 0.1 in the paper.
         label_list: text file that names the pictures whose labels may be used, one a line, with or without folders in
             front: the official 1 % and 10 % of ImageNet. Instead of ``label_fraction``, for the data set folder.
-        cache: decode all pictures once into the memory of each process; they must be of equal size.
-        on_device: keep cached pictures on the accelerator. None: where they take an eighth of its free memory at most.
-        scaled_decoding: decode JPEG files at 1/2, 1/4 or 1/8 of their size where every random crop is so much larger
-            than its view. Photos of megapixels load about twice as fast; training views differ by a level or so of 255.
-        on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
-            name; in training the next good one takes its place, and where pictures are judged it does not count.
-        download: fetch the data set if it is not under ``root``.
-        num_workers: processes that load pictures, for each training process. None: none for pictures in memory,
-            otherwise one per core that is left beside the training process, up to 32 if /dev/shm has room.
-        pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
-        prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
-        persistent_workers: keep the workers from epoch to epoch. None: yes.
-        seed: of the augmentation, the order and the subsets; at least 0.
+        options: all other arguments of :class:`PictureDataModule`.
 
     Raises:
         InputError: if an argument is out of range or a name unknown.
@@ -85,16 +73,7 @@ class LabelledDataModule(PictureDataModule):
         val_fraction: float = 0.0,
         label_fraction: float = 1.0,
         label_list: str | Path | None = None,
-        cache: bool = False,
-        on_device: bool | None = None,
-        scaled_decoding: bool = False,
-        on_bad_picture: Literal["raise", "skip"] = "raise",
-        download: bool = True,
-        num_workers: int | None = None,
-        pin_memory: bool | None = None,
-        prefetch_factor: int | None = None,
-        persistent_workers: bool | None = None,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__(
             dataset=dataset,
@@ -104,16 +83,7 @@ class LabelledDataModule(PictureDataModule):
             probe=probe,
             val_fraction=val_fraction,
             label_fraction=label_fraction,
-            cache=cache,
-            on_device=on_device,
-            scaled_decoding=scaled_decoding,
-            on_bad_picture=on_bad_picture,
-            download=download,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            prefetch_factor=prefetch_factor,
-            persistent_workers=persistent_workers,
-            seed=seed,
+            **options,
         )
         if augmentation not in get_args(Augmentation):
             raise InputError(
@@ -127,7 +97,7 @@ class LabelledDataModule(PictureDataModule):
         self.label_list = None if label_list is None else str(label_list)
         self.save_hyperparameters({"label_list": self.label_list})  # a primitive
         self._augmented = _augmenting(self.recipe, augmentation)
-        self.engine = ViewEngine(self._augmented, seed)
+        self.engine = ViewEngine(self._augmented, self.seed)
         self._features: dict[Literal["train", "val"], FeatureBatch] = {}
 
     @classmethod

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of, shared_evenly
+from simclr_lightning.data.clean_loaders import CleanLoaders
+from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
-from simclr_lightning.data.serving import BatchDataset, FeatureDataset
 from simclr_lightning.data.sources import Metric, Source, find_source, plain_recipes, qualified_name, resolved_recipes
-from simclr_lightning.data.splits import Split, Splits, arrange, arrange_beside_stream
+from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.suit import suit
 from simclr_lightning.data.worker_processes import warn_of_workers
 from simclr_lightning.errors import InputError
-from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
+from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
 
 
-class PictureDataModule(LightningDataModule):
+class PictureDataModule(CleanLoaders):
     """Finds pictures, and turns the batches of its loaders into views: the part that all our data modules share.
 
     The views of a picture depend on (seed, epoch, position of the picture) alone: not on the number of processes or
@@ -195,24 +193,6 @@ class PictureDataModule(LightningDataModule):
         """Decide which pictures are for what; ``setup`` calls it once, and a subclass may decide otherwise."""
         return arrange(sets, probe=self._probe, **self._parts)
 
-    def predict_dataloader(self) -> PictureLoader[Any]:
-        """All training pictures, clean and in their order."""
-        if self.stream is not None:
-            raise InputError("A stream has no end, so nothing is predicted on it: use simclr embed on a folder.")
-        return self._loader(self._served(self.splits.train, random=False))
-
-    def clean_dataloader(self, split: Literal["train", "val", "test"]) -> PictureLoader[Any]:
-        """Clean pictures with labels, in their order, for the evaluation of features.
-
-        Args:
-            split: val, test, or train: the labelled pictures that ``label_fraction`` leaves, which are those of
-                ``probe`` if it is given, otherwise training pictures (all of them if nothing is labelled).
-
-        Raises:
-            InputError: if there are no such pictures.
-        """
-        return self._loader(self._served(self._part(split), random=False))
-
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn the bytes of an ``ImageBatch`` into a ``ViewBatch`` on its device; other batches pass through.
 
@@ -228,71 +208,6 @@ class PictureDataModule(LightningDataModule):
         indices = batch.indices.to(batch.targets.device, non_blocking=True)
         ready = ViewBatch(views, batch.targets, indices, images, equal_shares=shared_evenly(self.trainer))
         return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
-
-    def _part(self, split: Literal["train", "val", "test"]) -> Split:
-        splits = self.splits
-        part = {"train": splits.labelled or splits.train, "val": splits.val, "test": splits.test}[split]
-        if part is None or not len(part.positions):
-            raise InputError(
-                f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
-                "sets some aside for validation",
-                "data.val_fraction 0.1",
-            )
-        return part
-
-    def _served(
-        self, part: Split, *, random: bool, training: bool = False, recipes: Sequence[ViewRecipe] | None = None
-    ) -> BatchDataset:
-        return BatchDataset(
-            *part,
-            recipes or self.recipes,
-            random=random,
-            training=training,
-            seed=self.seed,
-            on_bad_picture=self.on_bad_picture,
-            scaled=self.scaled_decoding,
-        )
-
-    def _loader(
-        self,
-        data: BatchDataset | FeatureDataset,
-        *,
-        training: bool = False,
-        shuffle: bool = False,
-        batch_size: int | None = None,
-    ) -> PictureLoader[Any]:
-        batch_size = batch_size or self.batch_size
-        rank, processes = process_of(self.trainer, batch_size)
-        sampler = GlobalBatchSampler(
-            data,
-            batch_size,
-            num_replicas=processes,
-            rank=rank,
-            shuffle=shuffle or training,
-            drop_last=training,
-            seed=self.seed,
-            epoch=0 if shuffle or training else VALIDATION_EPOCH,
-        )
-        return make_loader(
-            data,
-            sampler,
-            resumable=training,
-            num_workers=self.num_workers,
-            devices=self._devices(),
-            pin_memory=self._pin_memory(),
-            prefetch_factor=self.prefetch_factor,
-            persistent_workers=self.persistent_workers,
-            resident=self._resident.keep(data, self._device(), asked=self.on_device),
-        )
-
-    def _device(self) -> torch.device:
-        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-
-    def _pin_memory(self) -> bool:
-        return self._device().type != "cpu" if self.pin_memory is None else self.pin_memory
-
-    def _devices(self) -> int:
-        return self.trainer.num_devices if self.trainer is not None else 1
 
 
 def _check(fits: bool, name: str, value: object, choice: str) -> None:

@@ -1,0 +1,129 @@
+"""``CleanLoaders``: the loaders that all our data modules make, of the parts of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
+from simclr_lightning.data.resident import ResidentPictures
+from simclr_lightning.data.serving import BatchDataset, FeatureDataset
+from simclr_lightning.data.splits import Split, Splits
+from simclr_lightning.data.stream import Stream
+from simclr_lightning.errors import InputError
+from simclr_lightning.views import VALIDATION_EPOCH, ViewRecipe
+
+
+class CleanLoaders(LightningDataModule):
+    """What :class:`PictureDataModule` stands on: loaders of clean pictures, and the making of any of its loaders.
+
+    Attributes:
+        recipes: of the views.
+        stream: the training pictures where they have no length, otherwise None.
+        batch_size, seed, on_bad_picture, scaled_decoding, num_workers, pin_memory, prefetch_factor, persistent_workers,
+        on_device: as :class:`PictureDataModule` takes them.
+    """
+
+    recipes: tuple[ViewRecipe, ...]
+    stream: Stream | None
+    batch_size: int
+    seed: int
+    on_bad_picture: Literal["raise", "skip"]
+    scaled_decoding: bool
+    num_workers: int | None
+    pin_memory: bool | None
+    prefetch_factor: int | None
+    persistent_workers: bool | None
+    on_device: bool | None
+    _resident: ResidentPictures
+
+    @property
+    def splits(self) -> Splits:
+        """Which pictures are for what."""
+        raise NotImplementedError
+
+    def predict_dataloader(self) -> PictureLoader[Any]:
+        """All training pictures, clean and in their order."""
+        if self.stream is not None:
+            raise InputError("A stream has no end, so nothing is predicted on it: use simclr embed on a folder.")
+        return self._loader(self._served(self.splits.train, random=False))
+
+    def clean_dataloader(self, split: Literal["train", "val", "test"]) -> PictureLoader[Any]:
+        """Clean pictures with labels, in their order, for the evaluation of features.
+
+        Args:
+            split: val, test, or train: the labelled pictures that ``label_fraction`` leaves, which are those of
+                ``probe`` if it is given, otherwise training pictures (all of them if nothing is labelled).
+
+        Raises:
+            InputError: if there are no such pictures.
+        """
+        return self._loader(self._served(self._part(split), random=False))
+
+    def _part(self, split: Literal["train", "val", "test"]) -> Split:
+        splits = self.splits
+        part = {"train": splits.labelled or splits.train, "val": splits.val, "test": splits.test}[split]
+        if part is None or not len(part.positions):
+            raise InputError(
+                f"There are no {split} pictures: a folder has them in a subfolder {split} beside train; val_fraction "
+                "sets some aside for validation",
+                "data.val_fraction 0.1",
+            )
+        return part
+
+    def _served(
+        self, part: Split, *, random: bool, training: bool = False, recipes: Sequence[ViewRecipe] | None = None
+    ) -> BatchDataset:
+        return BatchDataset(
+            *part,
+            recipes or self.recipes,
+            random=random,
+            training=training,
+            seed=self.seed,
+            on_bad_picture=self.on_bad_picture,
+            scaled=self.scaled_decoding,
+        )
+
+    def _loader(
+        self,
+        data: BatchDataset | FeatureDataset,
+        *,
+        training: bool = False,
+        shuffle: bool = False,
+        batch_size: int | None = None,
+    ) -> PictureLoader[Any]:
+        batch_size = batch_size or self.batch_size
+        rank, processes = process_of(self.trainer, batch_size)
+        sampler = GlobalBatchSampler(
+            data,
+            batch_size,
+            num_replicas=processes,
+            rank=rank,
+            shuffle=shuffle or training,
+            drop_last=training,
+            seed=self.seed,
+            epoch=0 if shuffle or training else VALIDATION_EPOCH,
+        )
+        return make_loader(
+            data,
+            sampler,
+            resumable=training,
+            num_workers=self.num_workers,
+            devices=self._devices(),
+            pin_memory=self._pin_memory(),
+            prefetch_factor=self.prefetch_factor,
+            persistent_workers=self.persistent_workers,
+            resident=self._resident.keep(data, self._device(), asked=self.on_device),
+        )
+
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    def _pin_memory(self) -> bool:
+        return self._device().type != "cpu" if self.pin_memory is None else self.pin_memory
+
+    def _devices(self) -> int:
+        return self.trainer.num_devices if self.trainer is not None else 1
