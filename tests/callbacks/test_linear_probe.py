@@ -159,6 +159,17 @@ def test_separable_pictures_are_told_apart() -> None:
     assert metrics(trainer)["probe/loss"] < 0.2
 
 
+def test_views_of_other_pictures_of_a_group_are_not_learned_under_its_label() -> None:
+    def mixed(seed: int, groups: Tensor | None) -> ViewBatch:
+        own, other = (batch_of([(i + turn) % 4 for i in range(12)], seed=seed) for turn in (0, 1))
+        return own._replace(views=(torch.stack([own.views[0][0], other.views[0][1]]),), groups=groups)
+
+    for groups, learned in ((torch.zeros(12), True), (None, False)):
+        trainer = trainer_for(OnlineLinearProbe(learning_rate=0.1), max_epochs=8)
+        trainer.fit(Toy(learning_rate=0.0), Data([mixed(seed, groups) for seed in range(4)]))
+        assert (metrics(trainer)["probe/train_top1"] == 1) == learned
+
+
 def test_unlabelled_pictures_are_judged_by_the_labelled_loader() -> None:
     model = Toy(learning_rate=0.0)
     trainer = trainer_for(OnlineLinearProbe(learning_rate=0.1), max_epochs=8)

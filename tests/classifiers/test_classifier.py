@@ -15,7 +15,7 @@ from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation, Supervised
 from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
-from simclr_lightning.data.serving import FeatureDataset
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.errors import InputError
 from simclr_lightning.optim import LARS
 from simclr_lightning.views import ViewBatch

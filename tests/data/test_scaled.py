@@ -15,6 +15,7 @@ from simclr_lightning.data.folder import scan
 from simclr_lightning.data.scaled import read_scaled, upright_size
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.views import ViewRecipe, draw_parameters
+from simclr_lightning.views.draw import draw_for_each
 from simclr_lightning.views.workers import ScaledPicture, largest_scales
 
 RECIPE = ViewRecipe("imagenet", size=32)
@@ -48,12 +49,25 @@ def batch(data: BatchDataset, places: list[int], epoch: int = 3) -> Any:
 def test_no_crop_is_decoded_below_the_size_of_its_view() -> None:
     sizes = torch.tensor([[300, 400], [64, 64], [1000, 700], [3000, 4000]])
     drawn = [draw_parameters(recipe, torch.arange(4), sizes, seed=0, epoch=0) for recipe in TWO]
-    scales = largest_scales(TWO, drawn)
+    views = sum(recipe.count for recipe in TWO)
+    scales, *others = largest_scales(TWO, drawn, torch.arange(4).expand(views, -1))
+    assert others == [scales] * (views - 1)
     assert scales[-1] == 8
     for place, scale in enumerate(scales):
         least = min(float(own.boxes[:, place, 2:].min()) / recipe.size for own, recipe in zip(drawn, TWO, strict=True))
         assert scale == 1 or least >= scale
         assert scale == 8 or least < 2 * scale
+
+
+def test_of_pictures_of_their_own_every_view_decides_for_itself() -> None:
+    sizes = torch.tensor([[[3000, 4000]], [[100, 100]], [[3000, 4000]]])
+    recipes = [ViewRecipe(size=32, count=3)]
+    drawn = draw_for_each(recipes, torch.arange(1), sizes, seed=0, epoch=0)
+    together = largest_scales(recipes, drawn, torch.tensor([[5], [5], [5]]))
+    apart = largest_scales(recipes, drawn, torch.tensor([[5], [7], [5]]))
+    assert together == [together[0]] * 3
+    assert apart[0] == apart[2] == [8]
+    assert apart[1] == together[0] < [8]
 
 
 def test_views_are_those_of_the_whole_pictures_to_a_few_levels(photos: FilePictures) -> None:

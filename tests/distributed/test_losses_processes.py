@@ -40,6 +40,7 @@ def cases() -> list[tuple[str, int, dict[str, Any]]]:
     for kind in LOSSES:
         if kind == "supcon":
             given += [(kind, views, {"targets": LABELS}) for views in (2, 3)]
+            given.append((kind, 2, {"targets": LABELS, "groups": torch.arange(12) % 5}))
             continue
         groups = LABELS.where(LABELS >= 0, torch.arange(100, 112))
         given += [(kind, 2, {}), (kind, 3, {"groups": groups}), (kind, 4, {"large": 2, "groups": groups})]

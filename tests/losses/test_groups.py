@@ -15,6 +15,7 @@ from simclr_lightning.losses import (
     DecoupledNTXent,
     HardNegativeNTXent,
     NTXentLoss,
+    SupConNTXent,
     log_negatives,
     negatives,
     tiles,
@@ -113,3 +114,78 @@ def test_what_does_not_fit_is_refused() -> None:
         log_negatives(views, groups=torch.arange(8))
     with pytest.raises(ValueError, match="neither large ones nor groups"):
         log_negatives(views, columns=views, groups=torch.arange(4))
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_supcon_without_labels_is_nt_xent_of_the_same_groups(views: int) -> None:
+    projections = torch.randn(views, 7, 8, dtype=torch.float64, requires_grad=True)
+    groups = torch.tensor([3, 3, 0, 9, 0, 3, 1])
+    loss = SupConNTXent(TEMPERATURE)(projections, groups=groups)
+    # The denominator of SupCon holds all other views of the picture; NT-Xent's one positive: the same for two views.
+    views_of = F.normalize(projections, dim=-1)
+    terms = []
+    for picture in range(7):
+        others = [other for other in range(7) if groups[other] != groups[picture]]
+        for anchor in range(views):
+            s = torch.stack([views_of[v, o] @ views_of[anchor, picture] for v in range(views) for o in others])
+            own = [views_of[v, picture] @ views_of[anchor, picture] for v in range(views) if v != anchor]
+            total = torch.cat([s, torch.stack(own)]).div(TEMPERATURE).logsumexp(0)
+            terms += [total - positive / TEMPERATURE for positive in own]
+    expected = torch.stack(terms).mean()
+    (gradient,), (expected_gradient,) = (torch.autograd.grad(value, projections) for value in (loss, expected))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+    if views == 2:
+        torch.testing.assert_close(loss, NTXentLoss(TEMPERATURE)(projections, groups=groups))
+
+
+def test_supcon_leaves_the_group_out_of_the_denominator_whatever_its_classes() -> None:
+    projections = torch.randn(2, 6, 8, dtype=torch.float64, requires_grad=True)
+    groups, targets = [5, 5, 2, 5, 3, 4], [0, 1, 0, 0, -1, 1]
+    views = F.normalize(projections, dim=-1).flatten(0, 1)
+    terms = []
+    for anchor in range(12):
+        picture = anchor % 6
+        s = views @ views[anchor] / TEMPERATURE
+        own = [j for j in range(12) if j != anchor and j % 6 == picture]
+        total = torch.stack([s[j] for j in range(12) if groups[j % 6] != groups[picture] or j in own]).logsumexp(0)
+        mates = [j for j in range(12) if j in own or (j != anchor and targets[j % 6] == targets[picture] >= 0)]
+        terms.append(total - torch.stack([s[j] for j in mates]).mean())
+    expected = torch.stack(terms).mean()
+    loss = SupConNTXent(TEMPERATURE)(projections, torch.tensor(targets), torch.tensor(groups))
+    (gradient,), (expected_gradient,) = (torch.autograd.grad(value, projections) for value in (loss, expected))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.01])  # bounded exponentials, and not
+@pytest.mark.parametrize(
+    "loss",
+    [
+        NTXentLoss,
+        DecoupledNTXent,
+        lambda temperature: DecoupledNTXent(temperature, mises_fisher_sigma=0.5),
+        HardNegativeNTXent,
+        lambda temperature: HardNegativeNTXent(temperature, tau_plus=0.0),
+        lambda temperature: HardNegativeNTXent(temperature, beta=0.0),
+        SupConNTXent,
+    ],
+)
+def test_a_batch_of_one_group_has_nothing_to_contrast(
+    loss: Callable[[float], ContrastiveLoss], temperature: float
+) -> None:
+    projections = torch.randn(2, 4, 8, requires_grad=True)
+    value = loss(temperature)(projections, groups=torch.full((4,), 3))
+    (gradient,) = torch.autograd.grad(value, projections)
+    assert value == 0
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_picture_whose_group_is_the_rest_of_the_batch_leaves_the_others_a_gradient(kind: str) -> None:
+    projections = torch.randn(2, 4, 8, requires_grad=True)
+    value = LOSSES[kind]()(projections, groups=torch.tensor([3, 3, 3, 0]))
+    (gradient,) = torch.autograd.grad(value, projections)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert (gradient[:, 3] != 0).any()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from simclr_lightning import LabelledDataModule, OnlineLinearProbe, SimCLR, SimCLRDataModule
 from simclr_lightning.data import PictureDataModule
+from simclr_lightning.views import ViewRecipe
 from simclr_lightning.views.batch import sent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice about this machine
@@ -31,7 +32,8 @@ class Keeping(Callback):
         self.seen: list[tuple[str, list[Tensor]]] = []
 
     def _keep(self, kind: str, batch: Any) -> None:
-        tensors = [*batch.views, batch.targets, batch.indices, *([] if batch.images is None else [batch.images])]
+        others = [values for values in (batch.images, batch.groups) if values is not None]
+        tensors = [*batch.views, batch.targets, batch.indices, *others]
         assert all(tensor.device.type == "simgpu" for tensor in tensors)
         self.seen.append((kind, [tensor.cpu() for tensor in tensors]))
 
@@ -98,6 +100,20 @@ def test_a_cached_folder_with_its_labelled_probe(tmp_path: Path) -> None:
         for kept in (False, True)
     ]
     assert same(*runs)
+
+
+@pytest.mark.parametrize("views", [None, [ViewRecipe("digits"), ViewRecipe("digits", size=8, count=1)]])
+def test_pictures_that_belong_together(views: Any, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("index,group\n" + "".join(f"{i},{i % 300}\n" for i in range(1000)))
+    steps = []
+    runs = []
+    for kept in (False, True):
+        with recorded() as record:
+            steps.append(Steps(record))
+            runs.append(fit(digits(on_device=kept, pairs=path, views=views), steps[-1]))
+    assert same(*runs)
+    assert not [wait for own in steps for step in own.between for wait in step.waits]
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip"])

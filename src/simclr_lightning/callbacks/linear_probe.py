@@ -239,7 +239,10 @@ def _feature_dim(pl_module: LightningModule) -> int:
 
 
 def _features_and_targets(outputs: Any, batch: Any, step: str) -> tuple[Tensor, Tensor]:
-    """Features (M, F) of a step and the targets (M,) of the same rows, M = N, or V N of V views."""
+    """Features (M, F) of a step and the targets (M,) of the same rows, M = N, or V N of V views.
+
+    Where pictures belong together, views but the first may be of others, whose targets are their own.
+    """
     features = outputs.get("features") if isinstance(outputs, dict) else None
     targets = getattr(batch, "targets", None)
     if not isinstance(features, Tensor) or not isinstance(targets, Tensor):
@@ -254,4 +257,6 @@ def _features_and_targets(outputs: Any, batch: Any, step: str) -> tuple[Tensor, 
             f"OnlineLinearProbe needs features (V N, F) or (N, F) for targets (N,); {step} returned "
             f"{tuple(features.shape)} for {len(targets)} targets."
         )
+    if getattr(batch, "groups", None) is not None:
+        features = features[: len(targets)]
     return features, targets.repeat(len(features) // len(targets))  # [all first views; all second views; ...]

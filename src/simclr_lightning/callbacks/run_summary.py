@@ -46,6 +46,7 @@ class RunSummary(Callback):
                 **_schedule(trainer),
                 **_sizes(trainer),
                 **_model(pl_module),
+                **_groups(trainer),
                 **_loss(trainer, pl_module),
             }
         )
@@ -112,6 +113,11 @@ def _model(pl_module: LightningModule) -> dict[str, str]:
     return {**rows, "encoder": ", ".join(start)} if start else rows
 
 
+def _groups(trainer: Trainer) -> dict[str, str]:
+    groups: Any = getattr(getattr(trainer, "datamodule", None), "groups", None)
+    return {} if groups is None else {"groups": groups.summary()}
+
+
 def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
     """What the loss itself says of so many pictures, where there is one that says anything."""
     loss = getattr(pl_module, "loss", None)
@@ -120,16 +126,21 @@ def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
     if batch_size is None or not isinstance(loss, ContrastiveLoss):
         return {}
     pictures = batch_size if loss.gather else batch_size // trainer.world_size
+    groups: Any = getattr(data, "groups", None)
+    together = 0 if groups is None else round((pictures - 1) * groups.lost_share)
     recipes: Any = getattr(data, "recipes", ())
     views = (
         sum(recipe.count for recipe in recipes if recipe.size == recipes[0].size) or 2
     )  # local crops are no negatives
     rows = {"loss": type(loss).__name__}
     if isinstance(loss, NTXentLoss):
-        rows["negatives per view"] = f"{views * (pictures - 1)}" + " (of this process only)" * (not loss.gather)
+        rows["negatives per view"] = f"{views * (pictures - 1 - together)}" + " (of this process only)" * (
+            not loss.gather
+        )
+        rows["negatives per view"] += " on average, without those of the same group" * (groups is not None)
     # Whoever says nothing of more views than two is asked for two alone.
     told = {"views": views} if "views" in inspect.signature(loss.expected).parameters else {}
-    expected = loss.expected(pictures, **told) if told or views == 2 else None
+    expected = loss.expected(pictures - together, **told) if told or views == 2 else None
     if expected is not None:
         chance, floor = expected
         rows["loss"] += f", {chance:.3f} at chance, {floor:.3f} at its floor"

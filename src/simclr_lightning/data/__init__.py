@@ -2,6 +2,7 @@
 
 from simclr_lightning.data import datasets  # noqa: F401  # registers the data sets that have a name
 from simclr_lightning.data.decode import BadPictureError, read_picture
+from simclr_lightning.data.feature_batches import FeatureBatch
 from simclr_lightning.data.iterable import IterableStream
 from simclr_lightning.data.labelled import LabelledDataModule
 from simclr_lightning.data.labels import balanced_subset, stratified_split
@@ -9,7 +10,7 @@ from simclr_lightning.data.loaders import GlobalBatchSampler
 from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.pictures import DatasetPictures, FilePictures, InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.data.pretraining import SimCLRDataModule
-from simclr_lightning.data.serving import FeatureBatch, Key
+from simclr_lightning.data.serving import Key
 from simclr_lightning.data.sources import SOURCES, Source, find_source, register_source
 from simclr_lightning.data.stream import Stream
 from simclr_lightning.views import VALIDATION_EPOCH

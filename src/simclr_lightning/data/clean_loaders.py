@@ -8,9 +8,11 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
+from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.resident import ResidentPictures
-from simclr_lightning.data.serving import BatchDataset, FeatureDataset
+from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.data.stream import Stream
 from simclr_lightning.errors import InputError
@@ -75,7 +77,13 @@ class CleanLoaders(LightningDataModule):
         return part
 
     def _served(
-        self, part: Split, *, random: bool, training: bool = False, recipes: Sequence[ViewRecipe] | None = None
+        self,
+        part: Split,
+        *,
+        random: bool,
+        training: bool = False,
+        recipes: Sequence[ViewRecipe] | None = None,
+        groups: PictureGroups | None = None,
     ) -> BatchDataset:
         return BatchDataset(
             *part,
@@ -85,6 +93,7 @@ class CleanLoaders(LightningDataModule):
             seed=self.seed,
             on_bad_picture=self.on_bad_picture,
             scaled=self.scaled_decoding,
+            groups=groups,
         )
 
     def _loader(

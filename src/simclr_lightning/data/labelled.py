@@ -12,11 +12,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from simclr_lightning import distributed
+from simclr_lightning.data.feature_batches import FeatureBatch, FeatureDataset
 from simclr_lightning.data.labels import listed_positions
 from simclr_lightning.data.loaders import PictureLoader
 from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.pictures import PictureSets
-from simclr_lightning.data.serving import BatchDataset, FeatureBatch, FeatureDataset
+from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.sources import Source
 from simclr_lightning.data.splits import Split, Splits, hide_other_labels, labelled_part
 from simclr_lightning.data.stream import Stream
@@ -85,6 +86,10 @@ class LabelledDataModule(PictureDataModule):
             label_fraction=label_fraction,
             **options,
         )
+        if self.pairs is not None:
+            raise InputError(
+                f"pairs is {self.pairs!r}, and a classifier sees one picture at a time: leave it out", "data.pairs null"
+            )
         if augmentation not in get_args(Augmentation):
             raise InputError(
                 f"augmentation is {augmentation!r}: choose {', '.join(get_args(Augmentation))}", "data.augmentation"

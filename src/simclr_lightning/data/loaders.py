@@ -11,8 +11,9 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from simclr_lightning import distributed
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.resident import ResidentBatch
-from simclr_lightning.data.serving import BatchDataset, FeatureDataset, Key
+from simclr_lightning.data.serving import BatchDataset, Key
 from simclr_lightning.data.worker_processes import explained, workers_with_room
 from simclr_lightning.errors import InputError
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simclr_lightning.data.clean_loaders import CleanLoaders
 from simclr_lightning.data.loaders import shared_evenly
+from simclr_lightning.data.pairs import PictureGroups, read_groups
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
 from simclr_lightning.data.sources import Metric, Source, find_source, plain_recipes, qualified_name, resolved_recipes
@@ -41,6 +42,9 @@ class PictureDataModule(CleanLoaders):
             number of steps are then the same on 1 device and on 64.
         views: the augmentations: a recipe, the name of a preset, or a list of recipes, whose views are counted on from
             one to the next; clean pictures are those of the first. None: the preset that fits the data set.
+        pairs: CSV file with the columns file (or index, where pictures are no files) and group: training pictures of
+            one patient, place or burst. All views but the first are of another picture of the group, where there is
+            one, and no two pictures of a group are contrasted. For pre-training.
         probe: folder of labelled pictures, in class folders, to judge the features of unlabelled ones with. They are
             not trained on. Its ``val`` and ``test`` folders serve where ``root`` has none.
         val_fraction: share of the labelled pictures (those of ``probe`` if it is given, otherwise of the training
@@ -65,6 +69,7 @@ class PictureDataModule(CleanLoaders):
         recipes: of the views, all of them.
         recipe: the first of them, of which clean pictures are.
         engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
+        groups: training pictures that belong together, None without ``pairs``; known after ``setup``.
         stream: the training pictures where they have no length, otherwise None; known after ``setup``.
 
     Raises:
@@ -84,6 +89,7 @@ class PictureDataModule(CleanLoaders):
         root: str | Path = "data",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
+        pairs: str | Path | None = None,
         probe: str | Path | None = None,
         val_fraction: float = 0.0,
         label_fraction: float = 1.0,
@@ -110,12 +116,14 @@ class PictureDataModule(CleanLoaders):
         self.recipe = self.recipes[0]
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
+        self.groups: PictureGroups | None = None
         self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
         self.on_device, self.scaled_decoding = on_device, scaled_decoding
         self._resident = ResidentPictures()
         self._root, self._probe = str(root), None if probe is None else str(probe)
+        self.pairs = None if pairs is None else str(pairs)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
             "label_fraction": label_fraction,
@@ -129,6 +137,7 @@ class PictureDataModule(CleanLoaders):
         primitives = {
             "dataset": dataset if isinstance(dataset, str) else qualified_name(dataset),
             "root": self._root,
+            "pairs": self.pairs,
             "probe": self._probe,
             "views": plain_recipes(self.recipes),
         }
@@ -178,10 +187,18 @@ class PictureDataModule(CleanLoaders):
         if self._splits is None:
             found = self.source.load(self._root, False)
             if isinstance(found, Stream):
+                if self.pairs is not None:
+                    raise InputError(
+                        f"pairs is {self.pairs!r}, and pictures that come as a stream cannot be looked up: leave it "
+                        "out, or take a data set with a length",
+                        "data.pairs null",
+                    )
                 self.stream = with_views(found, self.recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
+                together = None if self.pairs is None else read_groups(self.pairs, found, self._root)
                 self._splits = self.arrange(found)
+                self.groups = None if together is None else PictureGroups(together, self._splits.train.positions)
         warn_of_workers(self.num_workers or 0, self._devices())
         suit(self.engine, self.trainer)
 
@@ -206,7 +223,7 @@ class PictureDataModule(CleanLoaders):
         images = clean(batch.images, self.recipe) if batch.clean and batch.images is not None else None
         views = () if batch.epoch is None else self.engine(batch)
         indices = batch.indices.to(batch.targets.device, non_blocking=True)
-        ready = ViewBatch(views, batch.targets, indices, images, equal_shares=shared_evenly(self.trainer))
+        ready = ViewBatch(views, batch.targets, indices, images, batch.groups, shared_evenly(self.trainer))
         return ready if self.trainer is None else self.trainer.precision_plugin.convert_input(ready)
 
 

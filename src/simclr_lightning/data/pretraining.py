@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from simclr_lightning.data.loaders import PictureLoader, process_of
 from simclr_lightning.data.module import PictureDataModule
+from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.stream import StreamDataset, StreamLoader, with_views
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ViewEngine, ViewRecipe, check_channels
+
+_MANY_LOST = 0.25  # share of a batch that is of a picture's own group, beyond which few negatives are left
 
 
 class SimCLRDataModule(PictureDataModule):
@@ -74,8 +78,8 @@ class SimCLRDataModule(PictureDataModule):
         """Training pictures in a new order each epoch; the pictures that do not fill a batch are left out.
 
         Raises:
-            InputError: if the batch size does not fit the pictures, the processes or contrastive learning, or a recipe
-                does not fit the channels of the pictures.
+            InputError: if the batch size does not fit the pictures, the processes or contrastive learning, a recipe
+                does not fit the channels of the pictures, or these are all of one group.
         """
         pictures = self.num_pictures
         if self.batch_size < 2 or (pictures is not None and pictures < 2):
@@ -99,7 +103,8 @@ class SimCLRDataModule(PictureDataModule):
                 self._streaming.start_at(self._start)
                 self._start = None
             return self._streaming
-        return self._loader(self._served(self.splits.train, random=True, training=True), training=True)
+        served = self._served(self.splits.train, random=True, training=True, groups=self._contrastable_groups())
+        return self._loader(served, training=True)
 
     def val_dataloader(self) -> PictureLoader[Any] | list[Any]:
         """Clean pictures, labels and views, which are the same each time; [] without validation pictures."""
@@ -132,6 +137,28 @@ class SimCLRDataModule(PictureDataModule):
         if self.stream is None and bool((train.pictures.targets[train.positions] >= 0).all()):
             return None
         return self._loader(self._served(labelled, random=False), shuffle=True)
+
+    def _contrastable_groups(self) -> PictureGroups | None:
+        """The groups, where any has two pictures to train on: without, nothing differs."""
+        if self.groups is None:
+            return None
+        if len(self.groups.sizes) == 1:
+            raise InputError(
+                f"All training pictures are of one group in {self.pairs!r}, and those of a group are not contrasted: "
+                "give finer groups, or leave it out",
+                "data.pairs null",
+            )
+        if not self.groups.lost_share:
+            rank_zero_warn(f"No two training pictures are of one group in {self.pairs}: nothing differs without it.")
+            return None
+        if self.groups.lost_share >= _MANY_LOST:
+            rest = (1 - self.groups.lost_share) * (self.batch_size - 1)
+            rank_zero_warn(
+                f"The groups in {self.pairs} are large: {self.groups.lost_share:.0%} of the other pictures of a batch "
+                f"are of a picture's own group, on average, and no negatives; of {self.batch_size - 1} pictures about "
+                f"{rest:.0f} are left. Give finer groups, or a larger batch (--data.batch_size)."
+            )
+        return self.groups
 
     def _stream_loader(self, split: Literal["train", "val"]) -> StreamLoader:
         assert self.stream is not None

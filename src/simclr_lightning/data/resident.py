@@ -21,7 +21,8 @@ class ResidentBatch(NamedTuple):
     Attributes:
         array: number of the array that they are in, see ``ResidentPictures.number``.
         batch: all else; its ``images`` are None.
-        places: (N,) int64, the batch's ``indices``, on the device; None before it is sent there.
+        places: (N,) int64, the batch's ``indices``, or (V N,), its ``sources``, on the device; None before it is sent
+            there.
 
     Example:
         >>> batch = ImageBatch(None, None, targets=torch.tensor([5, -1]), indices=torch.tensor([2, 0]))
@@ -36,8 +37,8 @@ class ResidentBatch(NamedTuple):
 
     def to(self, device: torch.device | str) -> ResidentBatch:
         """Send indices and targets to a device; Lightning calls it. Copies from pinned memory may be under way."""
-        indices = self.batch.indices
-        places = indices.to(device, non_blocking=indices.is_pinned())
+        wanted = self.batch.indices if self.batch.sources is None else self.batch.sources.flatten()
+        places = wanted.to(device, non_blocking=wanted.is_pinned())
         return self._replace(batch=self.batch.to(device), places=places)
 
 
@@ -116,12 +117,16 @@ class ResidentPictures:
     def picked(self, sent: ResidentBatch) -> ImageBatch:
         """The batch with its pictures, (N, C, H, W) uint8, on the device that it was sent to; the host does not wait.
 
+        Where the batch has ``sources``, pictures are (V, N, C, H, W).
+
         Raises:
             ValueError: if it was not sent to a device.
         """
         if sent.places is None:
             raise ValueError("The batch holds the numbers of its pictures: send it to a device first, .to(device).")
         images = self.copied(sent.array, sent.places.device).index_select(0, sent.places)
+        if sent.batch.sources is not None:
+            images = torch.unflatten(images, 0, sent.batch.sources.shape)
         return sent.batch._replace(images=images)
 
     def clear(self) -> None:

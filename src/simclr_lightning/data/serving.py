@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Literal, NamedTuple, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from simclr_lightning.data.decode import BadPictureError
+from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures
 from simclr_lightning.data.worker_processes import handed_over
 from simclr_lightning.views import Crops, ImageBatch, ViewRecipe, centre_view, crop_views
@@ -20,6 +22,8 @@ from simclr_lightning.views.draw import draw_for_each
 from simclr_lightning.views.workers import crops_of, largest_scales
 
 _ReadT = TypeVar("_ReadT")
+_Decoded = tuple[Tensor, Tensor | None, Tensor | None, tuple[Crops, ...] | None]
+"""Positions, sources, images and crops, as an ``ImageBatch`` has them."""
 
 
 class Key(NamedTuple):
@@ -59,6 +63,8 @@ class BatchDataset(Dataset[ImageBatch]):
         on_bad_picture: raise an error that names a picture which cannot be read, or skip it: warn once with its name
             and fill its place with the next good one of this part, so that batches stay full.
         scaled: decode files no larger than their random crops need, in training.
+        groups: of pictures that belong together: all views but the first are of other members. None: of the picture
+            itself.
 
     Attributes:
         pixels: whether batches bring the pictures; if not, those in memory are on the device already.
@@ -82,6 +88,7 @@ class BatchDataset(Dataset[ImageBatch]):
         seed: int = 0,
         on_bad_picture: Literal["raise", "skip"] = "raise",
         scaled: bool = False,
+        groups: PictureGroups | None = None,
     ) -> None:
         self.pictures = pictures
         self.positions = positions
@@ -91,6 +98,7 @@ class BatchDataset(Dataset[ImageBatch]):
         self.seed = seed
         self.on_bad_picture = on_bad_picture
         self.scaled = scaled
+        self.groups = groups
         self.pixels = True
 
     @property
@@ -108,10 +116,15 @@ class BatchDataset(Dataset[ImageBatch]):
         """Bytes that a picture takes in a batch."""
         if self.pictures.equal_size:
             shape = getattr(self.pictures, "shape", None)  # of a set of one's own, it need not be known
-            return math.prod(shape) if self.pixels and shape else 0
+            each = 1 if self.groups is None else self._views
+            return each * math.prod(shape) if self.pixels and shape else 0
         crops = sum(recipe.count * recipe.size**2 for recipe in self.recipes) if self.random else 0
         whole = self.recipes[0].eval_size ** 2 if self.clean else 0
         return (crops + whole) * self.pictures.in_channels
+
+    @property
+    def _views(self) -> int:
+        return sum(recipe.count for recipe in self.recipes)
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -129,16 +142,22 @@ class BatchDataset(Dataset[ImageBatch]):
         unlabelled = torch.tensor([key.repeated for key in asked])
         images: Tensor | None
         crops: tuple[Crops, ...] | None = None
+        sources: Tensor | None
         if isinstance(self.pictures, InMemoryPictures):
             positions = self.positions[[key.place for key in asked]]
             # Copies whole pictures: six times as fast as [positions], which copies number by number.
-            images = self.pictures.images.index_select(0, positions) if self.pixels else None
+            sources = self._sources(positions, epoch)
+            wanted = positions if sources is None else sources.flatten()
+            images = self.pictures.images.index_select(0, wanted) if self.pixels else None
+            if images is not None and sources is not None:
+                images = torch.unflatten(images, 0, sources.shape)
         else:
-            positions, images, crops = self._decoded([key.place for key in asked], epoch)
+            positions, sources, images, crops = self._decoded([key.place for key in asked], epoch)
             if not self.training:
                 unlabelled |= positions != self.positions[[key.place for key in asked]]
         targets = self.pictures.targets[positions].masked_fill(unlabelled, -1)
-        return ImageBatch(images, crops, targets, positions, epoch, self.clean)
+        groups = None if self.groups is None else self.groups.numbers[positions]
+        return ImageBatch(images, crops, targets, positions, epoch, self.clean, groups, sources)
 
     def report_unreadable(self) -> None:
         """Warn how many pictures cannot be read and were not judged, unless that was told before."""
@@ -151,34 +170,68 @@ class BatchDataset(Dataset[ImageBatch]):
                 stacklevel=2,
             )
 
-    def _decoded(self, places: list[int], epoch: int | None) -> tuple[Tensor, Tensor | None, tuple[Crops, ...] | None]:
+    def _decoded(self, places: list[int], epoch: int | None) -> _Decoded:
         if self.scaled and not self.clean and epoch is not None and isinstance(self.pictures, FilePictures):
             return self._scaled(self.pictures, places, epoch)
-        read = [self._read(place, self.pictures.read) for place in places]
-        positions, pictures = torch.tensor([position for position, _ in read]), [picture for _, picture in read]
+        positions, sources, pictures = self._read_views(places, epoch, self.pictures.read)
         if self.pictures.equal_size:
-            return positions, torch.stack(pictures), None
+            stacks = [torch.stack(own) for own in pictures]
+            return positions, sources, stacks[0] if sources is None else torch.stack(stacks), None
         images = crops = None
         if self.clean:
-            images = torch.stack([centre_view(picture, self.recipes[0]) for picture in pictures])
+            images = torch.stack([centre_view(picture, self.recipes[0]) for picture in pictures[0]])
         if epoch is not None:
-            crops = crop_views(pictures, self.recipes, positions, seed=self.seed, epoch=epoch)
-        return positions, images, crops
+            of_views = pictures[0] if sources is None else pictures
+            crops = crop_views(of_views, self.recipes, positions, seed=self.seed, epoch=epoch)
+        return positions, sources, images, crops
 
-    def _scaled(self, files: FilePictures, places: list[int], epoch: int) -> tuple[Tensor, None, tuple[Crops, ...]]:
+    def _scaled(self, files: FilePictures, places: list[int], epoch: int) -> _Decoded:
         recipes = [recipe.at(epoch) for recipe in self.recipes]
         while True:  # again where a picture turns out to be bad only when it is decoded: another has another size
-            headers = [self._read(place, files.size) for place in places]
-            positions, sizes = torch.tensor([position for position, _ in headers]), [size for _, size in headers]
+            positions, sources, sizes = self._read_views(places, epoch, files.size)
             drawn = draw_for_each(recipes, positions, torch.tensor(sizes), seed=self.seed, epoch=epoch)
-            scales = largest_scales(recipes, drawn)
-            pictures = [
-                self._tried(position, partial(files.read_scaled, scale=scale))
-                for position, scale in zip(positions.tolist(), scales, strict=True)
-            ]
-            good = [picture for picture in pictures if picture is not None]
-            if len(good) == len(pictures):
-                return positions, None, crops_of(good, recipes, drawn)
+            of_views = positions.expand(self._views, -1) if sources is None else sources
+            asked = zip(of_views.tolist(), largest_scales(recipes, drawn, of_views), strict=True)
+            asked_of_views = [list(zip(*own, strict=True)) for own in asked]
+            decoded = {
+                (position, scale): self._tried(position, partial(files.read_scaled, scale=scale))
+                for position, scale in dict.fromkeys(chain.from_iterable(asked_of_views))
+            }
+            good = {key: picture for key, picture in decoded.items() if picture is not None}
+            if len(good) == len(decoded):
+                pictures = [[good[key] for key in own] for own in asked_of_views]
+                return positions, sources, None, crops_of(pictures, recipes, drawn)
+
+    def _sources(self, positions: Tensor, epoch: int | None) -> Tensor | None:
+        """(V, N) positions of the pictures that the views are of; None: of the picture itself."""
+        if self.groups is None or epoch is None:
+            return None
+        return self.groups.sources(positions, seed=self.seed, epoch=epoch, views=self._views)
+
+    def _read_views(
+        self, places: list[int], epoch: int | None, read: Callable[[int], _ReadT]
+    ) -> tuple[Tensor, Tensor | None, list[list[_ReadT]]]:
+        """Positions (N,), sources (V, N) or None, and what was read of the N pictures of each view, or of one view."""
+        own = [self._read(place, read) for place in places]
+        positions, values = torch.tensor([position for position, _ in own]), dict(own)
+        sources = self._sources(positions, epoch)
+        if self.groups is None or sources is None:
+            return positions, None, [[value for _, value in own]] * (self._views if epoch is not None else 1)
+        for of_view in sources[1:]:
+            for column, (drawn, (position, _)) in enumerate(zip(of_view.tolist(), own, strict=True)):
+                of_view[column] = self._read_partner(self.groups.in_place_of(drawn, position), read, values)
+        return positions, sources, [[values[position] for position in of_view] for of_view in sources.tolist()]
+
+    def _read_partner(self, candidates: Iterable[int], read: Callable[[int], _ReadT], values: dict[int, _ReadT]) -> int:
+        """Position of the first that can be read, or was."""
+        for position in candidates:
+            if position not in values and not self.pictures.bad[position]:
+                found = self._tried(position, read)
+                if found is not None:
+                    values[position] = found
+            if position in values:
+                return position
+        raise BadPictureError("None of the pictures of a group can be read.")
 
     def _read(self, place: int, read: Callable[[int], _ReadT]) -> tuple[int, _ReadT]:
         for step in range(len(self)):
@@ -197,60 +250,3 @@ class BatchDataset(Dataset[ImageBatch]):
             end = "The next picture takes its place." if self.training else "It does not count."
             warnings.warn(f"{error} {end}", stacklevel=2)
             return None
-
-
-class FeatureBatch(NamedTuple):
-    """What a frozen encoder made of pictures.
-
-    Attributes:
-        features: (N, F) float.
-        targets: (N,) int64 class indices, -1 where unlabelled.
-        indices: (N,) int64 positions of the pictures in the data set.
-
-    Example:
-        >>> FeatureBatch(torch.rand(5, 64), torch.zeros(5).long(), torch.arange(5)).features.shape
-        torch.Size([5, 64])
-    """
-
-    features: Tensor
-    targets: Tensor
-    indices: Tensor
-
-
-class FeatureDataset(Dataset[FeatureBatch]):
-    """Features in memory, served in whole batches.
-
-    Args:
-        features: of all pictures of a part, in its order, on the CPU.
-
-    Example:
-        >>> data = FeatureDataset(FeatureBatch(torch.rand(5, 64), torch.arange(5), torch.arange(5)))
-        >>> data.__getitems__([Key(3), Key(0, repeated=True)]).targets.tolist()
-        [3, -1]
-    """
-
-    in_memory = True
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that a picture takes in a batch."""
-        return self.features.features[:1].nbytes
-
-    def __init__(self, features: FeatureBatch) -> None:
-        self.features = features
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        return len(self.features.targets)
-
-    def __getitem__(self, key: Key | int) -> FeatureBatch:
-        """Batch of one picture."""
-        return self.__getitems__([key])
-
-    def __getitems__(self, keys: Sequence[Key | int]) -> FeatureBatch:
-        """Batch of pictures, in the order of the keys."""
-        asked = [key if isinstance(key, Key) else Key(key) for key in keys]
-        places = torch.tensor([key.place for key in asked])
-        repeated = torch.tensor([key.repeated for key in asked])
-        features, targets, indices = (values.index_select(0, places) for values in self.features)
-        return FeatureBatch(features, targets.masked_fill(repeated, -1), indices)

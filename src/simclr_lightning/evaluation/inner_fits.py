@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from simclr_lightning.callbacks import LARSWarmup
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledDataModule, PictureDataModule
+from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import PictureLoader, make_loader
-from simclr_lightning.data.serving import FeatureDataset
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.labelled_data import TestSplit
 from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer

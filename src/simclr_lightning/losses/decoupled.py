@@ -90,7 +90,10 @@ class DecoupledNTXent(ContrastiveLoss):
             log_r, positives = ordered_pairs(log_r.view(count, -1), positives, large)
             if self.mises_fisher_sigma is not None:
                 positives = positives * self._weights(positives.detach() * self.temperature, self.mises_fisher_sigma)
-            return self._mean(log_r - positives)
+            terms = log_r - positives
+            if groups is not None:  # a picture whose group is the whole batch is contrasted with nothing
+                terms = torch.where(log_r > -math.inf, terms, 0.0)
+            return self._mean(terms)
 
     def expected(self, pictures: int, views: int = 2) -> tuple[float, float]:
         """At chance, and where pairs are identical and everything else is orthogonal."""

@@ -103,6 +103,8 @@ class HardNegativeNTXent(ContrastiveLoss):
             log_n = self._log_number(views, groups, count if large is None else large)
             log_sums = log_sums.view(len(log_sums), count, -1)
             log_m = log_sums[0] + log_n - log_sums[1] if self.beta else log_sums[0]
+            if groups is not None:  # a picture whose group is the whole batch is contrasted with nothing
+                log_m = torch.where(log_sums[0] > -math.inf, log_m, -math.inf)
             log_m, similarity = ordered_pairs(log_m, positives, large)
             log_g = log_m if self.tau_plus == 0 else self._debiased(log_m, similarity, log_n)
             terms = F.logsigmoid(similarity - log_g)  # log(1 + G exp(-s)) is softplus(log G - s)

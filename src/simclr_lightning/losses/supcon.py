@@ -25,6 +25,9 @@ class SupConNTXent(ContrastiveLoss):
     denominator holds all other views, positives too. A picture without a label, -1, is a class of its own: where
     nothing is labelled, the loss of two views is NT-Xent.
 
+    Pictures of one group are no negatives of each other, whatever their classes: of its own group, the denominator
+    holds the views of the picture itself alone.
+
     Small local crops are views like any others here. Memory grows with the number of views, not with its square: the
     similarities to a class are those to its sum.
 
@@ -42,7 +45,7 @@ class SupConNTXent(ContrastiveLoss):
         InputError: if the temperature is not a positive number, or the reduction is unknown.
     """
 
-    takes: ClassVar[tuple[str, ...]] = ("targets",)
+    takes: ClassVar[tuple[str, ...]] = ("targets", "groups")
 
     def __init__(
         self,
@@ -57,12 +60,13 @@ class SupConNTXent(ContrastiveLoss):
         self.gather = gather
         self.gradient_reduction = gradient_reduction
 
-    def forward(self, projections: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(self, projections: Tensor, targets: Tensor | None = None, groups: Tensor | None = None) -> Tensor:
         """Loss () of projections (V, N, D), float32 or float64.
 
         Args:
             projections: (V, N, D), any floating dtype.
             targets: (N,) int64 class indices, -1 where unlabelled; None: nothing is labelled.
+            groups: (N,) int64 groups of pictures that are no negatives of each other; None: there are none.
 
         Raises:
             InputError: if shapes are wrong or, on a CPU, a projection is not finite.
@@ -75,7 +79,7 @@ class SupConNTXent(ContrastiveLoss):
         if targets.shape != (pictures,):
             raise InputError(f"Expected a target for each of {pictures} pictures (N,), got {tuple(targets.shape)}.")
         log_r, positives = log_negatives_and_positives(
-            views.flatten(0, 1), gather=self.gather, count=count, bound=1 / self.temperature
+            views.flatten(0, 1), gather=self.gather, count=count, bound=1 / self.temperature, groups=groups
         )
         with torch.autocast(views.device.type, enabled=False):
             log_r = log_r.view(count, -1)

@@ -45,13 +45,16 @@ class ImageBatch(NamedTuple):
 
     Attributes:
         images: (N, C, H, W) uint8 of equal size: whole pictures, or clean ones beside crops; None where crops are all
-            that is wanted.
+            that is wanted. (V, N, C, H, W) where views are of pictures of their own, see ``sources``.
         crops: One ``Crops`` for each recipe, where the pictures differ in size, so that a worker has cropped them;
             None where the crops are still to be drawn on the device.
         targets: (N,) int64 class indices, -1 where unlabelled.
         indices: (N,) int64 positions in the data set: together with seed and epoch they determine the random views.
         epoch: Epoch of the random views; None where none are wanted, clean pictures alone.
         clean: Whether clean pictures are wanted beside the random views.
+        groups: (N,) int64 groups of pictures that belong together and are no negatives of each other, or None.
+        sources: (V, N) int64 positions of the pictures that the views are of, where these are chosen from the groups;
+            None: of the picture itself. They stay on the CPU.
 
     Example:
         >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
@@ -66,9 +69,11 @@ class ImageBatch(NamedTuple):
     indices: Tensor
     epoch: int | None = 0
     clean: bool = False
+    groups: Tensor | None = None
+    sources: Tensor | None = None
 
     def to(self, device: torch.device | str) -> ImageBatch:
-        """Send pixels and targets to a device; Lightning calls it.
+        """Send pixels, targets and groups to a device; Lightning calls it.
 
         Indices and parameters stay on the CPU, where they are needed: fetching them makes the host wait for the device.
 
@@ -92,6 +97,7 @@ class ImageBatch(NamedTuple):
             images=None if self.images is None else sent(self.images),
             crops=None if self.crops is None else tuple(Crops(sent(own.pixels), own.parameters) for own in self.crops),
             targets=sent(self.targets),
+            groups=None if self.groups is None else sent(self.groups),
         )
 
 

@@ -89,7 +89,8 @@ def draw_for_each(
     Args:
         recipes: Recipes.
         indices: (N,) int64 positions in the data set.
-        sizes: (N, 2) int64 heights and widths of the pictures, or (2,) where they are all the same.
+        sizes: (N, 2) int64 heights and widths of the pictures, or (2,) where they are all the same; (V, N, 2) where the
+            V views of all recipes are of different ones.
         seed: Seed of the run.
         epoch: Epoch.
 
@@ -104,7 +105,8 @@ def draw_for_each(
     """
     drawn, first = [], 0
     for recipe in recipes:
-        drawn.append(draw_parameters(recipe, indices, sizes, seed=seed, epoch=epoch, first=first))
+        own = sizes[first : first + recipe.count] if sizes.ndim == 3 else sizes
+        drawn.append(draw_parameters(recipe, indices, own, seed=seed, epoch=epoch, first=first))
         first += recipe.count
     return tuple(drawn)
 
@@ -121,7 +123,7 @@ def draw_parameters(
     Args:
         recipe: Ranges, probabilities and number of views.
         indices: (N,) int64 positions in the data set.
-        sizes: (N, 2) int64 heights and widths of the pictures, or (2,) where they are all the same.
+        sizes: (N, 2) int64 heights and widths of the pictures, (2,) where they are all the same, or (count, N, 2).
         seed: Seed of the run.
         epoch: Epoch.
         first: Number of the first view.
@@ -169,7 +171,7 @@ def crop_boxes(recipe: ViewRecipe, numbers: Tensor, sizes: Tensor) -> Tensor:
     Args:
         recipe: Ranges and probabilities.
         numbers: (V, N, CROP_STREAMS) float64 in [0, 1).
-        sizes: (N, 2) int64 heights and widths, or (2,).
+        sizes: (N, 2) int64 heights and widths, (2,), or (V, N, 2).
 
     Returns:
         (V, N, 4) int64: top, left, height and width in pixels.

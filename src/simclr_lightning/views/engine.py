@@ -58,7 +58,8 @@ class ViewEngine:
         What the loader's workers have cropped is finished with the parameters that they drew; nothing is drawn again.
 
         Args:
-            batch: ``crops`` where the loader has cropped already, otherwise ``images``; on any device.
+            batch: ``crops`` where the loader has cropped already, otherwise ``images``, for each picture or for each of
+                its views; on any device.
 
         Returns:
             For each recipe (V, N, C, S, S) on the device of the pictures, V its count and S its size; in [0, 1] unless
@@ -79,7 +80,10 @@ class ViewEngine:
         elif batch.images is not None:
             size = torch.tensor(batch.images.shape[-2:])
             drawn = draw_for_each(recipes, batch.indices, size, seed=self.seed, epoch=batch.epoch)
-            sources = [(parameters, batch.images) for parameters in drawn]
+            pixels = [batch.images] * len(recipes)
+            if batch.images.ndim == 5:
+                pixels = [own.flatten(0, 1) for own in torch.split(batch.images, [recipe.count for recipe in recipes])]
+            sources = list(zip(drawn, pixels, strict=True))
         else:
             raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
         return tuple(make_views(recipe, *own, self.dtype) for recipe, own in zip(recipes, sources, strict=True))
@@ -94,8 +98,8 @@ def make_views(
     Args:
         recipe: What the views are.
         parameters: What is done to each of the V N views, on the CPU.
-        pixels: (N, C, H, W) pictures, or (V, N, C, size, size) crops that exist already, mirrored or not;
-            uint8, or float in [0, 1].
+        pixels: (N, C, H, W) pictures, or (V N, C, H, W), one for each view, or (V, N, C, size, size) crops that exist
+            already, mirrored or not; uint8, or float in [0, 1].
         dtype: Of the views, which are computed in float32.
 
     Returns:

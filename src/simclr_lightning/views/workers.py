@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -56,12 +56,18 @@ class ScaledPicture(NamedTuple):
 
 
 def crop_views(
-    pictures: Sequence[Tensor], recipes: Sequence[ViewRecipe], indices: Tensor, *, seed: int, epoch: int
+    pictures: Sequence[Tensor] | Sequence[Sequence[Tensor]],
+    recipes: Sequence[ViewRecipe],
+    indices: Tensor,
+    *,
+    seed: int,
+    epoch: int,
 ) -> tuple[Crops, ...]:
     """The random crops of every picture, mirrored or not; ``ViewEngine`` does the rest on the device.
 
     Args:
-        pictures: N pictures (C, H, W) uint8 of any sizes; fastest where the channels of a pixel are neighbours.
+        pictures: N pictures (C, H, W) uint8 of any sizes; fastest where the channels of a pixel are neighbours. Or, for
+            each view, N pictures.
         recipes: What the views are; they are counted on from one recipe to the next.
         indices: (N,) int64 positions in the data set.
         seed: Seed of the run.
@@ -79,8 +85,11 @@ def crop_views(
         (torch.Size([2, 2, 3, 32, 32]), torch.Size([4, 2, 3, 16, 16]))
     """
     recipes = [recipe.at(epoch) for recipe in recipes]
-    sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    return crops_of(pictures, recipes, draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch))
+    views = sum(recipe.count for recipe in recipes)
+    whole = isinstance(pictures[0], Tensor)
+    of_views = cast("Sequence[Sequence[Tensor]]", [pictures] * views if whole else pictures)
+    sizes = torch.tensor([[picture.shape[-2:] for picture in own] for own in of_views])
+    return crops_of(of_views, recipes, draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch))
 
 
 def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
@@ -110,34 +119,39 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     )
 
 
-def largest_scales(recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters]) -> list[int]:
+def largest_scales(recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters], sources: Tensor) -> list[list[int]]:
     """By what pictures may be divided so that no crop is enlarged to its view: 1, 2, 4 or 8, as JPEGs can be decoded.
 
     Args:
         recipes: What the views are.
         drawn: For each recipe, the parameters of the views of N pictures.
+        sources: (V, N) positions of the pictures that the views are of; those of a column that are of one picture are
+            cut out of the same pixels.
 
     Returns:
-        N numbers: every crop of a picture is at least as many times as large as its view, in both directions.
+        V times N numbers: every crop of a picture is at least as many times as large as its view, in both directions.
 
     Example:
         >>> recipe = ViewRecipe(size=32, crop_area=(1.0, 1.0), crop_ratio=(1.0, 1.0))
         >>> sizes = torch.tensor([[63, 63], [64, 64], [400, 400]])
-        >>> largest_scales([recipe], draw_for_each([recipe], torch.arange(3), sizes, seed=0, epoch=0))
-        [1, 2, 8]
+        >>> drawn = draw_for_each([recipe], torch.arange(3), sizes, seed=0, epoch=0)
+        >>> largest_scales([recipe], drawn, torch.tensor([[0, 1, 2], [0, 1, 2]]))
+        [[1, 2, 8], [1, 2, 8]]
     """
     times = [own.boxes[..., 2:].amin(-1) // recipe.size for recipe, own in zip(recipes, drawn, strict=True)]
-    least = torch.cat(times).amin(0)
-    return [max(scale for scale in (1, 2, 4, 8) if scale <= max(1, number)) for number in least.tolist()]
+    every = torch.cat(times)
+    others = sources[:, None] != sources
+    least = every.expand(len(every), -1, -1).masked_fill(others, torch.iinfo(torch.int64).max).amin(1)
+    return [[max(s for s in (1, 2, 4, 8) if s <= max(1, number)) for number in row] for row in least.tolist()]
 
 
 def crops_of(
-    pictures: Sequence[Tensor | ScaledPicture], recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters]
+    pictures: Sequence[Sequence[Tensor | ScaledPicture]], recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters]
 ) -> tuple[Crops, ...]:
     """Cut out the crops that were drawn.
 
     Args:
-        pictures: N pictures (C, H, W) uint8 of any sizes, or scaled ones.
+        pictures: For each of the views of all recipes N pictures (C, H, W) uint8 of any sizes, or scaled ones.
         recipes: What the views are.
         drawn: For each recipe, the parameters of the views of the N pictures.
 
@@ -147,18 +161,24 @@ def crops_of(
     Example:
         >>> pictures, recipes = [torch.zeros(3, 40, 60, dtype=torch.uint8)], [ViewRecipe(size=32)]
         >>> drawn = draw_for_each(recipes, torch.arange(1), torch.tensor([40, 60]), seed=0, epoch=0)
-        >>> crops_of(pictures, recipes, drawn)[0].pixels.shape
+        >>> crops_of([pictures, pictures], recipes, drawn)[0].pixels.shape
         torch.Size([2, 1, 3, 32, 32])
     """
-    return tuple(_crops(pictures, recipe, parameters) for recipe, parameters in zip(recipes, drawn, strict=True))
+    of_views = iter(pictures)
+    each = zip(recipes, drawn, strict=True)
+    return tuple(_crops([next(of_views) for _ in range(own.count)], own, parameters) for own, parameters in each)
 
 
-def _crops(pictures: Sequence[Tensor | ScaledPicture], recipe: ViewRecipe, parameters: ViewParameters) -> Crops:
-    channels = len(pictures[0]) if isinstance(pictures[0], Tensor) else 3
-    pixels = torch.empty(recipe.count, len(pictures), recipe.size, recipe.size, channels, dtype=torch.uint8)
+def _crops(
+    pictures: Sequence[Sequence[Tensor | ScaledPicture]], recipe: ViewRecipe, parameters: ViewParameters
+) -> Crops:
+    one = pictures[0][0]
+    channels = len(one) if isinstance(one, Tensor) else 3
+    pixels = torch.empty(recipe.count, len(pictures[0]), recipe.size, recipe.size, channels, dtype=torch.uint8)
     pixels = pixels.permute(0, 1, 4, 2, 3)
-    for targets, boxes, flips in zip(pixels, parameters.boxes.tolist(), parameters.flip.tolist(), strict=True):
-        for target, picture, box, flip in zip(targets, pictures, boxes, flips, strict=True):
+    boxes_of_views, flips_of_views = parameters.boxes.tolist(), parameters.flip.tolist()
+    for targets, own, boxes, flips in zip(pixels, pictures, boxes_of_views, flips_of_views, strict=True):
+        for target, picture, box, flip in zip(targets, own, boxes, flips, strict=True):
             crop = _resized(picture, box, recipe.size, recipe.interpolation)
             target.copy_(crop.flip(-1) if flip else crop)
     return Crops(pixels, parameters)
