@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
+from simclr_lightning.data.order import Order, uniform_order
+from simclr_lightning.data.packed import order_of
 from simclr_lightning.data.resident import ResidentPictures
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
 from simclr_lightning.data.splits import Split, Splits
@@ -24,7 +26,7 @@ class CleanLoaders(LightningDataModule):
         recipes: of the views.
         stream: the training pictures where they have no length, otherwise None.
         batch_size, seed, on_bad_picture, scaled_decoding, num_workers, pin_memory, prefetch_factor, persistent_workers,
-        on_device: as :class:`PictureDataModule` takes them.
+        on_device, chunk_window: as :class:`PictureDataModule` takes them.
     """
 
     recipes: tuple[ViewRecipe, ...]
@@ -38,6 +40,7 @@ class CleanLoaders(LightningDataModule):
     prefetch_factor: int | None
     persistent_workers: bool | None
     on_device: bool | None
+    chunk_window: int | None
     _resident: ResidentPictures
 
     @property
@@ -94,9 +97,16 @@ class CleanLoaders(LightningDataModule):
         training: bool = False,
         shuffle: bool = False,
         batch_size: int | None = None,
+        part: Split | None = None,
     ) -> PictureLoader[Any]:
+        """Loader of pictures, or of the features of a part."""
         batch_size = batch_size or self.batch_size
         rank, processes = process_of(self.trainer, batch_size)
+        if part is None and isinstance(data, BatchDataset):
+            part = Split(data.pictures, data.positions)
+        order: Order = uniform_order
+        if part is not None and (shuffle or training):
+            order = order_of(*part, self.chunk_window, training=training)
         sampler = GlobalBatchSampler(
             data,
             batch_size,
@@ -106,6 +116,7 @@ class CleanLoaders(LightningDataModule):
             drop_last=training,
             seed=self.seed,
             epoch=0 if shuffle or training else VALIDATION_EPOCH,
+            order=order,
         )
         return make_loader(
             data,
