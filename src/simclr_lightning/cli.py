@@ -25,6 +25,7 @@ from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
+from simclr_lightning.data.packed_writer import pack_pictures
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
@@ -37,8 +38,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ablate": ablate,
     "embed": embed_pictures,
     "export": export_encoder,
+    "pack": pack_pictures,
 }
-"""Commands that work on a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
+"""Commands that need no data module and no Trainer, which LightningCLI would build for them."""
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -275,16 +277,13 @@ def main(args: list[str] | None = None) -> None:
     """
     words = sys.argv[1:] if args is None else args
     with warnings.catch_warnings():
-        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
-        warnings.filterwarnings("ignore", ".*does not have many workers")
-        # Pictures to watch a training by are nobody's duty.
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
-        # What is typed is parsed a second time, without --print_config.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)  # torch 2.14
+        warnings.filterwarnings("ignore", ".*does not have many workers")  # files have as many as there are cores
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # it may be
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")  # see parse_arguments
         if words and words[0] in COMMANDS:
-            auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
+            command, prog = COMMANDS[words[0]], f"simclr {words[0]}"
+            auto_cli(command, args=words[1:], as_positional=command is pack_pictures, prog=prog)
         else:
             SimCLRCLI(args=args)
 

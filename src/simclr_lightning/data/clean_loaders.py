@@ -11,6 +11,8 @@ from lightning.pytorch import LightningDataModule
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
 from simclr_lightning.data.pairs import PictureGroups
+from simclr_lightning.data.order import Order, uniform_order
+from simclr_lightning.data.packed import order_of
 from simclr_lightning.data.resident import ResidentPictures
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.splits import Split, Splits
@@ -26,7 +28,7 @@ class CleanLoaders(LightningDataModule):
         recipes: of the views.
         stream: the training pictures where they have no length, otherwise None.
         batch_size, seed, on_bad_picture, scaled_decoding, num_workers, pin_memory, prefetch_factor, persistent_workers,
-        on_device: as :class:`PictureDataModule` takes them.
+        on_device, chunk_window: as :class:`PictureDataModule` takes them.
     """
 
     recipes: tuple[ViewRecipe, ...]
@@ -40,6 +42,7 @@ class CleanLoaders(LightningDataModule):
     prefetch_factor: int | None
     persistent_workers: bool | None
     on_device: bool | None
+    chunk_window: int | None
     _resident: ResidentPictures
 
     @property
@@ -103,9 +106,16 @@ class CleanLoaders(LightningDataModule):
         training: bool = False,
         shuffle: bool = False,
         batch_size: int | None = None,
+        part: Split | None = None,
     ) -> PictureLoader[Any]:
+        """Loader of pictures, or of the features of a part."""
         batch_size = batch_size or self.batch_size
         rank, processes = process_of(self.trainer, batch_size)
+        if part is None and isinstance(data, BatchDataset):
+            part = Split(data.pictures, data.positions)
+        order: Order = uniform_order
+        if part is not None and (shuffle or training):
+            order = order_of(*part, self.chunk_window, training=training)
         sampler = GlobalBatchSampler(
             data,
             batch_size,
@@ -115,6 +125,7 @@ class CleanLoaders(LightningDataModule):
             drop_last=training,
             seed=self.seed,
             epoch=0 if shuffle or training else VALIDATION_EPOCH,
+            order=order,
         )
         return make_loader(
             data,

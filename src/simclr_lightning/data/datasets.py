@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from simclr_lightning.data.folder import folder_sets, picture_sets
 from simclr_lightning.data.labels import stratified_split
+from simclr_lightning.data.packed import packed_sets
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.data.sources import Metric, register_source
 from simclr_lightning.data.transfer_sets import birdsnap, caltech101, cars, official, sun397, voc2007
@@ -110,3 +111,4 @@ _files("caltech101", "Caltech101", caltech101, "mean_per_class")
 _files("flowers", "Flowers102", official("Flowers102", **_THREE), "mean_per_class")
 register_source("birdsnap", in_channels=3)(birdsnap)
 register_source("folder", in_channels=3)(folder_sets)
+register_source("packed", in_channels=3)(packed_sets)

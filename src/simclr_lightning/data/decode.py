@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,12 @@ directory: 'nowhere.jpg'.
     """
 
 
-def read_picture(path: str | os.PathLike[str]) -> Tensor:
+def read_picture(path: str | os.PathLike[str], content: bytes | None = None) -> Tensor:
     """Read one picture, turned upright by its EXIF orientation.
 
     Args:
         path: file of any format that Pillow reads; of an animation, the first frame.
+        content: bytes of the file where they are at hand; ``path`` then says what it is called.
 
     Returns:
         (3, H, W) uint8, RGB. The three bytes of a pixel are neighbours in memory.
@@ -60,16 +62,26 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
         torch.Size([3, 40, 60])
     """
     try:
-        with Image.open(path) as picture:  # reads the header, and refuses absurdly large pictures
+        with Image.open(opened(path, content)) as picture:  # reads the header, and refuses absurdly large pictures
             if (simplejpeg or decode_jpeg) and _is_plain_jpeg(picture):
                 try:
-                    return _plain_jpeg(path)
+                    return _plain_jpeg(Path(path).read_bytes() if content is None else content)
                 except (ValueError, RuntimeError, DeprecationWarning):
                     pass  # Pillow reads it after all, or says what is wrong with it
             ImageOps.exif_transpose(picture, in_place=True)
             return pixels_of(to_rgb(picture))
     except BROKEN as error:
         raise unreadable(path, error) from error
+
+
+def opened(path: str | os.PathLike[str], content: bytes | None) -> str | os.PathLike[str] | BytesIO:
+    """What Pillow opens: a file, or its bytes.
+
+    Example:
+        >>> opened("1.jpg", None)
+        '1.jpg'
+    """
+    return path if content is None else BytesIO(content)
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> BadPictureError:
@@ -186,11 +198,11 @@ def _is_plain_jpeg(picture: Image.Image) -> bool:
     return picture.format == "JPEG" and picture.mode in ("RGB", "L") and upright
 
 
-def _plain_jpeg(path: str | os.PathLike[str]) -> Tensor:
+def _plain_jpeg(content: bytes) -> Tensor:
     if simplejpeg is not None:
-        pixels = simplejpeg.decode_jpeg(Path(path).read_bytes(), fastdct=False, fastupsample=False)
+        pixels = simplejpeg.decode_jpeg(content, fastdct=False, fastupsample=False)
         return torch.from_numpy(pixels).permute(2, 0, 1)
-    data = torch.from_numpy(np.fromfile(path, np.uint8))
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     decoded_picture: Tensor = decode_jpeg(data, ImageReadMode.RGB)
     return decoded_picture
 

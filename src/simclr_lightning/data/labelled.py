@@ -149,6 +149,7 @@ class LabelledDataModule(PictureDataModule):
             pin_memory=data.pin_memory,
             prefetch_factor=data.prefetch_factor,
             persistent_workers=data.persistent_workers,
+            chunk_window=data.chunk_window,
             seed=seed,
         )
         own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
@@ -196,7 +197,7 @@ class LabelledDataModule(PictureDataModule):
                 f"({self.batch_size}): {batch_size} of them make a batch."
             )
         check_channels(self._augmented, self.in_channels)
-        return self._loader(self._learned(), training=True, batch_size=batch_size)
+        return self._loader(self._learned(), training=True, batch_size=batch_size, part=labelled_part(self.splits))
 
     def val_dataloader(self) -> PictureLoader[Any] | list[Any]:
         """Clean pictures with labels, in their order; [] without validation pictures."""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from simclr_lightning import distributed
 from simclr_lightning.data.feature_batches import FeatureDataset
+from simclr_lightning.data.order import Order, uniform_order
 from simclr_lightning.data.resident import ResidentBatch
 from simclr_lightning.data.serving import BatchDataset, Key
 from simclr_lightning.data.worker_processes import explained, workers_with_room
@@ -37,6 +38,7 @@ class GlobalBatchSampler(DistributedSampler[Key]):
             smaller, and filled up to a multiple of ``num_replicas`` by repeated pictures: all processes have as much.
         seed: at least 0.
         epoch: first epoch. An unshuffled sampler stays in it, so that its random views are the same each time.
+        order: of an epoch, where it is shuffled.
 
     Raises:
         ValueError: if the batch cannot be shared.
@@ -58,6 +60,7 @@ class GlobalBatchSampler(DistributedSampler[Key]):
         drop_last: bool,
         seed: int = 0,
         epoch: int = 0,
+        order: Order = uniform_order,
     ) -> None:
         super().__init__(cast("Dataset[Key]", dataset), num_replicas, rank, shuffle=shuffle, seed=seed)
         if batch_size < 1 or batch_size % num_replicas:
@@ -67,6 +70,7 @@ class GlobalBatchSampler(DistributedSampler[Key]):
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.epoch = epoch
+        self.order = order
         self.start = 0
         """Global batches to leave out at the next start, for a run that was interrupted within an epoch."""
         pictures = len(dataset)
@@ -79,9 +83,7 @@ class GlobalBatchSampler(DistributedSampler[Key]):
     def __iter__(self) -> Iterator[Key]:
         """Keys of this process, batch after batch."""
         pictures = len(cast("Sized", self.dataset))
-        order = np.arange(pictures)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        order = self.order(pictures, self.seed, self.epoch) if self.shuffle else np.arange(pictures)
         order = np.resize(order, self.total_size)  # cuts off the tail, or repeats from the beginning
         for first in range(self.start * self.batch_size, self.total_size, self.batch_size):
             batch = order[first : first + self.batch_size].tolist()

@@ -33,10 +33,11 @@ class PictureDataModule(CleanLoaders):
         dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
             transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
             (any tree of pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class
-            folders are labels), what ``register_source`` has given a name, or a callable, or its import path, that
-            returns a map-style or an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs
-            with an integer label. A callable is given those of the arguments ``root``, ``download`` and ``train`` that
-            it has; ``train=False`` is for validation and test. A ``Source`` or a ``Stream`` will do as well.
+            folders are labels), packed (what ``simclr pack`` makes of one), what ``register_source`` has given a name,
+            or a callable, or its import path, that returns a map-style or an iterable data set of PIL pictures or uint8
+            tensors (C, H, W), alone or in pairs with an integer label. A callable is given those of the arguments
+            ``root``, ``download`` and ``train`` that it has; ``train=False`` is for validation and test. A ``Source``
+            or a ``Stream`` will do as well.
         root: folder of the data.
         batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
             number of steps are then the same on 1 device and on 64.
@@ -62,6 +63,7 @@ class PictureDataModule(CleanLoaders):
         pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
         prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
         persistent_workers: keep the workers from epoch to epoch. None: yes.
+        chunk_window: pictures of the data set packed: chunks that a batch is drawn from. None: 16.
         seed: of the views, the order and the subsets; at least 0.
 
     Attributes:
@@ -102,6 +104,7 @@ class PictureDataModule(CleanLoaders):
         pin_memory: bool | None = None,
         prefetch_factor: int | None = None,
         persistent_workers: bool | None = None,
+        chunk_window: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -110,6 +113,9 @@ class PictureDataModule(CleanLoaders):
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
+        _check(
+            chunk_window is None or chunk_window >= 1, "chunk_window", chunk_window, "choose 1 or more, 16 by default"
+        )
         _check(seed >= 0, "seed", seed, "choose 0 or more")
         self.source = find_source(dataset)
         self.recipes = resolved_recipes(views, dataset, self.source.recipe)
@@ -120,7 +126,7 @@ class PictureDataModule(CleanLoaders):
         self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
-        self.on_device, self.scaled_decoding = on_device, scaled_decoding
+        self.on_device, self.scaled_decoding, self.chunk_window = on_device, scaled_decoding, chunk_window
         self._resident = ResidentPictures()
         self._root, self._probe = str(root), None if probe is None else str(probe)
         self.pairs = None if pairs is None else str(pairs)
@@ -193,6 +199,8 @@ class PictureDataModule(CleanLoaders):
                         "out, or take a data set with a length",
                         "data.pairs null",
                     )
+                fits = self.chunk_window is None
+                _check(fits, "chunk_window", self.chunk_window, "a stream has its own order, so leave it out")
                 self.stream = with_views(found, self.recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:

@@ -7,14 +7,18 @@ import os
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from simclr_lightning.data.decode import BROKEN, read_picture, to_rgb, unreadable
+from simclr_lightning.data.decode import BROKEN, opened, read_picture, to_rgb, unreadable
 from simclr_lightning.views.workers import ScaledPicture
 
 _ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations whose height and width change places
 
 
-def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def upright_size(path: str | os.PathLike[str], content: bytes | None = None) -> tuple[int, int]:
     """Height and width of a picture, turned upright by its EXIF orientation; only its header is read.
+
+    Args:
+        path: file of any format that Pillow reads.
+        content: bytes of the file where they are at hand; ``path`` then says what it is called.
 
     Raises:
         BadPictureError: if there is no such picture; it names the file.
@@ -28,7 +32,7 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         (40, 60)
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(opened(path, content)) as picture:
             width, height = picture.size
             turned = picture.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
             return (width, height) if turned else (height, width)
@@ -36,7 +40,7 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise unreadable(path, error) from error
 
 
-def read_scaled(path: str | os.PathLike[str], scale: int) -> Tensor | ScaledPicture:
+def read_scaled(path: str | os.PathLike[str], scale: int, content: bytes | None = None) -> Tensor | ScaledPicture:
     """Read one picture, turned upright; a JPEG at a fraction of its size.
 
     The inverse cosine transform gives 4, 2 or 1 pixel(s) a side for each block of 8, instead of 8 that are resized
@@ -45,6 +49,7 @@ def read_scaled(path: str | os.PathLike[str], scale: int) -> Tensor | ScaledPict
     Args:
         path: file of any format that Pillow reads.
         scale: 1, 2, 4 or 8.
+        content: bytes of the file where they are at hand; ``path`` then says what it is called.
 
     Returns:
         A scaled picture of a JPEG; (3, H, W) uint8 at full size of other formats, if ``scale`` is 1, or if the picture
@@ -63,7 +68,7 @@ def read_scaled(path: str | os.PathLike[str], scale: int) -> Tensor | ScaledPict
     """
     if scale > 1:
         try:
-            with Image.open(path) as picture:
+            with Image.open(opened(path, content)) as picture:
                 width, height = picture.size
                 turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
                 # What exceeds whole multiples of the scale is at the end of rows and columns: turned, at their start.
@@ -74,4 +79,4 @@ def read_scaled(path: str | os.PathLike[str], scale: int) -> Tensor | ScaledPict
                     return ScaledPicture(to_rgb(picture), scale)
         except BROKEN as error:
             raise unreadable(path, error) from error
-    return read_picture(path)
+    return read_picture(path, content)
