@@ -16,6 +16,7 @@ PACKAGES = [
     *("simclr-lightning", "torch", "torchvision", "triton", "lightning", "torchmetrics", "jsonargparse", "numpy"),
     *("pillow", "simplejpeg", "numba"),
     *("lightly", "lightning-bolts", "solo-learn", "kornia", "albumentations", "opencv-python-headless", "timm"),
+    "pytorch-metric-learning",
 ]
 
 

@@ -67,7 +67,7 @@ def test_loss_in_fresh_processes(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "arguments", "reports"),
     [
-        ("loss", f"--views 8 16 --large 32 --only {OURS}", {"loss", "loss_large"}),
+        ("loss", f"--views 8 16 --large 32 --only {OURS}", {"loss", "loss_large", "losses"}),
         ("gather", f"--contests gather_processes --views 16 --processes 1 --only {OURS}", {"gather_processes"}),
         (
             "views",
@@ -91,6 +91,49 @@ def test_script_reports(script: str, arguments: str, reports: set[str], run: Run
             assert figures["cpu"] >= 0
     assert (tmp_path / "loss.png").exists() == (script == "loss")  # sizes are plotted
     assert (tmp_path / "views_size.png").exists() == (script == "views")
+
+
+KINDS = ["NT-Xent", "decoupled", "decoupled, weighted", "debiased", "hard negatives", "supervised"]
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # lightly's DCLWLoss
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("runner")
+def test_losses_of_a_kind_are_the_same(kind: str) -> None:
+    """What is timed beside ours computes the same, gradients included; packages that are not there are left out."""
+    beyond = import_module("losses").BEYOND
+    assert list(beyond) == KINDS
+    first, second = torch.randn(2, 130, 16, dtype=torch.float64)
+    found = []
+    for contestant in beyond[kind].values():
+        try:
+            loss = contestant(0.5)
+        except ImportError:
+            continue
+        projections = first.clone().requires_grad_()
+        value = loss(projections, second)
+        found.append((value.detach(), *torch.autograd.grad(value, projections)))
+    assert found
+    for value, gradient in found[1:]:
+        torch.testing.assert_close(value, found[0][0], rtol=1e-10, atol=0)
+        torch.testing.assert_close(gradient, found[0][1], rtol=1e-8, atol=1e-12)
+
+
+def test_a_case_that_is_too_large_for_a_contestant_is_left_out(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure(name: str, case: int, _: float) -> dict[str, float | None]:
+        if name == "other" and case > 1:
+            raise MemoryError
+        return {"cpu": 1.0, "wall": 1.0, "memory": None}
+
+    contest = runner.Contest("contest", "title", {OURS: OURS, "other": "other"}, [1, 2], measure=measure)
+    monkeypatch.setattr(runner, "measure_elsewhere", runner.measure_here)
+    monkeypatch.setattr(sys, "argv", ["script", "--rounds", "2", "--out", str(tmp_path), "--note", "It rained."])
+    runner.run(runner.parse(runner.parser(None)), contest)
+    report = json.loads((tmp_path / "contest.json").read_text())
+    assert [(one["case"], one["contestant"]) for one in report["results"]] == [(1, OURS), (1, "other"), (2, OURS)]
+    assert report["note"].endswith("medians. It rained.")
 
 
 def test_loss_accuracy(run: Run) -> None:
