@@ -16,11 +16,19 @@ PACKAGES = [
     *("simclr-lightning", "torch", "torchvision", "triton", "lightning", "torchmetrics", "jsonargparse", "numpy"),
     *("pillow", "simplejpeg", "numba"),
     *("lightly", "lightning-bolts", "solo-learn", "kornia", "albumentations", "opencv-python-headless", "timm"),
+    "pytorch-metric-learning",
 ]
 
 
 def write(
-    out: Path, name: str, title: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]], data: Any
+    out: Path,
+    name: str,
+    title: str,
+    note: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    data: Any,
+    closing: Sequence[str] = (),
 ) -> None:
     """Write NAME.md and NAME.json, and print the former.
 
@@ -32,15 +40,18 @@ def write(
         header: columns of the table.
         rows: cells of the table.
         data: what the JSON file holds as "results".
+        closing: lines below the table, which say what follows from it.
     """
     date, computer, installed = datetime.now(UTC).date().isoformat(), machine(), versions()
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
     made_with = ", ".join(f"{package} {version}" for package, version in installed.items())
     where = f"{date}; {', '.join(computer.values())}; {made_with}.\n"
-    text = "\n".join([f"# {title}", "", note, "", *lines, "", where])
+    below = [*(f"* {line}" for line in closing), ""] if closing else []
+    text = "\n".join([f"# {title}", "", note, "", *lines, "", *below, where])
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.md").write_text(text)
     report = {"title": title, "note": note, "date": date, "machine": computer, "versions": installed, "results": data}
+    report |= {"closing": list(closing)} if closing else {}
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{text}", flush=True)
 

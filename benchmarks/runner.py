@@ -7,7 +7,8 @@ inherits another's memory, caches or threads, and whatever disturbs the machine 
 
 A process warms up with one step, then repeats it at least 3 times and for at least ``--seconds`` (but once only, if
 that takes more than 5 seconds) and gives the medians. CPU time is that of all threads of the process; memory is the
-peak above what is resident between steps. A contestant that is not installed is left out with a message.
+peak above what is resident between steps. A contestant that is not installed is left out with a message, as is one that
+raises MemoryError at a case.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", metavar="NAME", help="contestants that take part")
     made.add_argument("--contests", nargs="+", metavar="NAME", help="tables that are made")
     made.add_argument("--out", type=Path, help="folder of the reports (results beside this file; --short: runs/bench)")
+    made.add_argument("--note", default="", metavar="TEXT", help="for the reports, such as what else was running")
     made.add_argument("--measure", nargs=3, metavar=("CONTEST", "NAME", "CASE"), help=argparse.SUPPRESS)
     return made
 
@@ -157,7 +159,7 @@ def hold(contest: Contest, options: argparse.Namespace) -> list[Result]:
                 print(f"{contest.name} {case}, round {number + 1}, {result.contestant}: {shown}", file=sys.stderr)
                 if "not installed" in figures:
                     missing.add(result.contestant)
-                else:
+                elif "too large" not in figures:
                     result.rounds.append(figures)
     return [result for result in results if result.rounds]
 
@@ -179,6 +181,8 @@ def measure_here(contest: Contest, name: str, case: Case, options: argparse.Name
         if name.startswith(OURS):
             raise
         return {"not installed": str(error)}
+    except MemoryError as error:
+        return {"too large": str(error)}
 
 
 def measure_elsewhere(contest: Contest, name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
@@ -229,6 +233,7 @@ def save(contest: Contest, results: Sequence[Result], options: argparse.Namespac
     missing = ", ".join(sorted(set(contest.contestants) - {result.contestant for result in results}))
     note = f"{options.rounds} round(s) in fresh processes with {options.threads} thread(s) each, medians."
     note += f" Without {missing}." if missing else ""
+    note += f" {options.note}" if options.note else ""
     report.write(options.out, contest.name, contest.title, note, header, rows, data)
     if len(contest.cases) > 1 and all(isinstance(case, int) for case in contest.cases):
         panels = {contest.clock: f"seconds a {contest.item}"} | ({"memory": "peak extra MiB"} if memory else {})

@@ -81,7 +81,29 @@ def test_a_trained_model_is_not_called_random(trainer: Make, columns: Make, pict
     model.encoder(torch.rand(5, 1, 4, 4))  # in training mode BatchNorm counts its batches
     evaluation = trainer().evaluate(model, pictures(), protocols="linear")
     assert [result.encoder for result in evaluation.results] == ["raw pixels", "model as it is"]
-    assert not evaluation.notes
+    assert [note.partition(" by ")[0] for note in evaluation.notes] == ["Raw pixels are better than the model as it is"]
+
+
+def test_raw_pixels_and_random_encoders_that_are_better_are_told(
+    trainer: Make, columns: Make, pictures: Make, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the closing lines of the table, and in the file."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"]["encoder.0.weight"].zero_()  # it has collapsed: equal features for all pictures
+    torch.save(content, checkpoint)
+    evaluation = trainer().evaluate(columns(), pictures(), checkpoint, protocols="linear,knn", output="judged")
+    pixels, random = evaluation.notes
+    judged = evaluation.accuracy("pre-trained encoder", "knn")
+    for note, name, start in ((pixels, "raw pixels", "Raw pixels are"), (random, "random encoder", "The random")):
+        assert note.startswith(f"{start}")
+        figure = evaluation.accuracy(name, "knn")
+        assert f"knn ({figure:.1f} against {judged:.1f})" in note
+    assert "--trainer.max_epochs" in pixels
+    assert "--model.learning_rate" in random
+    written = json.loads(Path("judged", "evaluation.json").read_text())
+    assert written["notes"] == evaluation.notes
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Raw pixels are better than the pre-trained encoder by linear (" in printed
 
 
 def test_residual_branches_that_start_at_zero_are_told(trainer: Make, columns: Make, pictures: Make) -> None:

@@ -26,6 +26,7 @@ from simclr_lightning.evaluation.records import (
     remove_unfinished,
 )
 from simclr_lightning.evaluation.report import Evaluation, Result, Row
+from simclr_lightning.evaluation.verdict import verdicts
 from simclr_lightning.features import Features
 
 
@@ -46,8 +47,8 @@ def evaluate(
     """Compare the encoder of a checkpoint with the random encoder, with raw pixels, and with other encoders.
 
     Classifiers learn from labelled training pictures; every figure is that of the test pictures, or of the validation
-    pictures where there are none. Prints a table, writes evaluation.json and features.png, and logs the picture and
-    ``evaluate/<encoder>/<protocol>``.
+    pictures where there are none. Prints a table, and says below it where raw pixels or the random encoder are better;
+    writes evaluation.json and features.png, and logs the picture and ``evaluate/<encoder>/<protocol>``.
 
     Args:
         trainer: its device and precision are used, and its loggers; its callbacks and its settings of a fit are not.
@@ -117,6 +118,7 @@ def evaluate(
                     continue
                 subsets = protocol.subsets(comparison.targets, draws=protocol.draws(draws), seed=seed)
                 results.append(_judge(protocol, candidate, subsets, seed, console))
+    comparison.notes += verdicts(results)
     evaluation = finished()
     evaluation.write_json(folder / "evaluation.json")
     remove_unfinished(unfinished, same)
