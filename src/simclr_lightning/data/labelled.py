@@ -64,8 +64,8 @@ class LabelledDataModule(PictureDataModule):
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] | Source | Stream = "digits",
-        root: str | Path = "data",
+        dataset: str | Callable[..., Any] | Source | Stream | None = None,
+        root: str | Path | list[str] = "",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
         augmentation: Augmentation = "crop_flip",

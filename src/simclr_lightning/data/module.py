@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.clean_loaders import CleanLoaders
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
-from simclr_lightning.data.sources import Metric, Source, find_source, plain_recipes, qualified_name, resolved_recipes
+from simclr_lightning.data.sources import Metric, Source, plain_recipes, resolved_recipes
 from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.suit import suit
@@ -31,12 +32,13 @@ class PictureDataModule(CleanLoaders):
     Args:
         dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
             transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
-            (any tree of pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class
-            folders are labels), what ``register_source`` has given a name, or a callable, or its import path, that
+            (any tree of pictures under ``root``: folders named as splits are recognised, such as Training and Testing,
+            and class folders are labels), what ``register_source`` has given a name, or a callable, or its import path, that
             returns a map-style or an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs
             with an integer label. A callable is given those of the arguments ``root``, ``download`` and ``train`` that
-            it has; ``train=False`` is for validation and test. A ``Source`` or a ``Stream`` will do as well.
-        root: folder of the data.
+            it has; ``train=False`` is for validation and test. A ``Source`` or a ``Stream`` will do as well. None:
+            folder where ``root`` or ``labels`` is given, otherwise digits.
+        root: folder of the data, by default ``data``; of the data set folder also several, [a, b].
         batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
             number of steps are then the same on 1 device and on 64.
         views: the augmentations: a recipe, the name of a preset, or a list of recipes, whose views are counted on from
@@ -58,7 +60,9 @@ class PictureDataModule(CleanLoaders):
         pin_memory: page-locked batches, which accelerators copy faster. None: wherever there is an accelerator.
         prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
         persistent_workers: keep the workers from epoch to epoch. None: yes.
-        seed: of the views, the order and the subsets; at least 0.
+        seed: of the views, the order and the subsets; at least 0. None: 0, or ``--seed_everything`` of the command.
+        labels: CSV or parquet with columns file, label and, perhaps, split, for the data set folder, whose class
+            folders then do not count. Pictures that it does not name are unlabelled.
 
     Attributes:
         source: the data set.
@@ -80,8 +84,8 @@ class PictureDataModule(CleanLoaders):
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] | Source | Stream = "digits",
-        root: str | Path = "data",
+        dataset: str | Callable[..., Any] | Source | Stream | None = None,
+        root: str | Path | list[str] = "",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
         probe: str | Path | None = None,
@@ -96,17 +100,19 @@ class PictureDataModule(CleanLoaders):
         pin_memory: bool | None = None,
         prefetch_factor: int | None = None,
         persistent_workers: bool | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        labels: str | Path | None = None,
     ) -> None:
         super().__init__()
+        seed = 0 if seed is None else seed
         _check(batch_size >= 1, "batch_size", batch_size, "a batch holds at least one picture, 256 by default")
         _check((num_workers or 0) >= 0, "num_workers", num_workers, "choose 0 (no workers) or more")
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
         _check(seed >= 0, "seed", seed, "choose 0 or more")
-        self.source = find_source(dataset)
-        self.recipes = resolved_recipes(views, dataset, self.source.recipe)
+        self.source, name, self._root = choose_source(dataset, root, labels)
+        self.recipes = resolved_recipes(views, name, self.source.recipe)
         self.recipe = self.recipes[0]
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
@@ -115,7 +121,7 @@ class PictureDataModule(CleanLoaders):
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
         self.on_device, self.scaled_decoding = on_device, scaled_decoding
         self._resident = ResidentPictures()
-        self._root, self._probe = str(root), None if probe is None else str(probe)
+        self._probe = None if probe is None else str(probe)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
             "label_fraction": label_fraction,
@@ -127,9 +133,11 @@ class PictureDataModule(CleanLoaders):
         self.save_hyperparameters()
         # Checkpoints hold primitives only, so that they load with weights_only=True.
         primitives = {
-            "dataset": dataset if isinstance(dataset, str) else qualified_name(dataset),
+            "dataset": name,
             "root": self._root,
             "probe": self._probe,
+            "seed": seed,
+            "labels": None if labels is None else str(labels),
             "views": plain_recipes(self.recipes),
         }
         self.save_hyperparameters({key: value for key, value in primitives.items() if key in self.hparams})

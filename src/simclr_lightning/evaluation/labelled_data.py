@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from simclr_lightning.data import PictureDataModule
+from simclr_lightning.data.folder import named_roots
 from simclr_lightning.errors import InputError
 from simclr_lightning.features import RawPixels, clean_features
 from simclr_lightning.metrics import Metric
@@ -98,7 +99,9 @@ def dataset_name(datamodule: LightningDataModule) -> str:
         'digits'
     """
     name = datamodule.hparams.get("dataset", type(datamodule).__name__)
-    return Path(datamodule.hparams["root"]).name if name == "folder" else str(name).rpartition(".")[2]
+    if name != "folder":
+        return str(name).rpartition(".")[2]
+    return ", ".join(Path(root).name for root in named_roots(datamodule.hparams["root"]))
 
 
 def set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:
