@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from jsonargparse import Namespace, auto_cli
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
@@ -23,9 +22,10 @@ from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
-from simclr_lightning.command_line import put_back, with_stand_ins
+from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
+from simclr_lightning.describe import describe
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
@@ -37,10 +37,11 @@ from simclr_lightning.simclr import SimCLR
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "ablate": ablate,
+    "describe": describe,
     "embed": embed_pictures,
     "export": export_encoder,
 }
-"""Commands that work on a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
+"""Commands that work on pictures or a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -263,7 +264,12 @@ def main(args: list[str] | None = None) -> None:
         # What is typed is parsed a second time, without --print_config.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
         if words and words[0] in COMMANDS:
-            auto_cli(COMMANDS[words[0]], args=words[1:], as_positional=False, prog=f"simclr {words[0]}")
+            auto_cli(
+                COMMANDS[words[0]],
+                args=as_flags(words[1:], {"--json"}),
+                as_positional=words[0] == "describe",  # simclr describe ROOT
+                prog=f"simclr {words[0]}",
+            )
         else:
             SimCLRCLI(args=args)
 

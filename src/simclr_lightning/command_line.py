@@ -76,10 +76,25 @@ def with_stand_ins(words: list[str], options: Mapping[str, bool]) -> tuple[list[
         if option in options and (before or equals) and not _is_plain(value, null=options[option]):
             stand_in = f"name_{len(names)}_as_typed"
             names[stand_in] = value
-            word = f"{option}={stand_in}" if equals else stand_in
-        changed.append(word)
+            changed.append(f"{option}={stand_in}" if equals else stand_in)
+        else:
+            changed.append(word)
         before = "" if before in options else word
     return changed, names
+
+
+def as_flags(words: list[str], flags: Collection[str]) -> list[str]:
+    """Let options that are true or false be typed without a value, which means true.
+
+    Example:
+        >>> as_flags(["photos", "--json"], {"--json"}), as_flags(["--json", "false"], {"--json"})
+        (['photos', '--json=true'], ['--json', 'false'])
+    """
+    following = [*words[1:], ""]
+    return [
+        f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
+        for word, after in zip(words, following, strict=True)
+    ]
 
 
 def put_back(arguments: MutableMapping[str, Any], names: Mapping[str, str]) -> None:

@@ -137,7 +137,7 @@ def test_classes_that_only_judged_pictures_have_are_told_and_not_judged() -> Non
     with pytest.warns(UserWarning, match=r"The val pictures have classes .* lack: x, y\. Their 3 picture"):
         splits = arrange(sets)
     assert labels(splits.val) == [0, -1, -1, -1, -1]
-    with pytest.raises(ValueError, match="The test pictures have classes .* lack: x, y. No class is the same"):
+    with pytest.raises(ValueError, match=r"The test pictures have classes .* lack: x, y\. No class is the same"):
         arrange(PictureSets(in_memory([0, 1], [*"ab"]), test=in_memory([0, 1, -1], [*"xy"])))
 
 

@@ -93,14 +93,14 @@ def find_splits(root: Roots, labels: str | os.PathLike[str] | None = None) -> di
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as photos:
-        ...     for name in ("Training/cat/1.jpg", "Training/dog/2.jpg", "Testing/dog/3.JPEG", "Training/dog/notes.txt"):
+        ...     for name in ("Training/cat/1.jpg", "Training/dog/2.jpg", "Testing/dog/3.JPEG", "Training/notes.txt"):
         ...         Path(photos, name).parent.mkdir(parents=True, exist_ok=True)
         ...         Path(photos, name).touch()
         ...     splits = find_splits(photos)
         >>> {split: (len(pictures), pictures.class_names) for split, pictures in splits.items()}
         {'train': (2, ['cat', 'dog']), 'test': (1, ['dog'])}
         >>> [str(left) for left in splits["train"].findings.left_out]
-        ['1 x .txt: no picture (Training/dog/notes.txt)']
+        ['1 x .txt: no picture (Training/notes.txt)']
     """
     roots = find_roots(root)
     base = roots[0] if len(roots) == 1 else Path(os.path.commonpath([os.path.abspath(folder) for folder in roots]))

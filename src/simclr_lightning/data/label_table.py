@@ -62,7 +62,8 @@ def read_table(path: str | os.PathLike[str]) -> list[Row]:
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "labels.csv").write_text("image,label,split\\n1.jpg,cat,Training\\n2.jpg,,TEST\\n")
+        ...     rows = ("image,label,split", "1.jpg,cat,Training", "2.jpg,,TEST")
+        ...     _ = Path(folder, "labels.csv").write_text(os.linesep.join(rows))
         ...     read_table(Path(folder, "labels.csv"))
         [Row(file='1.jpg', label='cat', split='train'), Row(file='2.jpg', label=None, split='test')]
     """
@@ -73,8 +74,8 @@ def read_table(path: str | os.PathLike[str]) -> list[Row]:
     found = {column: _found(columns, names) for column, names in _COLUMNS.items()}
     if found["file"] is None or found["label"] is None:
         raise InputError(
-            f"The table {os.fspath(path)!r} has the columns {', '.join(columns) or '(none)'}, and needs one called file "
-            "and one called label (and, if you like, split): rename them.",
+            f"The table {os.fspath(path)!r} has the columns {', '.join(columns) or '(none)'}, and needs one called "
+            "file and one called label (and, if you like, split): rename them.",
         )
     files = [_text(value) for value in columns[found["file"]]]
     if not any(files):
@@ -123,15 +124,14 @@ def labelled_by(rows: Sequence[Row], tree: Tree, roots: Sequence[str], table: st
             raise InputError(f"The table {table!r} says two things of {name}: {said[name][1:]} and {row[1:]}.")
         said[name] = row
     parts: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
-    beside, unlabelled = [], 0
+    beside, unlabelled = list[str](), 0
     for name in sorted(places):
-        row = said.get(name)
-        split = (row and row.split) or places[name]
-        if split:
-            parts[split].append((name, row and row.label))
-            unlabelled += row is None
-        elif row is not None:
-            parts["train"].append((name, row.label))
+        own = said.get(name)
+        if own is not None:
+            parts[own.split or places[name] or "train"].append((name, own.label))
+        elif places[name]:
+            parts[places[name]].append((name, None))
+            unlabelled += 1
         else:
             beside.append(name)
     if not parts["train"]:
@@ -173,8 +173,8 @@ def _matches(rows: Sequence[Row], places: Mapping[str, str], roots: Sequence[str
         near = {name for name in by_file[os.path.basename(asked)] if _same_end(name, asked)}
         if len(near) > 1:
             raise InputError(
-                f"The table {table!r} names {row.file}, and there are several such pictures ({', '.join(sorted(near)[:2])}"
-                "): put their folder in front of the name."
+                f"The table {table!r} names {row.file}, and there are several such pictures "
+                f"({', '.join(sorted(near)[:2])}): put their folder in front of the name."
             )
         if near:
             found[row.file] = near.pop()
@@ -183,8 +183,8 @@ def _matches(rows: Sequence[Row], places: Mapping[str, str], roots: Sequence[str
     if missing:
         raise InputError(
             f"{len(missing):,} of the {len(rows):,} pictures in the table {table!r} are not in "
-            f"{', '.join(map(repr, roots))}: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}. Correct the folder or "
-            "the table",
+            f"{', '.join(map(repr, roots))}: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}. Correct the "
+            "folder or the table",
             "data.root",
             "data.labels",
         )

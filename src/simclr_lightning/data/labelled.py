@@ -146,7 +146,8 @@ class LabelledDataModule(PictureDataModule):
             persistent_workers=data.persistent_workers,
             seed=seed,
         )
-        own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
+        own.judged_by = data.judged_by
+        own.save_hyperparameters({"dataset": data.hparams.get("dataset"), "metric": data.judged_by})
         pictures, labelled = labelled_part(data.splits)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
         return own

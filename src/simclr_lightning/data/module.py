@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.clean_loaders import CleanLoaders
+from simclr_lightning.data.contents import summarised
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
@@ -17,6 +18,7 @@ from simclr_lightning.data.sources import Metric, Source, plain_recipes, resolve
 from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.suit import suit
+from simclr_lightning.data.walk import Findings
 from simclr_lightning.data.worker_processes import warn_of_workers
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
@@ -32,8 +34,8 @@ class PictureDataModule(CleanLoaders):
     Args:
         dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
             transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
-            (any tree of pictures under ``root``: folders named as splits are recognised, such as Training and Testing,
-            and class folders are labels), what ``register_source`` has given a name, or a callable, or its import path, that
+            (any tree of pictures under ``root``: folders are splits if they are named so, as Training and Testing are,
+            and classes below), what ``register_source`` has given a name, or a callable, or its import path, that
             returns a map-style or an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs
             with an integer label. A callable is given those of the arguments ``root``, ``download`` and ``train`` that
             it has; ``train=False`` is for validation and test. A ``Source`` or a ``Stream`` will do as well. None:
@@ -63,6 +65,8 @@ class PictureDataModule(CleanLoaders):
         seed: of the views, the order and the subsets; at least 0. None: 0, or ``--seed_everything`` of the command.
         labels: CSV or parquet with columns file, label and, perhaps, split, for the data set folder, whose class
             folders then do not count. Pictures that it does not name are unlabelled.
+        metric: by what classifiers are judged: top1, or mean_per_class, the balanced accuracy, for classes of different
+            sizes. None: top1, but for transfer the data set's own.
 
     Attributes:
         source: the data set.
@@ -70,6 +74,8 @@ class PictureDataModule(CleanLoaders):
         recipe: the first of them, of which clean pictures are.
         engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
         stream: the training pictures where they have no length, otherwise None; known after ``setup``.
+        judged_by: the metric that was asked for, None for none.
+        findings: what was left out of a folder, and why; None for other data sets; known after ``setup``.
 
     Raises:
         InputError: if an argument is out of range or a name unknown.
@@ -102,6 +108,7 @@ class PictureDataModule(CleanLoaders):
         persistent_workers: bool | None = None,
         seed: int | None = None,
         labels: str | Path | None = None,
+        metric: Literal["top1", "mean_per_class"] | None = None,
     ) -> None:
         super().__init__()
         seed = 0 if seed is None else seed
@@ -111,11 +118,16 @@ class PictureDataModule(CleanLoaders):
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
         _check(seed >= 0, "seed", seed, "choose 0 or more")
+        _check(metric in (None, "top1", "mean_per_class"), "metric", metric, "choose top1 or mean_per_class")
         self.source, name, self._root = choose_source(dataset, root, labels)
+        of_several = metric is not None and self.source.metric == "map11"
+        _check(not of_several, "metric", metric, f"pictures of {name} may show several classes, leave it out")
+        self.judged_by: Metric | None = metric
         self.recipes = resolved_recipes(views, name, self.source.recipe)
         self.recipe = self.recipes[0]
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
+        self.findings: Findings | None = None
         self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
@@ -167,7 +179,7 @@ class PictureDataModule(CleanLoaders):
     @property
     def metric(self) -> Metric:
         """By what classifiers of the pictures are judged: top1, mean_per_class, or map11 (VOC2007)."""
-        return self.source.metric
+        return self.judged_by or self.source.metric
 
     @property
     def in_channels(self) -> int:
@@ -175,6 +187,10 @@ class PictureDataModule(CleanLoaders):
         if self.source.in_channels is None:
             self.setup()
         return self.source.in_channels or self.splits.train.pictures.in_channels
+
+    def summary(self) -> dict[str, str]:
+        """What was found, in a few lines for the start of a run; known after ``setup``."""
+        return {"pictures": "a stream"} if self.stream is not None else summarised(self.splits, self.findings)
 
     def prepare_data(self) -> None:
         """Download the data set; Lightning calls it on one process per node."""
@@ -189,6 +205,9 @@ class PictureDataModule(CleanLoaders):
                 self.stream = with_views(found, self.recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
+                self.findings = getattr(found.train, "findings", None)
+                if self.findings is not None:
+                    self.findings.warn()
                 self._splits = self.arrange(found)
         warn_of_workers(self.num_workers or 0, self._devices())
         suit(self.engine, self.trainer)

@@ -16,7 +16,7 @@ _WORDS = {
 _SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words}
 _RANK = {word: rank for words in _WORDS.values() for rank, word in enumerate(words)}
 _NEUTRAL = frozenset(
-    "set sets data dataset x image images img imgs picture pictures photo photos split splits folder files samples".split()
+    ("set", "sets", "data", "dataset", "x", "image", "images", "img", "imgs", "picture", "pictures", "photos", "split")
 )
 _JOINED = re.compile(rf"({'|'.join(sorted(_SPLIT_OF, key=len, reverse=True))})({'|'.join(_NEUTRAL - {'x'})})")
 

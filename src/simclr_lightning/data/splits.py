@@ -11,7 +11,7 @@ from torch import Tensor
 from simclr_lightning.data.cache import cached
 from simclr_lightning.data.folder import folder_sets
 from simclr_lightning.data.labels import balanced_subset, stratified_split
-from simclr_lightning.data.pictures import InMemoryPictures, Pictures, PictureSets
+from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.errors import InputError
 
 
@@ -213,6 +213,8 @@ class _NoPictures(Pictures):
 
 def _probe(root: str) -> PictureSets:
     sets = folder_sets(root)
+    if isinstance(sets.train, FilePictures) and sets.train.findings is not None:
+        sets.train.findings.warn()
     if sets.train.class_names is None:
         raise InputError(f"The probe folder {root!r} needs class folders, at least two: its pictures have no labels.")
     return sets

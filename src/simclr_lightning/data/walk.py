@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from simclr_lightning.data.endings import ending_by_content, ending_of, missing_for
 
 _PROGRAMS = frozenset(("wandb", "mlruns", "lightning_logs", "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN"))
@@ -58,6 +60,11 @@ class Findings(NamedTuple):
     left_out: list[LeftOut]
     notes: list[str]
     warnings: list[str]
+
+    def warn(self) -> None:
+        """Tell the warnings, on rank zero."""
+        for warning in self.warnings:
+            rank_zero_warn(warning)
 
 
 class Walk:

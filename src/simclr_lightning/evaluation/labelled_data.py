@@ -79,6 +79,17 @@ def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> boo
     return not (same_set and torch.isin(val.positions, test.positions).any())
 
 
+def judged_by(datamodule: LightningDataModule) -> Metric:
+    """By what the data module asks classifiers to be judged, top1 if it does not.
+
+    Example:
+        >>> from simclr_lightning import SimCLRDataModule
+        >>> judged_by(SimCLRDataModule("digits")), judged_by(SimCLRDataModule("digits", metric="mean_per_class"))
+        ('top1', 'mean_per_class')
+    """
+    return getattr(datamodule, "judged_by", None) or "top1"
+
+
 def metric_of(datamodule: LightningDataModule) -> Metric:
     """By what classifiers of the pictures are judged in the literature.
 
