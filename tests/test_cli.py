@@ -14,7 +14,8 @@ from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAcce
 from torch import nn
 
 from simclr_lightning import SimCLR
-from simclr_lightning.cli import SimCLRCLI, SyncBatchNormOnDevices, main
+from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
+from simclr_lightning.cli import SimCLRCLI, main
 
 
 @pytest.mark.parametrize(

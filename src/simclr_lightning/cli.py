@@ -9,33 +9,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-import yaml
 from jsonargparse import Namespace, auto_cli
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 import simclr_lightning
 from simclr_lightning.ablation import ablate
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid, run_folder
+from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid
 from simclr_lightning.callbacks.run_folder import unused_name
+from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
+from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
+from simclr_lightning.data import PictureDataModule
 from simclr_lightning.data.packed_writer import pack_pictures
+from simclr_lightning.describe import describe
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
+from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.simclr import SimCLR
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "ablate": ablate,
+    "describe": describe,
     "embed": embed_pictures,
     "export": export_encoder,
     "pack": pack_pictures,
@@ -52,48 +55,12 @@ DEFAULTS: dict[str, Any] = {
 """What is trained, on what, where nothing is typed."""
 
 _PRINT = "--print_config"
+_NAMES_OF_FILES = {
+    f"--data.{prefix}{name}": name != "root"
+    for prefix in ("", "init_args.")
+    for name in ("root", "probe", "labels", "label_list")
+}
 _RESOLVED_BY_THE_TRAINER = ("last", "best", "hpc", "registry")  # as --ckpt_path
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the resolved configuration into the run's own folder, whatever the logger, and hands it to the loggers.
-
-    A later run in the same folder (one that is resumed under its W&B id) writes config-2.yaml, and so on.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree on the folder, on every process; then save, on rank zero."""
-        self._folder = run_folder(trainer)
-        super().setup(trainer, pl_module, stage)
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write and log the configuration before training."""
-        if stage != "fit":
-            return
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        for argument in ("ckpt_path", "weights_only"):  # of fit alone: the file serves every sub-command
-            if config[argument] is None:
-                del config[argument]
-        if isinstance(pl_module, Classifier):  # it has learned these, and a checkpoint of it will tell them
-            for argument in ("num_classes", "architecture"):
-                if config["model"]["init_args"].get(argument) is None:
-                    config["model"]["init_args"].pop(argument, None)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
-        for logger in trainer.loggers:
-            logger.log_hyperparams(config)
-
-
-class SyncBatchNormOnDevices(Callback):
-    """Global BatchNorm statistics where several CUDA devices train together, as in the paper (section 2.2).
-
-    Local statistics would tell which pictures share a device with the anchor. Torch has no SyncBatchNorm elsewhere.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Convert the model before its optimizer is made."""
-        if stage == "fit" and trainer.world_size > 1 and isinstance(trainer.accelerator, CUDAAccelerator):
-            torch.nn.SyncBatchNorm.convert_sync_batchnorm(pl_module)  # type: ignore[no-untyped-call]
 
 
 class SimCLRCLI(CommandLine):
@@ -151,6 +118,10 @@ class SimCLRCLI(CommandLine):
         words = sys.argv[1:] if args is None else args
         typed = words if isinstance(words, list) else []
         printed = any(word.startswith(_PRINT) for word in typed)
+        names: dict[str, str] = {}
+        if typed and not printed:
+            changed, names = with_stand_ins(typed, _NAMES_OF_FILES)
+            args = changed if names else args
         first = [word for word in typed if not word.startswith(_PRINT)] if printed else args  # else it exits too early
         super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
@@ -161,6 +132,15 @@ class SimCLRCLI(CommandLine):
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
             super().parse_arguments(parser, args)
+        put_back(self.config[self.config.subcommand].data.init_args, names)
+
+    def before_instantiate_classes(self) -> None:
+        """Let the seed of the data follow that of everything else, where it was not typed."""
+        config = self.config[self.config.subcommand]
+        if config.data.init_args.get("seed", 0) is None and issubclass(
+            pkgutil.resolve_name(config.data.class_path), PictureDataModule
+        ):
+            config.data.init_args["seed"] = int(self.chosen(self.config, "seed_everything") or 0)
 
     def _model_defaults(self, parser: LightningArgumentParser, chosen: Namespace, printed: bool) -> dict[str, Any]:
         """Class path and arguments that apply where nothing is typed."""
@@ -282,8 +262,12 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # it may be
         warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")  # see parse_arguments
         if words and words[0] in COMMANDS:
-            command, prog = COMMANDS[words[0]], f"simclr {words[0]}"
-            auto_cli(command, args=words[1:], as_positional=command is pack_pictures, prog=prog)
+            auto_cli(
+                COMMANDS[words[0]],
+                args=as_flags(words[1:], {"--json"}),
+                as_positional=words[0] in ("describe", "pack"),  # simclr describe ROOT
+                prog=f"simclr {words[0]}",
+            )
         else:
             SimCLRCLI(args=args)
 

@@ -1,11 +1,14 @@
-"""The command that a figure is got again with."""
+"""What was typed: the command that a figure is got again with, and names that YAML would read as something else."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 
 def typed_command(subcommand: str, changes: Mapping[str, str] | None = None) -> str | None:
@@ -46,3 +49,72 @@ def _without(words: list[str], options: Collection[str]) -> list[str]:
             kept.append(word)
         is_value = not is_value and word in options
     return kept
+
+
+def with_stand_ins(words: list[str], options: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
+    """Replace the names of files that YAML would read as something else: ``null``, ``[set 1]``, ``a: b``, ``007``.
+
+    Args:
+        words: of the command line.
+        options: that take the name of a file, with dashes, and whether null may stand for none at all.
+
+    Returns:
+        The words, and what their stand-ins stand for: see :func:`put_back`.
+
+    Example:
+        >>> words, names = with_stand_ins(["fit", "--root", "a: b", "--probe=null"], {"--root": False, "--probe": True})
+        >>> words, names
+        (['fit', '--root', 'name_0_as_typed', '--probe=null'], {'name_0_as_typed': 'a: b'})
+    """
+    names: dict[str, str] = {}
+    changed = []
+    before = ""
+    for word in words:
+        option, equals, value = word.partition("=")
+        if before in options:
+            option, equals, value = before, "", word
+        if option in options and (before or equals) and not _is_plain(value, null=options[option]):
+            stand_in = f"name_{len(names)}_as_typed"
+            names[stand_in] = value
+            changed.append(f"{option}={stand_in}" if equals else stand_in)
+        else:
+            changed.append(word)
+        before = "" if before in options else word
+    return changed, names
+
+
+def as_flags(words: list[str], flags: Collection[str]) -> list[str]:
+    """Let options that are true or false be typed without a value, which means true.
+
+    Example:
+        >>> as_flags(["photos", "--json"], {"--json"}), as_flags(["--json", "false"], {"--json"})
+        (['photos', '--json=true'], ['--json', 'false'])
+    """
+    following = [*words[1:], ""]
+    return [
+        f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
+        for word, after in zip(words, following, strict=True)
+    ]
+
+
+def put_back(arguments: MutableMapping[str, Any], names: Mapping[str, str]) -> None:
+    """Put names in the place of their stand-ins, in what was made of the words.
+
+    Example:
+        >>> arguments = {"root": "name_0_as_typed", "seed": 0}
+        >>> put_back(arguments, {"name_0_as_typed": "a: b"})
+        >>> arguments
+        {'root': 'a: b', 'seed': 0}
+    """
+    for argument, value in list(arguments.items()):
+        if isinstance(value, str) and value in names:
+            arguments[argument] = names[value]
+
+
+def _is_plain(value: str, *, null: bool) -> bool:
+    """Whether YAML reads a value as it stands, or as nothing where that may be meant."""
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return True  # so does jsonargparse
+    return read == value or (null and read is None)

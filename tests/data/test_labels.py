@@ -152,8 +152,10 @@ def test_split_fraction_out_of_range(fraction: float) -> None:
 
 
 def test_split_of_too_few_pictures_says_which_option() -> None:
-    with pytest.raises(ValueError, match=r"0\.5 of 3 pictures.*--data\.val_fraction"):
-        stratified_split(torch.tensor([0, 1, 1]), 0.5)
+    with pytest.raises(ValueError, match=r"0\.2 of 6 pictures.*--data\.val_fraction"):
+        stratified_split(torch.tensor([0, 0, 1, 1, 2, 2]), 0.2)
+    with pytest.raises(ValueError, match=r"0\.2 of 2 pictures.*--data\.val_fraction"):
+        stratified_split(torch.tensor([0, 1]), 0.2)
 
 
 @pytest.fixture

@@ -551,14 +551,14 @@ def six_pictures(train: bool = True) -> list[Any]:
 
 def test_checkpoint_holds_primitives_and_restores_the_data_module(tmp_path: Path) -> None:
     recipe = ViewRecipe("digits", size=6, jitter=0.0)
-    data = SimCLRDataModule(six_pictures, tmp_path, batch_size=3, views=recipe, seed=4)
+    data = SimCLRDataModule(six_pictures, batch_size=3, views=recipe, seed=4)
     trainer = Trainer(**QUIET, max_epochs=1)
     trainer.fit(Recorder(), data)
     assert (data.in_channels, data.num_classes) == (2, 2)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     held = torch.load(tmp_path / "a.ckpt", weights_only=True)["datamodule_hyper_parameters"]
     assert held["dataset"] == f"{__name__}.six_pictures"
-    assert held["root"] == str(tmp_path)
+    assert held["root"] == "data"
     loaded = SimCLRDataModule.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True, dataset=six_pictures)
     assert loaded.recipe == recipe
     assert dict(loaded.hparams) == dict(data.hparams)

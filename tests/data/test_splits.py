@@ -130,8 +130,33 @@ def test_classes_of_the_validation_pictures_are_matched_by_name() -> None:
     splits = arrange(PictureSets(in_memory([0, 1, 2], [*"abc"]), in_memory([0, 1, -1], [*"bc"])))
     assert labels(splits.val) == [1, 2, -1]
     assert splits.num_classes == 3
-    with pytest.raises(ValueError, match="The val pictures have classes that the labelled pictures lack: x, y"):
-        arrange(PictureSets(in_memory([0, 1], [*"ab"]), in_memory([0, 1, 2], [*"axy"])))
+
+
+def test_classes_that_only_judged_pictures_have_are_told_and_not_judged() -> None:
+    sets = PictureSets(in_memory([0, 1], [*"ab"]), in_memory([0, 1, 2, 2, -1], [*"axy"]))
+    with pytest.warns(UserWarning, match=r"The val pictures have classes .* lack: x, y\. Their 3 picture"):
+        splits = arrange(sets)
+    assert labels(splits.val) == [0, -1, -1, -1, -1]
+    with pytest.raises(ValueError, match=r"The test pictures have classes .* lack: x, y\. No class is the same"):
+        arrange(PictureSets(in_memory([0, 1], [*"ab"]), test=in_memory([0, 1, -1], [*"xy"])))
+
+
+def test_judged_pictures_without_labels_are_told() -> None:
+    train, flat = in_memory([0, 1], [*"ab"]), in_memory([-1, -1])
+    with pytest.warns(UserWarning, match="The test pictures are unlabelled") as told:
+        splits = arrange(PictureSets(train, flat, flat))
+    assert len(told) == 1
+    assert labels(splits.val) == [-1, -1]
+    with pytest.warns(UserWarning, match="The val pictures are unlabelled"):
+        arrange(PictureSets(train, flat, train))
+
+
+def test_a_class_of_one_picture_is_learned_from() -> None:
+    sets = PictureSets(in_memory([0] * 10 + [1] + [2] * 10, ["cat", "dog", "owl"]))
+    with pytest.warns(UserWarning, match=r"1 class\(es\) of one picture .*: dog\."):
+        splits = arrange(sets, val_fraction=0.2)
+    assert sorted(labels(splits.labelled)) == [0] * 8 + [1] + [2] * 8
+    assert sorted(labels(splits.val)) == [0, 0, 2, 2]
 
 
 def test_labels_for_validation_only_are_not_used() -> None:

@@ -45,6 +45,7 @@ class RunSummary(Callback):
                 **_hardware(trainer, self.advise),
                 **_schedule(trainer),
                 **_sizes(trainer),
+                **_data(trainer),
                 **_model(pl_module),
                 **_groups(trainer),
                 **_loss(trainer, pl_module),
@@ -56,7 +57,7 @@ class RunSummary(Callback):
         table = Table(title="This run", title_justify="left", show_header=False, box=None, padding=(0, 2))
         for name, value in rows.items():
             table.add_row(name, value)
-        Console().print(table)
+        Console(markup=False).print(table)  # classes may be called [set 1]
 
 
 def _hardware(trainer: Trainer, advise: bool) -> dict[str, str]:
@@ -100,6 +101,12 @@ def _sizes(trainer: Trainer) -> dict[str, str]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     told = [own.summary() for own in callbacks if isinstance(own, ProgressiveResizing)]
     return {"view size": " / ".join(told)} if told else {}
+
+
+def _data(trainer: Trainer) -> dict[str, str]:
+    """What the data module tells of its pictures, where there is one that does."""
+    tell = getattr(getattr(trainer, "datamodule", None), "summary", None)
+    return {} if tell is None else dict(tell())
 
 
 def _model(pl_module: LightningModule) -> dict[str, str]:

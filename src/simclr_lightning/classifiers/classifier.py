@@ -261,6 +261,7 @@ class Classifier(LightningModule):
         if not confusion.any():
             raise InputError(f"None of the {stage} pictures has a label, by which to judge.")
         self.confusion_matrix = confusion
+        shown = getattr(getattr(self.trainer, "datamodule", None), "judged_by", None) or "top1"
         for name, value in values.items():
             # Equal on all processes already; Lightning warns of sync_dist=False.
-            self.log(f"{stage}/{name}", value, prog_bar=name == "top1", sync_dist=True)
+            self.log(f"{stage}/{name}", value, prog_bar=name == shown, sync_dist=True)

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningDataModule
 
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
-from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.order import Order, uniform_order
 from simclr_lightning.data.packed import order_of
+from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.resident import ResidentPictures
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.splits import Split, Splits

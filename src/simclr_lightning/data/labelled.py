@@ -65,8 +65,8 @@ class LabelledDataModule(PictureDataModule):
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] | Source | Stream = "digits",
-        root: str | Path = "data",
+        dataset: str | Callable[..., Any] | Source | Stream | None = None,
+        root: str | Path | list[str] = "",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
         augmentation: Augmentation = "crop_flip",
@@ -152,7 +152,8 @@ class LabelledDataModule(PictureDataModule):
             chunk_window=data.chunk_window,
             seed=seed,
         )
-        own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
+        own.judged_by = data.judged_by
+        own.save_hyperparameters({"dataset": data.hparams.get("dataset"), "metric": data.judged_by})
         pictures, labelled = labelled_part(data.splits)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
         return own

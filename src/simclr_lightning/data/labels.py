@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
@@ -114,13 +115,18 @@ def default_counts(targets: Tensor) -> list[int]:
     return [count for count in series if count < smallest]
 
 
-def stratified_split(targets: Tensor, fraction: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+def stratified_split(
+    targets: Tensor, fraction: float, seed: int = 0, class_names: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
     """Split into two parts in which every class has its share; unlabelled pictures count as one class.
+
+    A class of one picture cannot be shared: it goes into the first part, with a warning.
 
     Args:
         targets: (N,) int64 class indices, -1 where unlabelled.
         fraction: size of the second part, in (0, 1).
         seed: another seed, another split.
+        class_names: names for the warning.
 
     Returns:
         Positions of both parts, int64, ascending.
@@ -135,17 +141,25 @@ def stratified_split(targets: Tensor, fraction: float, seed: int = 0) -> tuple[T
     """
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction is {fraction}: choose a number between 0 and 1.")
+    labels = targets.numpy()
+    classes, member, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    single = sizes[member] == 1
     try:
-        parts = train_test_split(
-            np.arange(len(targets)), test_size=fraction, stratify=targets.numpy(), random_state=seed
-        )
+        shared = np.flatnonzero(~single)
+        kept, aside = train_test_split(shared, test_size=fraction, stratify=labels[shared], random_state=seed)
     except ValueError as error:
         raise InputError(
             f"A fraction of {fraction} of {len(targets)} pictures cannot be split off class by class: {error} "
             "Choose another fraction",
             "data.val_fraction",
         ) from error
-    first, second = (torch.from_numpy(np.sort(part)) for part in parts)
+    if single.any():
+        names = [str(class_names[own] if class_names and own >= 0 else own) for own in classes[sizes == 1]]
+        rank_zero_warn(
+            f"{len(names)} class(es) of one picture are learned from, and not held out: {', '.join(names[:5])}"
+            f"{', ...' * (len(names) > 5)}."
+        )
+    first, second = (torch.from_numpy(np.sort(part)) for part in (np.append(kept, np.flatnonzero(single)), aside))
     return first, second
 
 

@@ -8,15 +8,18 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.clean_loaders import CleanLoaders
+from simclr_lightning.data.contents import summarised
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pairs import PictureGroups, read_groups
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
-from simclr_lightning.data.sources import Metric, Source, find_source, plain_recipes, qualified_name, resolved_recipes
+from simclr_lightning.data.sources import Metric, Source, plain_recipes, resolved_recipes
 from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.suit import suit
+from simclr_lightning.data.walk import Findings
 from simclr_lightning.data.worker_processes import warn_of_workers
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
@@ -32,13 +35,13 @@ class PictureDataModule(CleanLoaders):
     Args:
         dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
             transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
-            (any tree of pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class
-            folders are labels), packed (what ``simclr pack`` makes of one), what ``register_source`` has given a name,
+            (any tree of pictures under ``root``: folders are splits if they are named so, as Training and Testing are,
+            and classes below), packed (what ``simclr pack`` makes of one), what ``register_source`` has given a name,
             or a callable, or its import path, that returns a map-style or an iterable data set of PIL pictures or uint8
             tensors (C, H, W), alone or in pairs with an integer label. A callable is given those of the arguments
             ``root``, ``download`` and ``train`` that it has; ``train=False`` is for validation and test. A ``Source``
-            or a ``Stream`` will do as well.
-        root: folder of the data.
+            or a ``Stream`` will do as well. None: folder where ``root`` or ``labels`` is given, otherwise digits.
+        root: folder of the data, by default ``data``; of the data set folder also several, [a, b].
         batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
             number of steps are then the same on 1 device and on 64.
         views: the augmentations: a recipe, the name of a preset, or a list of recipes, whose views are counted on from
@@ -64,7 +67,11 @@ class PictureDataModule(CleanLoaders):
         prefetch_factor: batches that each worker has ready. None: PyTorch's default, 2.
         persistent_workers: keep the workers from epoch to epoch. None: yes.
         chunk_window: pictures of the data set packed: chunks that a batch is drawn from. None: 16.
-        seed: of the views, the order and the subsets; at least 0.
+        seed: of the views, the order and the subsets; at least 0. None: 0, or ``--seed_everything`` of the command.
+        labels: CSV or parquet with columns file, label and, perhaps, split, for the data set folder, whose class
+            folders then do not count. Pictures that it does not name are unlabelled.
+        metric: by what classifiers are judged: top1, or mean_per_class, the balanced accuracy, for classes of different
+            sizes. None: top1, but for transfer the data set's own.
 
     Attributes:
         source: the data set.
@@ -73,6 +80,8 @@ class PictureDataModule(CleanLoaders):
         engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
         groups: training pictures that belong together, None without ``pairs``; known after ``setup``.
         stream: the training pictures where they have no length, otherwise None; known after ``setup``.
+        judged_by: the metric that was asked for, None for none.
+        findings: what was left out of a folder, and why; None for other data sets; known after ``setup``.
 
     Raises:
         InputError: if an argument is out of range or a name unknown.
@@ -87,8 +96,8 @@ class PictureDataModule(CleanLoaders):
 
     def __init__(
         self,
-        dataset: str | Callable[..., Any] | Source | Stream = "digits",
-        root: str | Path = "data",
+        dataset: str | Callable[..., Any] | Source | Stream | None = None,
+        root: str | Path | list[str] = "",
         batch_size: int = 256,
         views: ViewRecipe | str | list[ViewRecipe] | None = None,
         pairs: str | Path | None = None,
@@ -105,9 +114,12 @@ class PictureDataModule(CleanLoaders):
         prefetch_factor: int | None = None,
         persistent_workers: bool | None = None,
         chunk_window: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        labels: str | Path | None = None,
+        metric: Literal["top1", "mean_per_class"] | None = None,
     ) -> None:
         super().__init__()
+        seed = 0 if seed is None else seed
         _check(batch_size >= 1, "batch_size", batch_size, "a batch holds at least one picture, 256 by default")
         _check((num_workers or 0) >= 0, "num_workers", num_workers, "choose 0 (no workers) or more")
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
@@ -117,18 +129,23 @@ class PictureDataModule(CleanLoaders):
             chunk_window is None or chunk_window >= 1, "chunk_window", chunk_window, "choose 1 or more, 16 by default"
         )
         _check(seed >= 0, "seed", seed, "choose 0 or more")
-        self.source = find_source(dataset)
-        self.recipes = resolved_recipes(views, dataset, self.source.recipe)
+        _check(metric in (None, "top1", "mean_per_class"), "metric", metric, "choose top1 or mean_per_class")
+        self.source, name, self._root = choose_source(dataset, root, labels)
+        of_several = metric is not None and self.source.metric == "map11"
+        _check(not of_several, "metric", metric, f"pictures of {name} may show several classes, leave it out")
+        self.judged_by: Metric | None = metric
+        self.recipes = resolved_recipes(views, name, self.source.recipe)
         self.recipe = self.recipes[0]
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
         self.groups: PictureGroups | None = None
+        self.findings: Findings | None = None
         self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
         self.on_device, self.scaled_decoding, self.chunk_window = on_device, scaled_decoding, chunk_window
         self._resident = ResidentPictures()
-        self._root, self._probe = str(root), None if probe is None else str(probe)
+        self._probe = None if probe is None else str(probe)
         self.pairs = None if pairs is None else str(pairs)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
@@ -141,10 +158,12 @@ class PictureDataModule(CleanLoaders):
         self.save_hyperparameters()
         # Checkpoints hold primitives only, so that they load with weights_only=True.
         primitives = {
-            "dataset": dataset if isinstance(dataset, str) else qualified_name(dataset),
+            "dataset": name,
             "root": self._root,
             "pairs": self.pairs,
             "probe": self._probe,
+            "seed": seed,
+            "labels": None if labels is None else str(labels),
             "views": plain_recipes(self.recipes),
         }
         self.save_hyperparameters({key: value for key, value in primitives.items() if key in self.hparams})
@@ -174,7 +193,7 @@ class PictureDataModule(CleanLoaders):
     @property
     def metric(self) -> Metric:
         """By what classifiers of the pictures are judged: top1, mean_per_class, or map11 (VOC2007)."""
-        return self.source.metric
+        return self.judged_by or self.source.metric
 
     @property
     def in_channels(self) -> int:
@@ -182,6 +201,10 @@ class PictureDataModule(CleanLoaders):
         if self.source.in_channels is None:
             self.setup()
         return self.source.in_channels or self.splits.train.pictures.in_channels
+
+    def summary(self) -> dict[str, str]:
+        """What was found, in a few lines for the start of a run; known after ``setup``."""
+        return {"pictures": "a stream"} if self.stream is not None else summarised(self.splits, self.findings)
 
     def prepare_data(self) -> None:
         """Download the data set; Lightning calls it on one process per node."""
@@ -205,6 +228,9 @@ class PictureDataModule(CleanLoaders):
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
                 together = None if self.pairs is None else read_groups(self.pairs, found, self._root)
+                self.findings = getattr(found.train, "findings", None)
+                if self.findings is not None:
+                    self.findings.warn()
                 self._splits = self.arrange(found)
                 self.groups = None if together is None else PictureGroups(together, self._splits.train.positions)
         warn_of_workers(self.num_workers or 0, self._devices())

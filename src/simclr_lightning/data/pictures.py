@@ -16,6 +16,7 @@ from torch import Tensor
 
 from simclr_lightning.data.decode import BROKEN, BadPictureError, check_picture, decoded, picture_of, read_picture
 from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.walk import Findings
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
 from simclr_lightning.views.workers import ScaledPicture
@@ -161,6 +162,9 @@ class FilePictures(Pictures):
         class_names: names of the classes, None where there are none.
         multi_targets: (N, classes) int64 where a picture may show several, see ``Pictures``.
 
+    Attributes:
+        findings: what else a user should know of the folder, None where nobody looked.
+
     Example:
         >>> pictures = FilePictures(Path("photos"), np.array([b"cat/1.jpg", b"dog/2.jpg"]), torch.arange(2), None)
         >>> pictures.path(1).as_posix()
@@ -178,6 +182,7 @@ class FilePictures(Pictures):
         super().__init__(targets, class_names, in_channels=3, equal_size=False, multi_targets=multi_targets)
         self.root = root
         self.files = files
+        self.findings: Findings | None = None
 
     def path(self, position: int) -> Path:
         """File of the picture at ``position``."""

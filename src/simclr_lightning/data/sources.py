@@ -107,7 +107,11 @@ class FunctionSource:
     @property
     def downloads(self) -> bool:
         """Whether ``download`` means anything to the function."""
-        return "download" in inspect.signature(self.function).parameters
+        return self.takes("download")
+
+    def takes(self, argument: str) -> bool:
+        """Whether the function has such an argument."""
+        return argument in inspect.signature(self.function).parameters
 
     def load(self, root: str, download: bool) -> PictureSets | Stream:
         """See :meth:`Source.load`."""

@@ -12,7 +12,7 @@ from simclr_lightning.data.cache import cached
 from simclr_lightning.data.folder import folder_sets
 from simclr_lightning.data.labels import balanced_subset, stratified_split
 from simclr_lightning.data.packed import is_packed, packed_sets
-from simclr_lightning.data.pictures import InMemoryPictures, Pictures, PictureSets
+from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.errors import InputError
 
 
@@ -99,8 +99,11 @@ def arrange(
     if cache:
         present = _in_memory(present, on_bad_picture)
     names, labels = present["labelled"].class_names, bool((present["labelled"].targets >= 0).any())
-    for name in {"val", "test"} & present.keys():
-        present[name] = _labelled_as(present[name], names, labels, name)
+    same = present.get("val") is present.get("test")
+    for name in ("test", "val"):
+        if name in present:
+            again = same and name == "val"
+            present[name] = present["test"] if again else _labelled_as(present[name], names, labels, name)
     if probe is not None:
         present["train"] = _unlabelled(present["train"])
     _check_channels(present)
@@ -108,7 +111,7 @@ def arrange(
     parts = {name: Split(part, torch.nonzero(~part.bad)[:, 0]) for name, part in present.items()}
     if val_fraction:
         learn, positions = parts["labelled"]
-        kept, aside = stratified_split(learn.targets[positions], val_fraction, seed)
+        kept, aside = stratified_split(learn.targets[positions], val_fraction, seed, learn.class_names)
         parts |= {"labelled": Split(learn, positions[kept]), "val": Split(learn, positions[aside])}
         if probe is None:
             parts["train"] = parts["labelled"]
@@ -211,6 +214,8 @@ class _NoPictures(Pictures):
 
 def _probe(root: str) -> PictureSets:
     sets = packed_sets(root) if is_packed(root) else folder_sets(root)
+    if isinstance(sets.train, FilePictures) and sets.train.findings is not None:
+        sets.train.findings.warn()
     if sets.train.class_names is None:
         raise InputError(f"The probe folder {root!r} needs class folders, at least two: its pictures have no labels.")
     return sets
@@ -254,13 +259,21 @@ def _labelled_as(pictures: Pictures, names: list[str] | None, has_labels: bool, 
                 "folder of labelled pictures with --data.probe."
             )
         return _unlabelled(pictures)
+    if not bool((pictures.targets >= 0).any()):
+        rank_zero_warn(
+            f"The {split} pictures are unlabelled, so nothing is judged by them: sort them into class folders as the "
+            "training pictures are, or leave them out."
+        )
     if names is None or pictures.class_names is None or pictures.class_names == names:
         return pictures
     unknown = sorted(set(pictures.class_names) - set(names))
-    if unknown:
-        raise InputError(
-            f"The {split} pictures have classes that the labelled pictures lack: {', '.join(unknown[:5])}."
-        )
-    number = torch.tensor([names.index(name) for name in pictures.class_names])
+    number = torch.tensor([names.index(name) if name in names else -1 for name in pictures.class_names])
     targets = torch.where(pictures.targets < 0, -1, number[pictures.targets])
+    if unknown:
+        told = f"The {split} pictures have classes that the labelled pictures lack: {', '.join(unknown[:5])}"
+        told += ", ..." * (len(unknown) > 5)
+        if not bool((targets >= 0).any()):
+            raise InputError(f"{told}. No class is the same: name the folders of both alike.")
+        left = int(((targets < 0) & (pictures.targets >= 0)).sum())
+        rank_zero_warn(f"{told}. Their {left:,} picture(s) count as unlabelled, so nothing is judged by them.")
     return pictures.relabelled(targets, names)

@@ -26,7 +26,7 @@ class ConcatPictures:
     Args:
         sets: the splits of a data set.
         split: all, train, val or test.
-        root: folder that the names of files are relative to.
+        root: folder that the names of files are relative to; of several folders it is the one that they all lie in.
 
     Raises:
         InputError: if there is no such split.
@@ -81,7 +81,9 @@ class ConcatPictures:
         split, pictures, position = self.locate(place)
         if not isinstance(pictures, FilePictures):
             return f"{split}/{position}"
-        name = pictures.path(position).relative_to(self.root).as_posix()
+        path = pictures.path(position)
+        inside = self.root if path.is_relative_to(self.root) else pictures.root  # that of several folders
+        name = path.relative_to(inside).as_posix()
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def batches(self, size: int) -> list[range]:

@@ -14,11 +14,13 @@ from torch import nn
 
 from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, read_checkpoint
 from simclr_lightning.compat import version_of
-from simclr_lightning.data import PictureSets, find_source
+from simclr_lightning.data import PictureSets
+from simclr_lightning.data.chosen import choose_source
+from simclr_lightning.data.folder import find_roots
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
-from simclr_lightning.errors import ExistingFileError, InputError, MissingFileError, require_packages
+from simclr_lightning.errors import ExistingFileError, InputError, options_without, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.views import ViewRecipe
@@ -65,7 +67,7 @@ def embed_pictures(
     Args:
         ckpt_path: checkpoint of a pre-trained model; of another package, where ``encoder`` says what it holds.
         output: the file, with the suffix .npz or .parquet (which needs pyarrow).
-        root: folder of the pictures.
+        root: folder of the pictures, or several, [a, b].
         dataset: folder, or whatever else ``simclr fit --data.dataset`` takes: a name such as cifar10, or the import
             path of a callable that returns a map-style data set.
         split: train, val or test, or all of them, one after the other.
@@ -120,7 +122,8 @@ def embed_pictures(
     """
     output = Path(output)
     _check(output, root, dataset, batch_size, on_bad_picture)
-    data = find_source(dataset)
+    with options_without("data."):
+        data = choose_source(dataset, root).source
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
     asked = dict(zip(CLEAN_FIELDS, (eval_size, eval_crop, interpolation, mean, std), strict=True))
@@ -198,8 +201,9 @@ def _check(
         raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
     if on_bad_picture not in ("raise", "skip"):
         raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
-    if dataset == "folder" and not Path(root).expanduser().is_dir():
-        raise MissingFileError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
+    if dataset == "folder":
+        with options_without("data."):
+            find_roots(root)
 
 
 def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:

@@ -75,8 +75,9 @@ def knn_accuracy(
     temperature: float = 0.1,
     weights: Weights = "similarity",
     sharded: bool = False,
+    metric: Metric = "top1",
 ) -> float:
-    """Share of the test pictures, in [0, 1], that :func:`knn_predict` classifies rightly.
+    """Share of the test pictures, in [0, 1], that :func:`knn_predict` classifies rightly, or its mean over the classes.
 
     Args:
         train: the bank.
@@ -86,6 +87,7 @@ def knn_accuracy(
         temperature: of the votes.
         weights: what a vote counts, similarity or uniform.
         sharded: whether the processes share the queries, as in :func:`knn_predict`.
+        metric: top1 or mean_per_class.
 
     Example:
         >>> train = Features(torch.eye(2), torch.tensor([0, 1]))
@@ -104,10 +106,12 @@ def knn_accuracy(
         weights=weights,
         sharded=sharded,
     )
-    return (predicted == test.targets).double().mean().item()
+    return _judged(predicted, test.targets, metric)
 
 
-def linear_accuracy(train: Features, test: Features, *, device: torch.device | str | None = None) -> float:
+def linear_accuracy(
+    train: Features, test: Features, *, device: torch.device | str | None = None, metric: Metric = "top1"
+) -> float:
     """Share of the test pictures, in [0, 1], that a linear classifier learned from ``train`` gets right.
 
     L2-regularised multinomial logistic regression by L-BFGS, as in the paper's transfer experiments (Chen et al. 2020,
@@ -123,6 +127,7 @@ def linear_accuracy(train: Features, test: Features, *, device: torch.device | s
         train: features to learn from, all labelled.
         test: features to classify, all labelled.
         device: where to compute, which takes the memory of the training features once more; None: where they are.
+        metric: top1, or mean_per_class: the mean of that share over the classes, by which the strength is chosen, too.
 
     Raises:
         InputError: if there are fewer than two classes to learn, or features are not finite.
@@ -148,14 +153,14 @@ def linear_accuracy(train: Features, test: Features, *, device: torch.device | s
         for strength in STRENGTHS:
             classifier = learned(others, strength, classifier)
             predicted = [classifier.predict(train.features[rows]) for rows in torch.split(held_out, _ROWS)]
-            accuracy = top1(torch.cat(predicted), train.targets[held_out])
+            accuracy = _judged(torch.cat(predicted), train.targets[held_out], metric)
             if accuracy <= best:
                 break
             chosen, best = strength, accuracy
     classifier = learned(train.targets, chosen, None)
     if not classifier.converged:
         _warn_of_iterations()
-    return top1(classifier.predict(test.features), test.targets)
+    return _judged(classifier.predict(test.features), test.targets, metric)
 
 
 def transfer_accuracy(
@@ -241,8 +246,11 @@ def _by_strength(
 def _accuracy(classifier: LogisticClassifier, test: Features, metric: Metric) -> float:
     if metric == "map11":
         return mean_average_precision_11(classifier.scores(test.features), test.targets)
-    predicted = classifier.predict(test.features)
-    return top1(predicted, test.targets) if metric == "top1" else mean_per_class(predicted, test.targets)
+    return _judged(classifier.predict(test.features), test.targets, metric)
+
+
+def _judged(predicted: Tensor, targets: Tensor, metric: Metric) -> float:
+    return top1(predicted, targets) if metric == "top1" else mean_per_class(predicted, targets)
 
 
 def _warn_of_iterations() -> None:

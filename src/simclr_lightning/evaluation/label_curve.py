@@ -17,7 +17,7 @@ from simclr_lightning.command_line import typed_command
 from simclr_lightning.data.labels import balanced_draw, default_counts
 from simclr_lightning.evaluation.candidates import Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
-from simclr_lightning.evaluation.labelled_data import dataset_name
+from simclr_lightning.evaluation.labelled_data import dataset_name, judged_by
 from simclr_lightning.evaluation.plots import plot_label_curve
 from simclr_lightning.evaluation.protocols import PROTOCOLS, FineTuned, check_draws
 from simclr_lightning.evaluation.quiet_trainer import within
@@ -220,6 +220,8 @@ def label_curve(
         what = "the whole network, fine-tuned with a new linear layer"
         protocol = FineTuned("finetune", what, recipe=replace(finetune, draws=draws))
     protocol.check(comparison, seed)
+    if judged_by(comparison.datamodule) != "top1":
+        comparison.notes.append("Accuracies are the means of the classes' accuracies (--data.metric mean_per_class).")
 
     console, folder = Console(), output_folder(trainer, ckpt_path, output)
     points: list[Result] = []

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from simclr_lightning.data import PictureDataModule
+from simclr_lightning.data.folder import named_roots
 from simclr_lightning.errors import InputError
 from simclr_lightning.features import RawPixels, clean_features
 from simclr_lightning.metrics import Metric
@@ -78,6 +79,17 @@ def has_own_validation(datamodule: LightningDataModule, split: TestSplit) -> boo
     return not (same_set and torch.isin(val.positions, test.positions).any())
 
 
+def judged_by(datamodule: LightningDataModule) -> Metric:
+    """By what the data module asks classifiers to be judged, top1 if it does not.
+
+    Example:
+        >>> from simclr_lightning import SimCLRDataModule
+        >>> judged_by(SimCLRDataModule("digits")), judged_by(SimCLRDataModule("digits", metric="mean_per_class"))
+        ('top1', 'mean_per_class')
+    """
+    return getattr(datamodule, "judged_by", None) or "top1"
+
+
 def metric_of(datamodule: LightningDataModule) -> Metric:
     """By what classifiers of the pictures are judged in the literature.
 
@@ -98,7 +110,9 @@ def dataset_name(datamodule: LightningDataModule) -> str:
         'digits'
     """
     name = datamodule.hparams.get("dataset", type(datamodule).__name__)
-    return Path(datamodule.hparams["root"]).name if name == "folder" else str(name).rpartition(".")[2]
+    if name != "folder":
+        return str(name).rpartition(".")[2]
+    return ", ".join(Path(root).name for root in named_roots(datamodule.hparams["root"]))
 
 
 def set_up(datamodule: LightningDataModule, notes: list[str]) -> TestSplit:

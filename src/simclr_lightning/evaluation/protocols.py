@@ -16,7 +16,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import frozen, inner_fits
 from simclr_lightning.evaluation.candidates import Candidate, Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
-from simclr_lightning.evaluation.labelled_data import has_own_validation, metric_of
+from simclr_lightning.evaluation.labelled_data import has_own_validation, judged_by, metric_of
 from simclr_lightning.evaluation.quiet_trainer import Progress, within
 from simclr_lightning.evaluation.report import Result
 from simclr_lightning.metrics import Weights
@@ -79,7 +79,7 @@ class Protocol(ABC):
 
     def metric(self, datamodule: LightningDataModule) -> str:
         """What the accuracy is."""
-        return "top1"
+        return judged_by(datamodule)
 
     def notes(self, targets: Tensor, seed: int) -> list[str]:
         """What a reader of the figures must know; ``targets`` (N,) are those of the labelled training pictures."""
@@ -128,7 +128,8 @@ class Logistic(Protocol):
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`frozen.linear_accuracy`."""
         train = candidate.learned(positions)
-        return Score(frozen.linear_accuracy(train, candidate.test, device=candidate.device))
+        metric = judged_by(candidate.datamodule)
+        return Score(frozen.linear_accuracy(train, candidate.test, device=candidate.device, metric=metric))
 
     def details(self) -> dict[str, Any]:
         """How strongly it is regularised."""
@@ -145,7 +146,8 @@ class LinearSGD(Protocol):
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`inner_fits.linear_by_sgd`."""
         train = candidate.learned(positions)
-        return Score(inner_fits.linear_by_sgd(train, candidate.test, candidate.trainer, seed=seed, progress=progress))
+        figures = inner_fits.linear_by_sgd(train, candidate.test, candidate.trainer, seed=seed, progress=progress)
+        return Score(figures[judged_by(candidate.datamodule)])
 
     def details(self) -> dict[str, Any]:
         """How it is trained."""
@@ -169,7 +171,8 @@ class KNN(Protocol):
     def score(self, candidate: Candidate, positions: Tensor, seed: int, progress: Progress) -> Score:
         """See :func:`frozen.knn_accuracy`; a bank of fewer than 200 votes as a whole."""
         bank = candidate.learned(positions)
-        return Score(frozen.knn_accuracy(bank, candidate.test, k=min(200, len(bank.targets)), weights=self.weights))
+        metric, k = judged_by(candidate.datamodule), min(200, len(bank.targets))
+        return Score(frozen.knn_accuracy(bank, candidate.test, k=k, weights=self.weights, metric=metric))
 
     def details(self) -> dict[str, Any]:
         """How votes are counted."""
@@ -228,7 +231,7 @@ class FineTuned(Protocol):
             seed=seed,
             progress=progress,
         )
-        return Score(figures.pop("top1"), figures)
+        return Score(figures.pop(judged_by(candidate.datamodule)), figures)
 
     def details(self) -> dict[str, Any]:
         """The recipe."""

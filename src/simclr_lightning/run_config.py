@@ -1,0 +1,40 @@
+"""The configuration of a run, in its folder."""
+
+from __future__ import annotations
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from simclr_lightning.callbacks import run_folder
+from simclr_lightning.callbacks.run_folder import unused_name
+from simclr_lightning.classifiers import Classifier
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the resolved configuration into the run's own folder, whatever the logger, and hands it to the loggers.
+
+    A later run in the same folder (one that is resumed under its W&B id) writes config-2.yaml, and so on.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the folder, on every process; then save, on rank zero."""
+        self._folder = run_folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write and log the configuration before training."""
+        if stage != "fit":
+            return
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for argument in ("ckpt_path", "weights_only"):  # of fit alone: the file serves every sub-command
+            if config[argument] is None:
+                del config[argument]
+        if isinstance(pl_module, Classifier):  # it has learned these, and a checkpoint of it will tell them
+            for argument in ("num_classes", "architecture"):
+                if config["model"]["init_args"].get(argument) is None:
+                    config["model"]["init_args"].pop(argument, None)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
