@@ -144,4 +144,4 @@ def test_micro_batches_change_nothing(results: dict[int, list[list[dict[str, Any
 
 def test_groups_matter(results: dict[int, list[list[dict[str, Any]]]]) -> None:
     groups = torch.cat([step["groups"] for step in results[1][0][0]["seen"]])
-    assert len(groups.unique()) == 14  # eight of three pictures, six of one
+    assert len(torch.unique(groups)) == 14  # eight of three pictures, six of one
