@@ -94,11 +94,12 @@ def main() -> None:
     made.add_argument("--pictures", type=int, nargs="+", help="sizes of the sets (20000 200000 1000000; --short: 2000)")
     made.add_argument("--batches", type=int, default=40, help="that are loaded after the first")
     made.add_argument("--chunk-mib", type=int, default=4, help="size of a chunk: a large set has hundreds of them")
-    made.add_argument("--folder", type=Path, help="where the sets are made; removed at the end (a temporary one)")
+    made.add_argument("--folder", type=Path, help="where the sets are made, or are already, and stay")
     made.add_argument("--beside", default="nothing", help="what else was running, for the report")
     options = parse(made)
     options.pictures = options.pictures or ([2000] if options.short else [20_000, 200_000, 1_000_000])
-    if options.folder is None:
+    made_here = options.folder is None
+    if made_here:
         options.folder = Path(mkdtemp())
         sys.argv += ["--folder", str(options.folder)]  # for the processes that measure
     contestants: dict[str, Any] = {
@@ -130,7 +131,8 @@ def main() -> None:
             (packed / "packed.json").stat()
         results = hold(contest, options)
     finally:
-        shutil.rmtree(options.folder)
+        if made_here:
+            shutil.rmtree(options.folder)
     folder = {result.case: result for result in results if result.contestant == "folder"}
     rows, data = [], []
     for result in results:

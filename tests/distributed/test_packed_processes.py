@@ -54,7 +54,7 @@ class Recorder(SimCLR):
         return super().training_step(batch, batch_idx)
 
 
-def train(packed: Path, checkpoints: Path | None = None, ckpt_path: Path | None = None, pause: float = 0.0) -> Any:
+def train(packed: Path, checkpoints: Path, ckpt_path: Path | None = None, pause: float = 0.0) -> Any:
     """Positions of the pictures of this process, step by step, and the weights at the end."""
     torch.manual_seed(0)
     data = SimCLRDataModule("packed", packed, batch_size=BATCH, views="cifar10", num_workers=0, chunk_window=4, seed=3)
@@ -66,9 +66,9 @@ def train(packed: Path, checkpoints: Path | None = None, ckpt_path: Path | None 
         strategy="ddp" if world_size() > 1 else "auto",
         devices=world_size(),
         max_epochs=EPOCHS,
+        limit_val_batches=0,
         logger=False,
-        enable_checkpointing=checkpoints is not None,
-        callbacks=[keep] if checkpoints is not None else [],
+        callbacks=[keep],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -91,9 +91,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(packed: Path) -> Any:
+def whole(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The training that nobody disturbs."""
-    (result,) = run_in_processes(train, 1, packed)
+    (result,) = run_in_processes(train, 1, packed, tmp_path_factory.mktemp("whole"))
     assert result["steps"] == len(result["seen"]) == STEPS
     for epoch in range(EPOCHS):
         seen = result["seen"][epoch * STEPS // EPOCHS : (epoch + 1) * STEPS // EPOCHS]
@@ -122,9 +122,9 @@ def checkpoint(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_a_killed_training_goes_on_with_any_number_of_processes(
-    processes: int, packed: Path, whole: Any, checkpoint: Path
+    processes: int, packed: Path, whole: Any, checkpoint: Path, tmp_path: Path
 ) -> None:
-    ranks = run_in_processes(train, processes, packed, None, checkpoint)
+    ranks = run_in_processes(train, processes, packed, tmp_path, checkpoint)
     together = [list(chain(*parts)) for parts in zip(*(result["seen"] for result in ranks), strict=True)]
     assert together == whole["seen"][GOES_ON_AT:]
     assert ranks[0]["steps"] == STEPS
@@ -133,8 +133,8 @@ def test_a_killed_training_goes_on_with_any_number_of_processes(
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_train_as_one(processes: int, packed: Path, whole: Any) -> None:
-    ranks = run_in_processes(train, processes, packed)
+def test_several_processes_train_as_one(processes: int, packed: Path, whole: Any, tmp_path: Path) -> None:
+    ranks = run_in_processes(train, processes, packed, tmp_path)
     together = [list(chain(*parts)) for parts in zip(*(result["seen"] for result in ranks), strict=True)]
     assert together == whole["seen"]
     for name, value in whole["weights"].items():
