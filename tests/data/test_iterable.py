@@ -148,13 +148,26 @@ def test_unreadable_pictures() -> None:
         ([torch.zeros(3, 4, 4)], r"Picture 0 of the stream is a \(3, 4, 4\) torch.float32"),
         ([{"image": 1}], "Picture 0 of the stream is a dict: the data set should return PIL pictures"),
         ([*tensors(1), torch.zeros(1, 9, 9, dtype=torch.uint8)] * 2, "Picture 1 of the stream has shape"),
-        ([(picture, 0.5) for picture in tensors(4)], "has the label 0.5: labels should be integers"),
+        ([(picture, 0.5) for picture in tensors(4)], "labels of Picture 0 of the stream should be integers, got 0.5"),
+        ([(picture, "cat") for picture in tensors(4)], "has the label 'cat', a name: give the data set an attribute"),
         (iter(tensors()), "list_iterator, which can be gone through once"),
     ],
 )
 def test_sets_that_do_not_fit(items: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         batches(IterableStream({"train": items}, RECIPES))
+
+
+class Named(list[Any]):
+    """Pictures with labels, and the names of the classes."""
+
+    classes = ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("label", [2, np.int64(2), np.array([2]), torch.tensor([0, 0, 1]), np.eye(3)[2], "owl"])
+def test_labels_of_a_stream_have_any_form(label: Any) -> None:
+    found = batches(IterableStream({"train": Named((picture, label) for picture in tensors())}, RECIPES))
+    assert set(torch.cat([batch.targets for batch in found]).tolist()) == {2}
 
 
 def numbered(root: str, train: bool = True) -> Photos:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
@@ -12,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from simclr_lightning.data.class_labels import class_indices
 from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, picture_of
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewRecipe, centre_view, crop_views
@@ -112,10 +112,7 @@ class IterableStream:
     def _read(self, position: int, item: Any) -> _Read:
         label = item[1] if isinstance(item, (tuple, list)) else None
         name = f"Picture {position} of the stream"
-        try:
-            target = -1 if label is None else operator.index(label)
-        except TypeError as error:
-            raise InputError(f"{name} has the label {label!r}: labels should be integers.") from error
+        target = self._target(label, name)
         try:
             return _Read(position, decoded(picture_of(item), self._shape, name), target)
         except BadPictureError as error:
@@ -123,6 +120,16 @@ class IterableStream:
                 raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
             warnings.warn(f"{error} Another of its batch takes its place.", stacklevel=2)
             return _Read(position, None, target)
+
+    def _target(self, label: Any, name: str) -> int:
+        if label is None or isinstance(label, int):
+            return -1 if label is None else int(label)
+        if isinstance(label, (str, bytes)) and self.class_names is None:
+            raise InputError(
+                f"{name} has the label {label!r}, a name: give the data set an attribute classes, with all names in "
+                "the order of their numbers."
+            )
+        return int(class_indices([label], name, self.class_names)[0])
 
     def _batch(self, read: list[_Read], split: str, epoch: int) -> ImageBatch:
         good = [(own.position, own.pixels, own.target) for own in read if own.pixels is not None]

@@ -14,6 +14,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from simclr_lightning.data.class_labels import class_indices
 from simclr_lightning.data.decode import BROKEN, BadPictureError, check_picture, decoded, picture_of, read_picture
 from simclr_lightning.data.scaled import read_scaled, upright_size
 from simclr_lightning.data.walk import Findings
@@ -123,12 +124,13 @@ class InMemoryPictures(Pictures):
 
     Args:
         images: (N, C, H, W) uint8.
-        targets: (N,) int64 class indices, -1 where unlabelled.
+        targets: (N,) int64 class indices, -1 where unlabelled; or labels of any form that ``class_indices`` takes.
         class_names: names of the classes, None where there are none.
 
     Raises:
         ValueError: if there are no pictures, or not one target for each.
         TypeError: if the pictures are not (N, C, H, W) bytes.
+        InputError: if targets are no labels.
 
     Example:
         >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9) % 2, ["cat", "dog"])
@@ -136,13 +138,17 @@ class InMemoryPictures(Pictures):
         (9, 3, torch.Size([3, 8, 8]))
     """
 
-    def __init__(self, images: Tensor, targets: Tensor, class_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, images: Tensor, targets: Tensor | Sequence[Any], class_names: Sequence[str] | None = None
+    ) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise TypeError(f"Expected pictures as (N, C, H, W) uint8, got {tuple(images.shape)} {images.dtype}.")
         if not len(images) or len(images) != len(targets):
             raise ValueError(
                 f"Expected one target for each picture, got {len(images)} pictures and {len(targets)} targets."
             )
+        if not isinstance(targets, Tensor) or targets.ndim != 1 or targets.is_floating_point():
+            targets, class_names = class_indices(targets, f"{len(images)} pictures in memory", class_names)
         super().__init__(targets.long(), class_names, images.shape[1], equal_size=True)
         self.images = images
         self.shape = images.shape[1:]
@@ -209,15 +215,16 @@ class DatasetPictures(Pictures):
     """Pictures of a map-style data set, which returns pictures or (picture, label) pairs.
 
     PIL pictures become RGB and may differ in size. Tensors, (C, H, W) uint8 with any number of channels, must all have
-    the shape of the first. Labels are integers; they are taken from the attribute ``targets`` or ``labels`` where there
-    is one, otherwise by reading the whole data set once.
+    the shape of the first. Labels have any form that ``class_indices`` takes: integers, columns, one-hot rows, names.
+    They are taken from the attribute ``targets`` or ``labels`` where there is one, otherwise by reading the whole data
+    set once. Names are looked up in the attribute ``classes`` where there is one.
 
     Args:
         dataset: with ``__len__`` and ``__getitem__``.
 
     Raises:
-        InputError: if the data set is empty, the first picture is neither a PIL picture nor a uint8 tensor, or a label
-            is not an integer.
+        InputError: if the data set is empty, the first picture is neither a PIL picture nor a uint8 tensor, or labels
+            have none of those forms.
         TypeError: if it has no length or no ``__getitem__``.
 
     Example:
@@ -239,8 +246,7 @@ class DatasetPictures(Pictures):
         self.shape = picture.shape if isinstance(picture, Tensor) else None
         check_picture(picture, self.shape, self.name(0))
         super().__init__(
-            self._targets(first),
-            getattr(dataset, "classes", None),
+            *self._labels(first, getattr(dataset, "classes", None)),
             self.shape[0] if self.shape else 3,
             equal_size=self.shape is not None,
         )
@@ -257,9 +263,9 @@ class DatasetPictures(Pictures):
             raise BadPictureError(f"Cannot read {self.name(position)}: {str(error).rstrip('.')}.") from error
         return decoded(picture, self.shape, self.name(position))
 
-    def _targets(self, first: Any) -> Tensor:
+    def _labels(self, first: Any, names: Sequence[str] | None) -> tuple[Tensor, list[str] | None]:
         if not isinstance(first, (tuple, list)):
-            return torch.full((len(self.dataset),), -1)
+            return torch.full((len(self.dataset),), -1), None if names is None else list(names)
         kind = type(self.dataset).__name__
         for attribute in ("targets", "labels"):
             labels = getattr(self.dataset, attribute, None)
@@ -268,7 +274,4 @@ class DatasetPictures(Pictures):
         else:
             positions = track(range(len(self.dataset)), f"Reading the labels of {kind}", disable=rank() > 0)
             labels = [self.dataset[position][1] for position in positions]
-        targets = torch.as_tensor([-1 if label is None else label for label in labels])
-        if targets.is_floating_point():
-            raise InputError(f"The labels of {kind} should be integers, got {labels[0]!r}.")
-        return targets.long()
+        return class_indices(labels, kind, names)
