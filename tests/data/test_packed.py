@@ -22,13 +22,13 @@ from simclr_lightning import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.data import packed as reader
 from simclr_lightning.data import packed_writer as writer
 from simclr_lightning.data.decode import BadPictureError
+from simclr_lightning.data.feature_batches import FeatureBatch
 from simclr_lightning.data.folder import folder_sets
 from simclr_lightning.data.order import uniform_order
 from simclr_lightning.data.packed import PackedPictures, order_of, packed_sets
 from simclr_lightning.data.packed_sources import PackedSource
 from simclr_lightning.data.packed_writer import pack_pictures
 from simclr_lightning.data.pictures import FilePictures
-from simclr_lightning.data.serving import FeatureBatch
 from simclr_lightning.errors import ExistingFileError, InputError, MissingFileError, MissingPackageError
 
 litdata = pytest.importorskip("litdata")

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simclr_lightning.data.folder import EXTENSIONS, find_splits, folder_sets
+from simclr_lightning.data.endings import ENDINGS, missing_for
+from simclr_lightning.data.folder import find_roots, folder_sets
 from simclr_lightning.data.pictures import FilePictures
 from simclr_lightning.errors import InputError, MissingFileError
 
@@ -75,7 +76,7 @@ def packed_sources(root: str | os.PathLike[str]) -> dict[str, PackedSource]:
         >>> list(sources), sources["val"].names.tolist(), sources["val"].targets.tolist()
         (['train', 'val'], [b'cat/3.jpg', b'dog/4.jpg'], [0, 1])
     """
-    find_splits(root)  # complains of what is no folder
+    find_roots(root)  # complains of what is no folder
     root = Path(root).expanduser()
     shards = sorted(path for path in root.rglob("*") if path.suffix == ".tar" and path.is_file())
     if shards:
@@ -136,7 +137,7 @@ def tar_sources(root: Path, shards: list[Path]) -> dict[str, PackedSource]:
     if not samples.get("train"):
         raise MissingFileError(
             f"There is no picture to train on in the {len(shards)} tar file(s) in {os.fspath(root)!r}. Looked for "
-            f"files that end in {', '.join(EXTENSIONS)} in shards that are not called val or test."
+            f"files that end in {', '.join(ENDINGS)} in shards that are not called val or test."
         )
     labels = {sample.label for part in samples.values() for sample in part}
     names = sorted(label for label in labels if isinstance(label, str)) or None
@@ -170,7 +171,7 @@ def _samples(root: Path, shard: Path) -> Iterator[_Sample]:
                 key = f"{folder}/{stem}"
                 if not member.isfile() or file.startswith("."):
                     continue
-                if f".{ending.lower()}" in EXTENSIONS:
+                if missing_for(f".{ending.lower()}") is None:
                     pictures[key] = member
                 elif ending in ("cls", "json"):
                     content = tar.extractfile(member)
