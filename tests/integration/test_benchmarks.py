@@ -93,6 +93,16 @@ def test_script_reports(script: str, arguments: str, reports: set[str], run: Run
     assert (tmp_path / "views_size.png").exists() == (script == "views")
 
 
+def test_packed_pictures_beside_a_folder(run: Run) -> None:
+    pytest.importorskip("litdata")
+    report = run("packed", "--pictures", "600", "--batches", "1", "--chunk-mib", "1")["packed"]
+    assert report.keys() == HEAD
+    assert [result["contestant"] for result in report["results"]] == ["folder", "packed", "packed, by litdata"]
+    for result in report["results"]:
+        (figures,) = result["rounds"]
+        assert min(figures["start"], figures["wall"], result["packing"]) > 0
+
+
 def test_loss_accuracy(run: Run) -> None:
     """What it measures of ours is rounding; the same reference finds the error that bfloat16 makes elsewhere."""
     results = run("loss_accuracy", "--views", "64")["loss_accuracy"]["results"]
