@@ -26,7 +26,7 @@ from PIL import Image
 from runner import Contest, Figures, _resident, _restart_peak, hold, parse, parser, run
 
 from simclr_lightning import SimCLRDataModule
-from simclr_lightning.data.packed import PackedPictures
+from simclr_lightning.data.packed import PackedPictures, is_packed, packed_sets
 from simclr_lightning.data.packed_writer import pack_pictures
 from simclr_lightning.data.pictures import PictureSets
 
@@ -82,8 +82,6 @@ def loaded(dataset: str | Callable[..., Any], root: Path, batches: int) -> Figur
 
 
 def by_litdata(root: str) -> PictureSets:
-    from simclr_lightning.data.packed import packed_sets
-
     packed = packed_sets(root).train
     assert isinstance(packed, PackedPictures)
     return PictureSets(ByLitdata(packed))
@@ -122,13 +120,13 @@ def main() -> None:
     packing = {}
     try:
         for pictures in options.pictures:
-            make(options.folder / str(pictures), pictures)
-            began = time.perf_counter()
-            packed = pack_pictures(
-                options.folder / str(pictures), options.folder / f"{pictures}-packed", options.chunk_mib
-            )
-            packing[pictures] = time.perf_counter() - began
-            (packed / "packed.json").stat()
+            files = options.folder / str(pictures)
+            packed = files.with_name(f"{pictures}-packed")
+            if not is_packed(packed):
+                make(files, pictures)
+                began = time.perf_counter()
+                pack_pictures(files, packed, options.chunk_mib)
+                packing[pictures] = time.perf_counter() - began
         results = hold(contest, options)
     finally:
         if made_here:
@@ -141,12 +139,12 @@ def main() -> None:
         start, ratio = report.spread(result.of("start")), report.spread(ratios)
         speeds = [f"{1 / result.median(clock):,.0f}" for clock in ("wall", "cpu")]
         rows.append([f"{result.case:,}", result.contestant, *start, *speeds, *ratio, f"{result.median('memory'):.0f}"])
-        data.append({**result._asdict(), "ratios": ratios, "packing": packing[int(result.case)]})
+        data.append({**result._asdict(), "ratios": ratios, "packing": packing.get(int(result.case))})
     header = ["pictures", "contestant", "start, s", "least to most", "pictures a second", "a second of CPU time"]
     header += ["times the folder's", "least to most", "peak MiB"]
     took = ", ".join(f"{pictures:,} pictures in {seconds:.0f} s" for pictures, seconds in packing.items())
     note = f"{options.rounds} round(s) in fresh processes with {options.threads} thread(s) each, medians; chunks of "
-    note += f"{options.chunk_mib} MiB. Packed: {took}. Running beside it: {options.beside}."
+    note += f"{options.chunk_mib} MiB.{f' Packed: {took}.' * bool(took)} Running beside it: {options.beside}."
     report.write(options.out, NAME, title, note, header, rows, data)
 
 

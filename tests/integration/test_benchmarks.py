@@ -136,6 +136,16 @@ def test_a_case_that_is_too_large_for_a_contestant_is_left_out(
     assert report["note"].endswith("medians. It rained.")
 
 
+def test_packed_pictures_beside_a_folder(run: Run) -> None:
+    pytest.importorskip("litdata")
+    report = run("packed", "--pictures", "600", "--batches", "1", "--chunk-mib", "1")["packed"]
+    assert report.keys() == HEAD
+    assert [result["contestant"] for result in report["results"]] == ["folder", "packed", "packed, by litdata"]
+    for result in report["results"]:
+        (figures,) = result["rounds"]
+        assert min(figures["start"], figures["wall"], result["packing"]) > 0
+
+
 def test_loss_accuracy(run: Run) -> None:
     """What it measures of ours is rounding; the same reference finds the error that bfloat16 makes elsewhere."""
     results = run("loss_accuracy", "--views", "64")["loss_accuracy"]["results"]
