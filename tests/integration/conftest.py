@@ -59,3 +59,17 @@ def photos(write_pictures: Callable[..., Path]) -> Path:
     return write_pictures(
         "photos", [f"{split}/{label}" for split in ("train", "val", "test") for label in ("cat", "dog")]
     )
+
+
+@pytest.fixture
+def fashion_mnist(tmp_path: Path) -> Path:
+    """Folder with 120 and 20 pictures of ten classes in Fashion-MNIST's own files."""
+    raw = tmp_path / "data" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 120), ("t10k", 20)):
+        pixels = rng.integers(0, 256, (number, 28, 28), dtype=np.uint8)
+        for kind, values in (("images-idx3", pixels), ("labels-idx1", np.arange(number, dtype=np.uint8) % 10)):
+            head = np.array([0x800 + values.ndim, *values.shape], dtype=">i4")
+            (raw / f"{part}-{kind}-ubyte").write_bytes(head.tobytes() + values.tobytes())
+    return tmp_path / "data"

@@ -29,9 +29,13 @@ SCALED_DOWN = {
 
 @pytest.fixture
 def workplace(
-    tmp_path: Path, photos: Path, write_pictures: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    photos: Path,
+    fashion_mnist: Path,
+    write_pictures: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
-    """A folder that looks like a clone with some photos and CIFAR-10 in it."""
+    """A folder that looks like a clone with some photos, CIFAR-10 and Fashion-MNIST in it."""
     write_pictures("cifar10", ["train/cat", "train/dog", "test/cat", "test/dog"], smallest=32, largest=32)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -111,6 +111,7 @@ def test_command_runs(
     write_pictures: Callable[..., Path],
     photos: Path,
     cifar10: Path,
+    fashion_mnist: Path,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "experiments").symlink_to(EXPERIMENTS)
@@ -123,10 +124,10 @@ def test_command_runs(
     if "transfer" in command:
         overrides |= {"data.dataset": "folder", "data.root": str(photos)}
     elif dataset != "digits":
-        overrides |= {"data.root": str({"folder": photos, "cifar10": cifar10}[dataset])}
+        overrides |= {"data.root": str({"folder": photos, "cifar10": cifar10, "fashion_mnist": fashion_mnist}[dataset])}
     checkpoint = re.search(r"--(?:model.checkpoint|ckpt_path) (\S+)", command)
     if checkpoint:
-        pretrained(tmp_path / checkpoint[1], in_channels=1 if dataset == "digits" else 3)
+        pretrained(tmp_path / checkpoint[1], in_channels=1 if dataset in ("digits", "fashion_mnist") else 3)
     else:
         overrides |= {"model.width": "0.125"}
     if "data.init_args.label_fraction" in typed:  # of so few pictures

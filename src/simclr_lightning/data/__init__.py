@@ -1,6 +1,6 @@
 """Pictures and how they reach the device: data sets, samplers, loaders and the data modules."""
 
-from simclr_lightning.data import datasets  # noqa: F401  # registers the data sets that have a name
+from simclr_lightning.data import datasets, huggingface  # noqa: F401  # register the data sets that have a name
 from simclr_lightning.data.decode import BadPictureError, read_picture
 from simclr_lightning.data.feature_batches import FeatureBatch
 from simclr_lightning.data.iterable import IterableStream

@@ -36,11 +36,13 @@ class PictureDataModule(CleanLoaders):
         dataset: digits (embedded), cifar10, cifar100, stl10, svhn, fashion_mnist (downloaded), the paper's other
             transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
             (any tree of pictures under ``root``: folders are splits if they are named so, as Training and Testing are,
-            and classes below), packed (what ``simclr pack`` makes of one), what ``register_source`` has given a name,
-            or a callable, or its import path, that returns a map-style or an iterable data set of PIL pictures or uint8
-            tensors (C, H, W), alone or in pairs with an integer label. A callable is given those of the arguments
-            ``root``, ``download`` and ``train`` that it has; ``train=False`` is for validation and test. A ``Source``
-            or a ``Stream`` will do as well. None: folder where ``root`` or ``labels`` is given, otherwise digits.
+            and classes below), packed (what ``simclr pack`` makes of one), hf:NAME or hf:FOLDER (a data set of Hugging
+            Face, with the extra hf; columns that are not found are named: 'hf:NAME?image=COLUMN&label=COLUMN'), what
+            ``register_source`` has given a name, or a callable, or its import path, that returns a map-style or an
+            iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs with a label. A callable is
+            given those of the arguments ``root``, ``download`` and ``train`` that it has; ``train=False`` is for
+            validation and test. A ``Source`` or a ``Stream`` will do as well. None: folder where ``root`` or ``labels``
+            is given, otherwise digits.
         root: folder of the data, by default ``data``; of the data set folder also several, [a, b].
         batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
             number of steps are then the same on 1 device and on 64.

@@ -78,6 +78,9 @@ class Source(Protocol):
 SOURCES: dict[str, Source] = {}
 """The data sets that have a name, in the order of their registration."""
 
+SCHEMES: dict[str, Callable[[str], Source]] = {}
+"""What makes sources of all names that begin with ``SCHEME:``, from the rest of the name."""
+
 
 @dataclass(frozen=True)
 class FunctionSource:
@@ -173,7 +176,7 @@ def find_source(dataset: Any) -> Source:
     """Look up a data set.
 
     Args:
-        dataset: name, or whatever may be registered under one, or its import path (package.module.name).
+        dataset: name, or whatever may be registered under one, or its import path (package.module.name), or hf:NAME.
 
     Raises:
         InputError: if there is no such name or import path, or what is there is no data set.
@@ -185,6 +188,9 @@ def find_source(dataset: Any) -> Source:
     """
     if not isinstance(dataset, str):
         return _source_of(dataset)
+    scheme, colon, rest = dataset.partition(":")
+    if colon and scheme in SCHEMES:
+        return SCHEMES[scheme](rest)
     path = "." in dataset or ":" in dataset
     if dataset not in SOURCES and not path:
         _load_entry_points()
@@ -192,7 +198,7 @@ def find_source(dataset: Any) -> Source:
         return SOURCES[dataset]
     near = difflib.get_close_matches(dataset, SOURCES, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    choice = f"Choose one of {', '.join(SOURCES)}, or the import path of a function that returns a data set."
+    choice = f"Choose one of {', '.join(SOURCES)}, hf:NAME, or the import path of a function that returns a data set."
     if not path:
         raise InputError(f"Unknown data set {dataset!r}.{hint} {choice}")
     try:
