@@ -41,7 +41,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "embed": embed_pictures,
     "export": export_encoder,
 }
-"""Commands that work on pictures or a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
+"""Commands on pictures or a checkpoint alone: LightningCLI would build a data module and a Trainer for them."""
 
 DEFAULTS: dict[str, Any] = {
     "model": {

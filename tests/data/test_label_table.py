@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.data.test_folder import classes, touched
 
 from simclr_lightning import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.data.folder import find_splits
 from simclr_lightning.errors import InputError, MissingFileError
-from tests.data.test_folder import classes, touched
 
 FILES = ["images/a1.jpg", "images/a2.jpg", "images/b1.jpg", "images/deep/b2.png"]
 
@@ -72,11 +72,9 @@ def test_absolute_names_and_several_roots(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     columns = {"file": ["a1.jpg", "a2.jpg", "b1.jpg"], "label": [1.0, None, 0.0], "split": ["train", "train", "test"]}
-    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "labels.parquet")
+    parquet.write_table(pyarrow.table(columns), tmp_path / "labels.parquet")
     found = find_splits(touched(tmp_path, FILES), tmp_path / "labels.parquet")
     assert classes(found["train"]) == {"images/a1.jpg": "1", "images/a2.jpg": None, "images/deep/b2.png": None}
     assert classes(found["test"]) == {"images/b1.jpg": "0"}
