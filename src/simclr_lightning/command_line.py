@@ -70,16 +70,15 @@ def with_stand_ins(words: list[str], options: Mapping[str, bool]) -> tuple[list[
     changed = []
     before = ""
     for word in words:
-        option, equals, value = word.partition("=")
-        if before in options:
-            option, equals, value = before, "", word
-        if option in options and (before or equals) and not _is_plain(value, null=options[option]):
+        is_value = before in options
+        option, equals, value = (before, "", word) if is_value else word.partition("=")
+        if option in options and (is_value or equals) and not _is_plain(value, null=options[option]):
             stand_in = f"name_{len(names)}_as_typed"
             names[stand_in] = value
             changed.append(f"{option}={stand_in}" if equals else stand_in)
         else:
             changed.append(word)
-        before = "" if before in options else word
+        before = "" if is_value else word
     return changed, names
 
 

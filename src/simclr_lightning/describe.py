@@ -91,7 +91,8 @@ def describe(
     single = [name for name, count in content["splits"]["train"]["classes"].items() if count == 1]
     if single:
         content["warnings"].append(
-            f"{len(single):,} class(es) have one training picture: {', '.join(single[:5])}{', ...' * (len(single) > 5)}."
+            f"{len(single):,} class(es) have one training picture: {', '.join(single[:5])}"
+            f"{', ...' * (len(single) > 5)}."
         )
     content["warnings"] += [
         f"{len(pairs):,} picture(s) of {splits.split('/')[1]} are in {splits.split('/')[0]} as well, such as "

@@ -72,11 +72,9 @@ def test_absolute_names_and_several_roots(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     columns = {"file": ["a1.jpg", "a2.jpg", "b1.jpg"], "label": [1.0, None, 0.0], "split": ["train", "train", "test"]}
-    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "labels.parquet")
+    parquet.write_table(pyarrow.table(columns), tmp_path / "labels.parquet")
     found = find_splits(touched(tmp_path, FILES), tmp_path / "labels.parquet")
     assert classes(found["train"]) == {"images/a1.jpg": "1", "images/a2.jpg": None, "images/deep/b2.png": None}
     assert classes(found["test"]) == {"images/b1.jpg": "0"}

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 INDEX = ROOT / "experiments" / "README.md"  # whose commands test_experiments.py runs
 SCALED_DOWN = {
+    "describe": "",
     "embed": "--num_workers 0 --accelerator cpu",
     "export": "",
     "pack": "",

@@ -169,7 +169,7 @@ def fine_tune(
 def linear_by_sgd(
     train: Features, test: Features, outer: Trainer, *, seed: int, progress: Progress
 ) -> dict[str, float]:
-    """Accuracies on the test pictures, in [0, 1], of a linear layer that SGD has trained, as :func:`fine_tune` has them.
+    """Accuracies on the test pictures, as :func:`fine_tune` has them, of a linear layer that SGD has trained.
 
     Nesterov SGD at 0.1 x batch / 256 with a cosine decay for 90 epochs, no regularisation, from zeros (Chen et al.
     2020, B.6). It differs from the paper in the batch, which is 256 at most instead of 4096, and in learning from clean
