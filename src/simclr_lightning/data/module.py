@@ -108,6 +108,11 @@ class PictureDataModule(CleanLoaders):
         self.source = find_source(dataset)
         self.recipes = resolved_recipes(views, dataset, self.source.recipe)
         self.recipe = self.recipes[0]
+        if scaled_decoding and any(recipe.official for recipe in self.recipes):
+            raise InputError(
+                "scaled_decoding makes pictures smaller by averaging, which the official forms of the views do not do",
+                "data.scaled_decoding false",
+            )
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
         self.batch_size, self.seed, self.download, self.on_bad_picture = batch_size, seed, download, on_bad_picture
