@@ -147,9 +147,13 @@ def test_one_channel(preset: str) -> None:
 @pytest.mark.parametrize("channels", [2, 5])
 def test_channels_without_colour(channels: int) -> None:
     recipe = dataclasses.replace(
-        PLAIN, size=22, crop=1.0, blur=0.5, noise=0.1, mean=(0.5,) * channels, std=(0.25,) * channels
+        ViewRecipe("multispectral", size=22, jitter=1.0, contrast=0.5, vertical_flip=0.5, blur=0.5, noise=0.1),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
     )
     assert_right(random_bytes(2, channels, 20, 20), recipe, drawn(recipe, 2, 20, 20))
+    own = dataclasses.replace(recipe, mean=None, std=None, normalize="picture")
+    assert_right(random_bytes(2, 1, channels, 22, 22), own, drawn(own, 1, 22, 22), torch.bfloat16)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

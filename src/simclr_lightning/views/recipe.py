@@ -43,7 +43,8 @@ class ViewRecipe:
 
     Args:
         preset: Named recipe that fills the fields which are left out: imagenet, official (imagenet in Google's forms),
-            cifar10, stl10, grayscale, digits, or article (imagenet with a crop area of 0.2 to 1).
+            cifar10, stl10, grayscale, digits, article (imagenet with a crop area of 0.2 to 1), or those of a domain:
+            retina, xray, histology, multispectral, microscopy, galaxy.
         size: Side of the square view in pixels. Sets the kernel of the blur too, see ``blur_kernel``.
         eval_size: Side of the clean pictures that features are judged on, in pixels; None: ``size``. Training on
             smaller views than these costs less.
