@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from simclr_lightning.callbacks.view_grid import ViewGrid, draw_views, undo_normalisation
+from simclr_lightning.callbacks.view_grid import ViewGrid, draw_views, normalisation_of, undo_normalisation
 from simclr_lightning.errors import InputError
-from simclr_lightning.views import ViewBatch
+from simclr_lightning.views import ViewBatch, ViewRecipe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
@@ -167,14 +167,33 @@ def test_no_normalisation_changes_nothing() -> None:
     assert undo_normalisation(views.bfloat16(), None, None).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (3, [0, 1, 2]), (5, [0, 1, 2])])
-def test_channels_that_are_no_colours(channels: int, shown: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("channels", "red", "green", "blue"),
+    [
+        (1, [1], [1], [1]),
+        (2, [0, 1], [0, 0], [1, 0]),
+        (3, [1, 0, 0], [0, 1, 0], [0, 0, 1]),
+        (5, [0, 0, 0, 1 / 3, 2 / 3], [0, 1 / 4, 1 / 2, 1 / 4, 0], [2 / 3, 1 / 3, 0, 0, 0]),
+    ],
+)
+def test_channels_that_are_no_colours(channels: int, red: list[float], green: list[float], blue: list[float]) -> None:
     (views,) = random_batch(pictures=2, channels=channels).views
     image = draw_views([views], title="T")
-    assert np.abs(panel(image, 1, 1, 96).astype(int) - as_bytes(views[1, 1, shown], 12)).max() <= 1
+    expected = torch.einsum("kc,chw->khw", torch.tensor([red, green, blue]).float(), views[1, 1])
+    assert np.abs(panel(image, 1, 1, 96).astype(int) - as_bytes(expected, 12)).max() <= 1
 
 
-def test_the_picture_says_that_channels_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_normalised_by_themselves_are_shown_about_half_bright() -> None:
+    own = ViewRecipe("microscopy", size=8)
+    batch = random_batch()
+    std, mean = torch.std_mean(batch.views[0], (-2, -1), correction=0, keepdim=True)
+    batch = batch._replace(views=((batch.views[0] - mean) / std,))
+    assert undo_normalisation(batch.views[0], *normalisation_of(own)).mean().item() == pytest.approx(0.5, abs=1e-4)
+    assert normalisation_of(ViewRecipe("cifar10", mean=(0.1,) * 3, std=(0.2,) * 3)) == ((0.1,) * 3, (0.2,) * 3)
+    assert normalisation_of(None) == (None, None)
+
+
+def test_the_picture_says_that_colours_are_false(monkeypatch: pytest.MonkeyPatch) -> None:
     texts: list[str] = []
     pen = "PIL.ImageDraw.ImageDraw.text"
     monkeypatch.setattr(pen, lambda self, position, text, **options: texts.append(text))
@@ -183,7 +202,7 @@ def test_the_picture_says_that_channels_are_missing(monkeypatch: pytest.MonkeyPa
     complete, incomplete = (text for text in texts if text.startswith("Epoch 4"))
     assert "each column is one picture" in complete
     assert "channels" not in complete
-    assert incomplete.endswith("channels 1 to 3 of 5")
+    assert incomplete.endswith("5 channels in false colour, the first blue, the last red")
 
 
 def test_it_says_once_where_the_picture_is_and_what_was_clipped(

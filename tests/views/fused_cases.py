@@ -10,10 +10,11 @@ import dataclasses
 import os
 from collections.abc import Callable
 from itertools import permutations
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from tests.views.official import official_views
 from tests.views.reference import reference_views
 from torch import Tensor
 
@@ -45,6 +46,8 @@ CROPPING = {
     "crop, bilinear": dataclasses.replace(PLAIN, crop=1.0, interpolation="bilinear"),
     "shrinking crop": dataclasses.replace(PLAIN, size=10, crop=1.0),
     "cifar10": ViewRecipe("cifar10"),
+    "official": ViewRecipe("official", size=10, flip=0.5),
+    "official, enlarging, bilinear": ViewRecipe("official", size=40, interpolation="bilinear", jitter=0.0),
     "everything": EVERYTHING,
 }
 FINISHING = {
@@ -58,6 +61,8 @@ FINISHING = {
     "blur": dataclasses.replace(PLAIN, size=33, blur=0.7),
     "wide blur": dataclasses.replace(PLAIN, size=40, blur=1.0, blur_sigma=(5.0, 9.0)),
     "narrow blur": dataclasses.replace(PLAIN, size=25, blur=1.0, blur_sigma=(0.01, 0.3)),
+    "official jitter": dataclasses.replace(PLAIN, jitter=1.0, grey=0.3, forms="official"),
+    "official blur": dataclasses.replace(PLAIN, size=40, blur=1.0, blur_sigma=(1.0, 9.0), forms="official"),
     "noise": dataclasses.replace(PLAIN, noise=0.1),
     "normalisation": dataclasses.replace(PLAIN, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
     "everything": EVERYTHING,
@@ -85,7 +90,10 @@ def assert_right(
 ) -> Tensor:
     views = fused.make_views(recipe, parameters, pixels, dtype)
     assert views.device == pixels.device
-    expected = reference_views(pixels, recipe, parameters)
+    if recipe.official:
+        expected = official_views(pixels, recipe, parameters, cropped=pixels.ndim == 5)
+    else:
+        expected = reference_views(pixels, recipe, parameters)
     assert views.dtype == dtype
     assert views.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     if dtype == torch.float32:
@@ -113,9 +121,11 @@ def test_views_of_crops_equal_torchvisions(name: str) -> None:
         assert_right(crops[:1].expand(2, -1, -1, -1, -1), recipe, parameters)
 
 
+@pytest.mark.parametrize("forms", ["torchvision", "official"])
 @pytest.mark.parametrize("additive", [False, True])
-def test_every_order_of_the_jitter(additive: bool) -> None:
-    recipe = dataclasses.replace(PLAIN, size=9, jitter=1.0, jitter_strength=2.0, additive_brightness=additive, count=1)
+def test_every_order_of_the_jitter(additive: bool, forms: Literal["torchvision", "official"]) -> None:
+    recipe = dataclasses.replace(PLAIN, size=9, jitter=1.0, jitter_strength=2.0, count=1, forms=forms)
+    recipe = dataclasses.replace(recipe, additive_brightness=additive)
     orders = torch.tensor(list(permutations(range(4))))
     parameters = drawn(recipe, len(orders), 9, 9)._replace(order=orders[None])
     crops = random_bytes(1, len(orders), 3, 9, 9)
@@ -137,9 +147,13 @@ def test_one_channel(preset: str) -> None:
 @pytest.mark.parametrize("channels", [2, 5])
 def test_channels_without_colour(channels: int) -> None:
     recipe = dataclasses.replace(
-        PLAIN, size=22, crop=1.0, blur=0.5, noise=0.1, mean=(0.5,) * channels, std=(0.25,) * channels
+        ViewRecipe("multispectral", size=22, jitter=1.0, contrast=0.5, vertical_flip=0.5, blur=0.5, noise=0.1),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
     )
     assert_right(random_bytes(2, channels, 20, 20), recipe, drawn(recipe, 2, 20, 20))
+    own = dataclasses.replace(recipe, mean=None, std=None, normalize="picture")
+    assert_right(random_bytes(2, 1, channels, 22, 22), own, drawn(own, 1, 22, 22), torch.bfloat16)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -27,7 +27,8 @@ def reference_views(pixels: Tensor, recipe: ViewRecipe, parameters: ViewParamete
     pixels = pixels.cpu().double() / (1 if pixels.dtype.is_floating_point else 255)
     if pixels.ndim == 5:  # nothing is left to crop
         whole = torch.tensor([0, 0, recipe.size, recipe.size]).expand(count, number, 4)
-        parameters = parameters._replace(boxes=whole, flip=torch.zeros(count, number, dtype=torch.bool))
+        done = torch.zeros(count, number, dtype=torch.bool)
+        parameters = parameters._replace(boxes=whole, flip=done, upside_down=done, transposed=done)
     own = pixels if pixels.ndim == 5 else pixels.expand(count, *pixels.shape)
     rows = [[reference_view(own[view, n], recipe, parameters, view, n) for n in range(number)] for view in range(count)]
     return torch.stack([torch.stack(row) for row in rows])
@@ -54,6 +55,10 @@ def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParamete
     image = image.clamp(0, 1)  # bicubic overshoots
     if own.flip:
         image = tv.horizontal_flip(image)
+    if own.upside_down:
+        image = tv.vertical_flip(image)
+    if own.transposed:
+        image = image.mT
     if recipe.rotation:
         image = tv.rotate(image, own.angle.item(), InterpolationMode.BILINEAR)  # without fill: black outside
     if own.jitter:
@@ -68,12 +73,18 @@ def reference_view(picture: Tensor, recipe: ViewRecipe, parameters: ViewParamete
         image = (image + recipe.noise * noise).clamp(0, 1)
     if recipe.mean is not None and recipe.std is not None:
         image = tv.normalize(image, list(recipe.mean), list(recipe.std))
+    if recipe.normalize == "picture":
+        mean, std = image.mean((1, 2), keepdim=True), image.std((1, 2), correction=0, keepdim=True)
+        image = (image - mean) / std
     return image
 
 
 def _jitter(image: Tensor, recipe: ViewRecipe, own: ViewParameters, operation: int) -> Tensor:
     if operation == 0 and recipe.additive_brightness:
         return (image + own.brightness).clamp(0, 1)
+    if len(image) not in (1, 3):  # torchvision has no such pictures: every channel is one of its own
+        own_channels = [_jitter(channel, recipe, own, operation) for channel in image.split(1)]
+        return torch.cat(own_channels)
     functions = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     changed: Tensor = functions[operation](
         image, (own.brightness, own.contrast, own.saturation, own.hue)[operation].item()

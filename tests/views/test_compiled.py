@@ -121,7 +121,7 @@ def test_threads_do_everything_once(number: int, threads: int) -> None:
     before, done = torch.get_num_threads(), torch.zeros(number)
     torch.set_num_threads(threads)
     try:
-        compiled._in_threads(lambda part: done[part].add_(1), number)
+        compiled.in_threads(lambda part: done[part].add_(1), number)
     finally:
         torch.set_num_threads(before)
     assert (done == 1).all()

@@ -12,7 +12,8 @@ from scipy import stats  # type: ignore[import-untyped]
 from torch import multiprocessing
 from torchvision.transforms import ColorJitter, GaussianBlur, RandomResizedCrop
 
-from simclr_lightning.views.draw import CROP_STREAMS, ViewParameters, crop_boxes, draw_parameters, uniforms
+from simclr_lightning.views.boxes import CROP_STREAMS, crop_boxes
+from simclr_lightning.views.draw import ViewParameters, draw_parameters, uniforms
 from simclr_lightning.views.recipe import ViewRecipe
 
 NUMBER, CROPS = 4000, 3000

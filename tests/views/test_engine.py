@@ -215,8 +215,9 @@ def test_more_channels_work_without_colour() -> None:
     [
         (ViewRecipe(), 1, "1 channel, .*set saturation, hue, grey to 0, or take the preset grayscale"),
         (ViewRecipe(saturation=0.0, hue=0.0), 1, "set grey to 0"),
-        (ViewRecipe(), 4, "4 channels, .*set brightness, contrast, saturation, hue, grey to 0"),
-        (ViewRecipe("grayscale"), 2, "2 channels, .*set brightness, contrast to 0"),
+        (ViewRecipe(), 4, "4 channels, .*set saturation, hue, grey to 0, or take the preset multispectral"),
+        (ViewRecipe("grayscale", grey=0.1), 2, "2 channels, .*set grey to 0"),
+        (ViewRecipe("grayscale", mean=(0.5,), std=(0.2,)), 2, "mean and std have 1 numbers, the pictures 2 channels"),
     ],
 )
 def test_colour_on_other_channels_names_the_fields_to_change(recipe: ViewRecipe, channels: int, message: str) -> None:

@@ -78,11 +78,12 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("recipe", "shape", "dtype", "launches"),
     [
-        (ViewRecipe(blur=1.0), (2, 2, 3, 224, 224), torch.bfloat16, ["grey", "colour", "blur", "blur"]),
-        (ViewRecipe(blur=1.0), (2, 3, 256, 256), torch.bfloat16, ["crop", "grey", "colour", "blur", "blur"]),
-        (ViewRecipe("cifar10"), (4, 3, 32, 32), torch.bfloat16, ["crop", "grey", "colour"]),
-        (EVERYTHING, (2, 2, 3, 24, 24), torch.float32, ["grey", "colour", "blur", "blur"]),
-        (ViewRecipe("grayscale"), (4, 1, 28, 28), torch.float32, ["crop", "grey", "colour"]),
+        (ViewRecipe(blur=1.0), (2, 2, 3, 224, 224), torch.bfloat16, ["level", "colour", "blur", "blur"]),
+        (ViewRecipe(blur=1.0), (2, 3, 256, 256), torch.bfloat16, ["crop", "level", "colour", "blur", "blur"]),
+        (ViewRecipe("cifar10"), (4, 3, 32, 32), torch.bfloat16, ["crop", "level", "colour"]),
+        (EVERYTHING, (2, 2, 3, 24, 24), torch.float32, ["level", "colour", "blur", "blur"]),
+        (ViewRecipe("grayscale"), (4, 1, 28, 28), torch.float32, ["crop", "level", "colour"]),
+        (ViewRecipe("official"), (4, 3, 256, 256), torch.bfloat16, ["crop", "level", "colour", "blur", "blur"]),
         (ViewRecipe("digits", interpolation="bilinear"), (4, 1, 16, 16), torch.float16, ["crop", "colour"]),
     ],
 )
@@ -121,6 +122,7 @@ def test_a_cpu_has_ways_of_its_own() -> None:
 
 def test_what_is_sent_travels_in_one_piece() -> None:
     recipe = dataclasses.replace(EVERYTHING, blur=0.5)
+    recipe = dataclasses.replace(recipe, count=3)
     parameters = draw_parameters(recipe, torch.arange(9), torch.tensor([40, 40]), seed=0, epoch=0)
     sent = fused._give(recipe, parameters.flatten(), 3, torch.device("cpu"))
     pieces = [sent.normal, sent.table, sent.numbers, sent.blurs, sent.weights, sent.angle]

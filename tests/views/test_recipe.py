@@ -8,7 +8,8 @@ import pytest
 from jsonargparse import ArgumentParser, Namespace
 
 from simclr_lightning.errors import InputError
-from simclr_lightning.views.recipe import PRESETS, ViewRecipe
+from simclr_lightning.views.presets import PRESETS
+from simclr_lightning.views.recipe import ViewRecipe
 
 
 class Consumer:

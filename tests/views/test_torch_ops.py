@@ -12,8 +12,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from simclr_lightning.views import torch_ops
 from simclr_lightning.views.draw import view_keys
+from simclr_lightning.views.normalisation import normalise_
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import gaussian_blur, normalise_, pixel_noise, rotate, unit_range
+from simclr_lightning.views.torch_ops import gaussian_blur, pixel_noise, rotate, unit_range
 
 
 def pictures(number: int = 40) -> torch.Tensor:

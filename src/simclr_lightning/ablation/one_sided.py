@@ -10,12 +10,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from simclr_lightning.ablation.operations import Draw, only, operate
+from simclr_lightning.ablation.operations import Draw, flips, only, operate
 from simclr_lightning.data import Pictures, PictureSets, SimCLRDataModule
 from simclr_lightning.data.cache import reduced
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe
-from simclr_lightning.views.torch_ops import normalise_, unit_range
+from simclr_lightning.views.normalisation import normalise_
+from simclr_lightning.views.torch_ops import unit_range
 
 
 class OneSidedViews(ViewEngine):
@@ -47,7 +48,7 @@ class OneSidedViews(ViewEngine):
         super().__init__(recipe, seed)
         self.recipe = recipe
         self.operations = tuple(operations)
-        self._crop = ViewEngine(only(recipe, {"crop": recipe.crop, "flip": recipe.flip}), seed)
+        self._crop = ViewEngine(only(recipe, {"crop": recipe.crop, **flips(recipe)}), seed)
 
     def __call__(self, batch: ImageBatch) -> tuple[Tensor, ...]:
         """Draw both views of every picture.

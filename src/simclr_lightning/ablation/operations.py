@@ -28,13 +28,14 @@ _GREY = 0.5  # what a cut-out square is filled with
 _NOISE = 0.1  # standard deviation, where the recipe has none
 _JITTER, _BLUR = 0.8, 0.5  # appendix A's probabilities, where the recipe has switched the operation off
 _NOTHING: dict[str, Any] = {
-    **dict.fromkeys(("crop", "flip", "rotation", "jitter", "grey", "blur", "noise"), 0.0),
+    **dict.fromkeys(("crop", "flip", "vertical_flip", "rotate90", "rotation", "jitter", "grey", "blur", "noise"), 0.0),
+    "normalize": "recipe",
     "mean": None,
     "std": None,
     "count": 1,
 }
 _OF_RECIPE: dict[str, Callable[[ViewRecipe], dict[str, Any]]] = {
-    "crop": lambda recipe: {"crop": recipe.crop or 1.0, "flip": recipe.flip},
+    "crop": lambda recipe: {"crop": recipe.crop or 1.0, **flips(recipe)},
     "colour": lambda recipe: {"jitter": recipe.jitter or _JITTER, "grey": recipe.grey},
     "noise": lambda recipe: {"noise": recipe.noise or _NOISE},
     "blur": lambda recipe: {"blur": recipe.blur or _BLUR},
@@ -103,10 +104,6 @@ def check_operations(operations: Sequence[str], recipe: ViewRecipe, channels: in
 leave a single pixel: leave blur out (--operations), or enlarge the views (--views.size 20).
     """
     if "colour" in operations:
-        if channels not in (1, 3):
-            raise InputError(
-                f"The pictures have {channels} channels, and colour needs 1 or 3: leave it out (--operations)."
-            )
         check_channels(operation_recipe("colour", recipe), channels)
     if "blur" in operations and recipe.blur_kernel == 1:
         raise InputError(
@@ -128,6 +125,16 @@ def only(recipe: ViewRecipe, operations: dict[str, Any]) -> ViewRecipe:
         (1.0, 0.0, 0.0, 1)
     """
     return replace(recipe, **{**_NOTHING, **operations})
+
+
+def flips(recipe: ViewRecipe) -> dict[str, float]:
+    """Fields of the flips and quarter turns, which go with the crop.
+
+    Example:
+        >>> flips(ViewRecipe(rotate90=0.75))
+        {'flip': 0.5, 'vertical_flip': 0.0, 'rotate90': 0.75}
+    """
+    return {name: getattr(recipe, name) for name in ("flip", "vertical_flip", "rotate90")}
 
 
 def operation_recipe(name: str, recipe: ViewRecipe) -> ViewRecipe:

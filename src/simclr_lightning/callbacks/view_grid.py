@@ -30,7 +30,9 @@ class ViewGrid(Callback):
     The picture goes to ``<run folder>/<filename>/epoch=<epoch>.png``, and to every logger that takes pictures: those
     with a method ``log_image`` (Weights & Biases) or whose experiment has ``add_image`` (TensorBoard). It shows the
     views exactly as the network gets them: only a normalisation by the recipes in ``trainer.datamodule.recipes`` is
-    undone, and what then lies outside [0, 1] is clipped and reported. Nothing is drawn in a ``fast_dev_run``.
+    undone, and what then lies outside [0, 1] is clipped and reported. Of channels that were normalised by themselves
+    the mean is shown half bright. Other numbers of channels than 1 and 3 are shown in false colour. Nothing is drawn
+    in a ``fast_dev_run``.
 
     Example:
         >>> trainer = Trainer(callbacks=[ViewGrid(num_pictures=4)], accelerator="cpu", logger=False)
@@ -90,7 +92,7 @@ class ViewGrid(Callback):
     def _draw(self, trainer: Trainer, views: Sequence[Tensor], path: Path) -> None:
         recipes = getattr(getattr(trainer, "datamodule", None), "recipes", ())
         shown = [
-            undo_normalisation(own[:, : self.num_pictures], getattr(recipe, "mean", None), getattr(recipe, "std", None))
+            undo_normalisation(own[:, : self.num_pictures], *normalisation_of(recipe))
             for own, recipe in zip_longest(views, recipes[: len(views)])
         ]
         image = draw_views(shown, title=f"Epoch {trainer.current_epoch}")
@@ -124,12 +126,28 @@ def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple
     return views * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 
+def normalisation_of(recipe: object) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and standard deviation by which views are shown.
+
+    Args:
+        recipe: a ``ViewRecipe``, or None where there is none.
+
+    Example:
+        >>> from simclr_lightning.views import ViewRecipe
+        >>> normalisation_of(ViewRecipe("microscopy"))
+        ((0.5,), (0.2,))
+    """
+    if getattr(recipe, "normalize", "recipe") == "picture":
+        return (0.5,), (0.2,)
+    return getattr(recipe, "mean", None), getattr(recipe, "std", None)
+
+
 def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
     """Picture of a grid: column n holds the views of picture n, one below the other.
 
     Args:
         views: (V, N, C, H, W) float32 each, one block of rows for each; values outside [0, 1] are clipped. Of 1
-            channel: grey; of 3: RGB; of 2 or more than 3: the first, or the first three, and the picture says so.
+            channel: grey; of 3: RGB; of others: in false colour, which the picture says.
         title: begins the line of text above the grid.
 
     Example:
@@ -137,12 +155,11 @@ def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
         320
     """
     channels = views[0].shape[2]
-    shown = 3 if channels >= 3 else 1
-    grids = [_grid(own[:, :, :shown].clamp(0, 1)) for own in views]
+    grids = [_grid(false_colour(own).clamp(0, 1)) for own in views]
     sizes = " and ".join(dict.fromkeys(f"{own.shape[3]} x {own.shape[4]}" for own in views))
     text = f"{title}: each column is one picture, each row one random view of it ({sizes} pixels)"
-    if channels != shown:
-        text += f"; channels 1 to {shown} of {channels}"
+    if channels not in (1, 3):
+        text += f"; {channels} channels in false colour, the first blue, the last red"
     text_width = math.ceil(ImageDraw.Draw(grids[0]).textlength(text)) + 2 * _MARGIN
     wide = max(text_width, *(grid.width + _MARGIN for grid in grids))
     image = Image.new("RGB", (wide, sum(grid.height for grid in grids) + _MARGIN), "white")
@@ -156,6 +173,31 @@ def draw_views(views: Sequence[Tensor], *, title: str) -> Image.Image:
             pen.text((_MARGIN // 3, middle), str(number + row), fill="black", anchor="lm")
         top, number = top + grid.height, number + len(own)
     return image
+
+
+def false_colour(views: Tensor) -> Tensor:
+    """Channels as colours, in their order: the first blue, those in the middle green, the last red.
+
+    Blue, green and red are weighted means of channels, with weights that fall linearly from where the colour stands:
+    with bands in the order of their wavelengths, short ones are blue and long ones red.
+
+    Args:
+        views: (..., C, H, W).
+
+    Returns:
+        (..., 3, H, W); of 1 or 3 channels the views as they are.
+
+    Example:
+        >>> false_colour(torch.arange(5.0).view(5, 1, 1)).flatten()
+        tensor([3.6667, 2.0000, 0.3333])
+    """
+    channels = views.shape[-3]
+    if channels in (1, 3):
+        return views
+    place = torch.linspace(0, 2, channels)
+    weights = (1 - (place - torch.tensor([[2.0], [1.0], [0.0]])).abs()).clamp_(0)  # of red, green and blue
+    weights = weights / weights.sum(1, keepdim=True).clamp_(1e-6)  # of two channels none is green
+    return torch.einsum("kc,...chw->...khw", weights.to(views), views)
 
 
 def _grid(views: Tensor) -> Image.Image:

@@ -26,7 +26,7 @@ _BROKEN = (
 
 
 _BESIDE_PIECES = "meta.pt"  # what Lightning calls it
-CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std")
+CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std", "normalize", "forms")
 """The fields of a ``ViewRecipe`` that clean pictures depend on."""
 
 

@@ -138,6 +138,11 @@ class PictureDataModule(CleanLoaders):
         self.judged_by: Metric | None = metric
         self.recipes = resolved_recipes(views, name, self.source.recipe)
         self.recipe = self.recipes[0]
+        if scaled_decoding and any(recipe.official for recipe in self.recipes):
+            raise InputError(
+                "scaled_decoding makes pictures smaller by averaging, which the official forms of the views do not do",
+                "data.scaled_decoding false",
+            )
         self.engine: Callable[[ImageBatch], tuple[Tensor, ...]] = ViewEngine(self.recipes, seed)
         self.stream: Stream | None = None
         self.groups: PictureGroups | None = None

@@ -126,7 +126,7 @@ def embed_pictures(
         data = choose_source(dataset, root).source
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
-    asked = dict(zip(CLEAN_FIELDS, (eval_size, eval_crop, interpolation, mean, std), strict=True))
+    asked = {"eval_size": eval_size, "eval_crop": eval_crop, "interpolation": interpolation, "mean": mean, "std": std}
     checkpoint = read_checkpoint(ckpt_path)
     if encoder is None:
         network = load_encoder(checkpoint, model)
@@ -162,7 +162,7 @@ def embed_pictures(
         "dataset": dataset if isinstance(dataset, str) else _import_path(dataset),
         "split": split,
         "pictures": pictures.fingerprint(),
-        **{name: getattr(recipe, name) for name in CLEAN_FIELDS},
+        **{f"views.{name}": getattr(recipe, name) for name in CLEAN_FIELDS},
         "normalize": normalize,
         "batch_size": batch_size,
         "precision": precision,
@@ -208,7 +208,9 @@ def _check(
 
 def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
     """What the checkpoint tells of its clean pictures, and what was asked for instead."""
-    fields: dict[str, Any] = {name: told.get(name) if value is None else value for name, value in asked.items()}
+    fields = {"eval_size": None, **told, **{name: value for name, value in asked.items() if value is not None}}
+    if asked["mean"] is not None:
+        fields["normalize"] = "recipe"
     if fields["eval_size"] is None:
         raise InputError("The checkpoint does not tell the size of its pictures: name it, as --eval_size 224.")
     return ViewRecipe(**fields)
@@ -216,6 +218,8 @@ def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
 
 def _described(recipe: ViewRecipe) -> str:
     scale = "values in [0, 1]" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
+    if recipe.normalize == "picture":
+        scale = "each channel to mean 0, standard deviation 1"
     share = "" if recipe.eval_crop is None else f"the central {100 * recipe.eval_crop:g} % of the shorter side, "
     return f"{recipe.eval_size} x {recipe.eval_size} pixels ({share}{recipe.interpolation}, {scale})"
 

@@ -8,22 +8,19 @@ Everything here happens on the CPU, before any pixel is touched.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from simclr_lightning.views.boxes import CROP_STREAMS, OFFICIAL_STREAMS, crop_boxes, official_boxes
 from simclr_lightning.views.recipe import ViewRecipe
 
 VALIDATION_EPOCH = 1 << 30
 """Epoch of the views of evaluation batches: always the same, and none that training reaches."""
 
-ATTEMPTS = 10
-CROP_STREAMS = 2 * ATTEMPTS + 3
-"""Random numbers of a view's crop: area and ratio of every attempt, then top, left, and whether to crop at all."""
-
+_OWN_STREAMS = CROP_STREAMS + 18  # before those that are drawn for the official crop alone
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: SplitMix64's increment
 
 
@@ -33,6 +30,8 @@ class ViewParameters(NamedTuple):
     Attributes:
         boxes: (V, N, 4) int64, the crop's top, left, height and width in pixels of the picture.
         flip: (V, N) bool, mirrored left to right.
+        upside_down: (V, N) bool, mirrored top to bottom.
+        transposed: (V, N) bool, rows become columns after both of these: a quarter turn is a flip and this.
         angle: (V, N) float64, rotation in degrees, counter-clockwise.
         jitter: (V, N) bool, colour jitter happens.
         order: (V, N, 4) int64, the jitter's operations in the order of their execution: 0 brightness, 1 contrast,
@@ -54,6 +53,8 @@ class ViewParameters(NamedTuple):
 
     boxes: Tensor
     flip: Tensor
+    upside_down: Tensor
+    transposed: Tensor
     angle: Tensor
     jitter: Tensor
     order: Tensor
@@ -118,7 +119,7 @@ def draw_parameters(
 
     They depend on (seed, epoch, index, number of the view) alone. The laws are those of torchvision's
     ``RandomResizedCrop`` and ``ColorJitter``, which are also those of the official PyTorch-like pseudo-code (Chen et
-    al. 2020, appendix A).
+    al. 2020, appendix A); the crop's is another with ``forms: official``.
 
     Args:
         recipe: Ranges, probabilities and number of views.
@@ -138,16 +139,27 @@ def draw_parameters(
         >>> torch.equal(view.boxes[0], views.boxes[2])
         True
     """
-    numbers = uniforms(seed, epoch, indices, CROP_STREAMS + 15, views=range(first, first + recipe.count))
-    boxes = crop_boxes(recipe, numbers[..., :CROP_STREAMS], sizes)
-    flip, angle, jitter, brightness, contrast, saturation, hue, grey, blur, sigma, key, *order = numbers[
-        ..., CROP_STREAMS:
+    streams = _OWN_STREAMS + (OFFICIAL_STREAMS if recipe.official else 0)
+    numbers = uniforms(seed, epoch, indices, streams, views=range(first, first + recipe.count))
+    if recipe.official:
+        boxes = official_boxes(
+            recipe, numbers[..., CROP_STREAMS - 3 : CROP_STREAMS], numbers[..., _OWN_STREAMS:], sizes
+        )
+    else:
+        boxes = crop_boxes(recipe, numbers[..., :CROP_STREAMS], sizes)
+    flip, angle, jitter, brightness, contrast, saturation, hue, grey, blur, sigma, key, *rest = numbers[
+        ..., CROP_STREAMS:_OWN_STREAMS
     ].unbind(-1)
+    order, (vertical, turn, quarters) = rest[:4], rest[4:]
+    turns = torch.where(turn < recipe.rotate90, 1 + (3 * quarters).floor(), 0.0)
     ranges = recipe.ranges()
     centre = 0.0 if recipe.additive_brightness else 1.0
     return ViewParameters(
         boxes=boxes,
-        flip=flip < recipe.flip,
+        # A turn by 90 degrees is a flip and a transposition, by 180 both flips, by 270 the other and a transposition.
+        flip=(flip < recipe.flip) ^ ((turns == 1) | (turns == 2)),
+        upside_down=(vertical < recipe.vertical_flip) ^ (turns >= 2),
+        transposed=turns % 2 == 1,
         angle=_between(angle, -recipe.rotation, recipe.rotation),
         jitter=jitter < recipe.jitter,
         order=torch.stack(order, -1).argsort(-1),
@@ -160,47 +172,6 @@ def draw_parameters(
         sigma=_between(sigma, *recipe.blur_sigma),
         noise_key=(key * 2.0**53).long(),
     )
-
-
-def crop_boxes(recipe: ViewRecipe, numbers: Tensor, sizes: Tensor) -> Tensor:
-    """Turn uniform random numbers into crop boxes by the law of torchvision's ``RandomResizedCrop``.
-
-    Area is uniform, the logarithm of the aspect ratio is uniform; the first of ten attempts that fits is placed
-    uniformly, and if none fits, the largest central crop whose ratio is in range is taken.
-
-    Args:
-        recipe: Ranges and probabilities.
-        numbers: (V, N, CROP_STREAMS) float64 in [0, 1).
-        sizes: (N, 2) int64 heights and widths, (2,), or (V, N, 2).
-
-    Returns:
-        (V, N, 4) int64: top, left, height and width in pixels.
-
-    Example:
-        >>> numbers = torch.full((1, 1, CROP_STREAMS), 0.5, dtype=torch.float64)
-        >>> crop_boxes(ViewRecipe(crop_area=(0.25, 0.25)), numbers, torch.tensor([64, 64])).tolist()
-        [[[16, 16, 32, 32]]]
-    """
-    height, width = sizes.cpu().double().unbind(-1)
-    area, ratio, (row, column, use) = numbers[..., :ATTEMPTS], numbers[..., ATTEMPTS:-3], numbers[..., -3:].unbind(-1)
-    low, high = recipe.crop_area
-    area = (low + (high - low) * area) * (height * width)[..., None]
-    low, high = (math.log(bound) for bound in recipe.crop_ratio)
-    ratio = torch.exp(low + (high - low) * ratio)
-    tall = torch.sqrt(area / ratio).round()  # rounds half to even, as Python does
-    wide = torch.sqrt(area * ratio).round()
-    fits = (tall >= 1) & (wide >= 1) & (tall <= height[..., None]) & (wide <= width[..., None])
-    first = fits.byte().argmax(-1, keepdim=True)
-    random = fits.any(-1) & (use < recipe.crop)
-
-    low, high = recipe.crop_ratio
-    fallback_tall = torch.minimum(height, (width / low).round().clamp_min(1))
-    fallback_wide = torch.minimum(width, (height * high).round().clamp_min(1))
-    tall = torch.where(random, tall.gather(-1, first)[..., 0], fallback_tall)
-    wide = torch.where(random, wide.gather(-1, first)[..., 0], fallback_wide)
-    top = torch.where(random, (row * (height - tall + 1)).floor(), ((height - tall) / 2).floor())
-    left = torch.where(random, (column * (width - wide + 1)).floor(), ((width - wide) / 2).floor())
-    return torch.stack([top, left, tall, wide], -1).long()
 
 
 def uniforms(seed: int, epoch: int, indices: Tensor, count: int, *, views: Sequence[int] = (0, 1)) -> Tensor:

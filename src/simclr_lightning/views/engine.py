@@ -14,8 +14,10 @@ from simclr_lightning.precision import full_precision
 from simclr_lightning.views import fused, whole_batch
 from simclr_lightning.views.batch import ImageBatch, sent
 from simclr_lightning.views.draw import ViewParameters, draw_for_each
+from simclr_lightning.views.normalisation import normalisation, normalise_
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import normalise_, pixel_noise, rotate, unit_range
+from simclr_lightning.views.torch_ops import pixel_noise, rotate, unit_range
+from simclr_lightning.views.workers import centred
 
 _Crop = Callable[[Tensor, ViewRecipe, ViewParameters, Tensor], None]
 _Recolour = Callable[[Tensor, ViewRecipe, ViewParameters], None]
@@ -169,23 +171,23 @@ def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
     if height == width == recipe.eval_size:  # so are those that loader workers have cropped
         return normalise_(unit_range(images), recipe)
     side = max(1, round((recipe.eval_crop or 1.0) * min(height, width)))
-    box = torch.tensor([(height - side) // 2, (width - side) // 2, side, side])
+    box = torch.tensor([*centred(height, width, side, recipe), side, side])
     box = sent(box, images.device).expand(1, len(images), 4)
     mirrored = torch.zeros(1, len(images), dtype=torch.bool, device=images.device)
     with full_precision(images.device):
-        resized = whole_batch.crop_resize(images, box, mirrored, recipe.eval_size, recipe.interpolation)[0]
-        return normalise_(resized, recipe)
+        resize = (recipe.eval_size, recipe.interpolation, not recipe.official)
+        return normalise_(whole_batch.crop_resize(images, box, mirrored, *resize)[0], recipe)
 
 
 def check_channels(recipe: ViewRecipe, channels: int) -> None:
-    """Colour needs three channels; brightness and contrast need one or three.
+    """Saturation, hue and grey need three channels; mean and standard deviation one number for each channel.
 
     Args:
         recipe: Recipe.
         channels: Channels of the pictures.
 
     Raises:
-        InputError: Naming the fields of the recipe to set to 0.
+        InputError: Naming the fields of the recipe to change.
 
     Example:
         >>> check_channels(ViewRecipe("cifar10"), 3)
@@ -194,16 +196,17 @@ def check_channels(recipe: ViewRecipe, channels: int) -> None:
         simclr_lightning.errors.InputError: The pictures have 1 channel, but the recipe works on colours: \
 set saturation, hue to 0, or take the preset grayscale.
     """
+    normalisation(recipe, channels)
     if channels == 3:
         return
-    needed = ["saturation", "hue"] if channels == 1 else ["brightness", "contrast", "saturation", "hue"]
     jitters = recipe.jitter > 0 and recipe.jitter_strength > 0
-    wrong = [name for name in needed if jitters and getattr(recipe, name) > 0] + ["grey"] * (recipe.grey > 0)
+    wrong = [name for name in ("saturation", "hue") if jitters and getattr(recipe, name) > 0]
+    wrong += ["grey"] * (recipe.grey > 0)
     if wrong:
-        advice = ", or take the preset grayscale" if channels == 1 else ""
+        preset = "grayscale" if channels == 1 else "multispectral"
         raise InputError(
             f"The pictures have {channels} channel{'s' * (channels != 1)}, but the recipe works on colours: "
-            f"set {', '.join(wrong)} to 0{advice}."
+            f"set {', '.join(wrong)} to 0, or take the preset {preset}."
         )
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import ViewParameters, draw_parameters
+from simclr_lightning.views.normalisation import normalisation, normalise_
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import normalisation, rotate, shifted_primaries, unit_range
+from simclr_lightning.views.torch_ops import rotate, shifted_primaries, unit_range
 
 _BLOCK = 1024  # pixels of a tile where a pixel is a few numbers
 _CROP_BLOCK = 256  # and in the crop, which holds coordinates too
@@ -82,7 +83,8 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, d
         (V, N, C, size, size), whose ``flatten(0, 1)`` is channels_last.
     """
     size, channels, each = recipe.size, pixels.shape[-3], parameters.flip.shape
-    views = _empty(each.numel(), channels, size, pixels.device, dtype)
+    own_statistics = recipe.normalize == "picture"  # of whole channels, so of finished views
+    views = _empty(each.numel(), channels, size, pixels.device, torch.float32 if own_statistics else dtype)
     if views.numel():
         given = _give(recipe, parameters.flatten(), channels, pixels.device)
         with _on(pixels.device):
@@ -92,7 +94,9 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, d
                 pixels = torch.unflatten(rotate(unit_range(pixels).flatten(0, 1), given.angle), 0, each)
             sharp = _recolour(views, recipe, given, pixels)
             _blur(views, recipe, given, sharp)
-    return torch.unflatten(views, 0, each)
+        if own_statistics:
+            normalise_(views, recipe)
+    return torch.unflatten(views.to(dtype), 0, each)
 
 
 def _crop(recipe: ViewRecipe, given: _Given, pictures: Tensor, total: int) -> Tensor:
@@ -102,26 +106,27 @@ def _crop(recipe: ViewRecipe, given: _Given, pictures: Tensor, total: int) -> Te
     number, channels, size = len(pictures), pictures.shape[1], recipe.size
     crops = _empty(total, channels, size, pictures.device)
     grid = (total, -(-(size * size) // _CROP_BLOCK), _groups(channels))
-    cubic = recipe.interpolation == "bicubic"
-    strides, unit = pictures.stride(), _unit(pictures)
-    crop_kernel[grid](pictures, crops, given.table, number, *strides, size, channels, cubic, unit, _CROP_BLOCK)
+    how = (recipe.interpolation == "bicubic", not recipe.official, _unit(pictures), _CROP_BLOCK)
+    crop_kernel[grid](pictures, crops, given.table, number, *pictures.stride(), size, channels, *how)
     return crops
 
 
 def _recolour(views: Tensor, recipe: ViewRecipe, given: _Given, pixels: Tensor) -> Tensor:
     """Finish the views that are not blurred; those that are, in their order, are returned, (B, C, S, S) float32."""
-    from simclr_lightning.views.triton_kernels import colour_kernel, grey_kernel
+    from simclr_lightning.views.triton_kernels import colour_kernel, level_kernel
 
     channels, size = pixels.shape[2], recipe.size
     tiles = -(-(size * size) // _BLOCK)
-    own = (pixels.shape[1], *pixels.stride(), size, channels, recipe.additive_brightness, _unit(pixels))
-    sums = torch.empty(len(views), tiles, device=pixels.device)
+    levels = 1 if channels == 3 and not recipe.official else channels
+    forms = (recipe.additive_brightness, recipe.official)
+    own = (pixels.shape[1], *pixels.stride(), size, channels, *forms, _unit(pixels), levels)
+    sums = torch.empty(len(views), levels, tiles, device=pixels.device)
+    grid = (len(views), tiles, _groups(channels))
     if given.contrasts:
-        grey_kernel[(len(views), tiles)](pixels, sums, given.table, given.numbers, *own, tiles, _BLOCK)
+        level_kernel[grid](pixels, sums, given.table, given.numbers, *own, tiles, _BLOCK)
     sharp = _empty(given.blurred, channels, size, pixels.device)
     tables, end = (given.table, given.numbers, given.normal), (recipe.noise, recipe.mean is not None)
     many = 1 << (tiles - 1).bit_length()
-    grid = (len(views), tiles, _groups(channels))
     colour_kernel[grid](pixels, views, sharp, sums, *tables, *own, *end, tiles, many, _BLOCK)
     return sharp
 
@@ -136,7 +141,7 @@ def _blur(views: Tensor, recipe: ViewRecipe, given: _Given, sharp: Tensor) -> No
     rows, columns = _BLUR_TILE
     grid = (given.blurred, -(-size // rows) * -(-size * channels // columns))
     own = (given.table, given.blurs, given.weights, given.normal, size, channels, given.width)
-    end = (recipe.noise, recipe.mean is not None, rows, columns)
+    end = (recipe.official, recipe.noise, recipe.mean is not None, rows, columns)
     halfway = torch.empty_like(sharp)
     blur_kernel[grid](sharp, halfway, *own, False, *end)
     blur_kernel[grid](halfway, views, *own, True, *end)
@@ -168,7 +173,7 @@ def _give(recipe: ViewRecipe, own: ViewParameters, channels: int, device: torch.
     blurred = own.blur if recipe.blur_kernel > 1 else torch.zeros_like(own.blur)
     whole = [
         own.boxes,
-        own.flip[:, None],
+        (own.flip + 2 * own.upside_down + 4 * own.transposed)[:, None],
         order,
         torch.where(contrasts, contrast.int().argmax(1), -1)[:, None],
         own.grey[:, None],

@@ -1,74 +1,27 @@
-"""``ViewRecipe``: which random views are drawn from a picture, as one frozen dataclass, and the named recipes."""
+"""``ViewRecipe``: which random views are drawn from a picture, as one frozen dataclass."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from simclr_lightning.errors import InputError
-
-# Chen et al. 2020, appendix A, and the official code's order and ranges.
-_IMAGENET: dict[str, object] = {
-    "size": 224,
-    "crop_area": (0.08, 1.0),
-    "crop_ratio": (3 / 4, 4 / 3),
-    "crop": 1.0,
-    "interpolation": "bicubic",
-    "flip": 0.5,
-    "rotation": 0.0,
-    "jitter": 0.8,
-    "jitter_strength": 1.0,
-    "brightness": 0.8,
-    "contrast": 0.8,
-    "saturation": 0.8,
-    "hue": 0.2,
-    "additive_brightness": False,
-    "grey": 0.2,
-    "blur": 0.5,
-    "blur_sigma": (0.1, 2.0),
-    "noise": 0.0,
-    "count": 2,
-}
-
-PRESETS: Mapping[str, Mapping[str, object]] = {
-    "imagenet": _IMAGENET,
-    # Appendix B.9: half the jitter, no blur.
-    "cifar10": {**_IMAGENET, "size": 32, "jitter_strength": 0.5, "blur": 0.0},
-    # The ImageNet recipe at the side of STL-10's pictures; the paper has no STL-10 recipe of its own.
-    "stl10": {**_IMAGENET, "size": 96},
-    # One channel, 28 px (the MNIST family): what is left of the recipe where there is no colour.
-    "grayscale": {
-        **_IMAGENET,
-        "size": 28,
-        "jitter_strength": 0.5,
-        "saturation": 0.0,
-        "hue": 0.0,
-        "grey": 0.0,
-        "blur": 0.0,
-    },
-    # Handwritten digits of 8 x 8 pixels, doubled: a mirrored digit is another sign, and there is no colour.
-    "digits": {
-        **_IMAGENET,
-        "size": 16,
-        "crop_area": (0.4, 1.0),
-        "flip": 0.0,
-        "rotation": 15.0,
-        "jitter": 0.0,
-        "saturation": 0.0,
-        "hue": 0.0,
-        "grey": 0.0,
-        "blur": 0.0,
-        "noise": 0.05,
-    },
-    # A popular walk-through of SimCLR: gentler crops than the paper's.
-    "article": {**_IMAGENET, "crop_area": (0.2, 1.0)},
-}
+from simclr_lightning.views.presets import PRESETS
 
 FROM_PRESET: Any = None
 """Default of every field that its preset fills; typed ``Any`` so that the fields keep their concrete types."""
+
+LEAST_COVERED = 0.1
+"""Share of the picture that a crop covers at least in the official forms, where attempts below it are rejected."""
+
+_CHOICES = {
+    "interpolation": ("bicubic", "bilinear"),
+    "normalize": ("recipe", "picture"),
+    "forms": ("torchvision", "official"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +29,12 @@ class ViewRecipe:
     """The family of augmentations that the views of a picture are drawn from (Chen et al. 2020, appendix A).
 
     A preset names a complete recipe; every other field that is given, here or in a config, wins over the preset.
-    Operations run in the order of the official code: crop and resize, flip, rotation, colour jitter (its four
-    operations in a random order), grey, blur, noise, normalisation. Values stay in [0, 1] up to the normalisation.
+    Operations run in the order of the official code: crop and resize, flips and quarter turns, rotation, colour jitter
+    (its four operations in a random order), grey, blur, noise, normalisation. Values stay in [0, 1] up to the
+    normalisation.
+
+    Pictures may have any number of channels. Saturation, hue and grey need three, and must be off for others; the
+    contrast is changed about the mean of the grey level of three channels, and about each channel's own mean of others.
 
     Example:
         >>> recipe = ViewRecipe(preset="cifar10", flip=0.0)
@@ -85,8 +42,9 @@ class ViewRecipe:
         (32, 0.5, 0.0)
 
     Args:
-        preset: Named recipe that fills the fields which are left out: imagenet, cifar10, stl10, grayscale, digits, or
-            article (imagenet with a crop area of 0.2 to 1).
+        preset: Named recipe that fills the fields which are left out: imagenet, official (imagenet in Google's forms),
+            cifar10, stl10, grayscale, digits, article (imagenet with a crop area of 0.2 to 1), or those of a domain:
+            retina, xray, histology, multispectral, microscopy, galaxy.
         size: Side of the square view in pixels. Sets the kernel of the blur too, see ``blur_kernel``.
         eval_size: Side of the clean pictures that features are judged on, in pixels; None: ``size``. Training on
             smaller views than these costs less.
@@ -99,6 +57,9 @@ class ViewRecipe:
         crop: Probability of the random crop; otherwise the largest central crop within ``crop_ratio`` is taken.
         interpolation: Filter of the resize, bicubic or bilinear, both antialiased.
         flip: Probability of a horizontal flip.
+        vertical_flip: Probability of a vertical flip.
+        rotate90: Probability of a turn by 90, 180 or 270 degrees, each equally likely; 0.75 makes all four directions
+            equally likely. With both flips at 0.5 all eight orientations are.
         rotation: Largest rotation in degrees; the angle is uniform in [-rotation, rotation]. 0 switches it off.
         jitter: Probability of the colour jitter.
         jitter_strength: Multiplies the four ranges below (1 for ImageNet, 0.5 for CIFAR-10 in the paper).
@@ -111,8 +72,16 @@ class ViewRecipe:
         blur: Probability of the Gaussian blur. Below a ``size`` of 20 its kernel is one pixel: nothing happens.
         blur_sigma: Range of the blur's standard deviation in pixels.
         noise: Standard deviation of Gaussian noise added to every pixel, where white is 1. 0 switches it off.
-        mean: Per-channel mean subtracted at the very end, or None (the paper: the network sees [0, 1]).
+        mean: Per-channel mean subtracted at the very end, or None (the paper: the network sees [0, 1]). Pictures of
+            another number of channels are an error.
         std: Per-channel standard deviation divided by at the very end, or None. Given together with ``mean``.
+        normalize: recipe (by ``mean`` and ``std``, if given), or picture: each channel of each view to mean 0 and
+            standard deviation 1, as CHAMMI-75 does. That undoes brightness and contrast but for what they clipped.
+        forms: Whose formulas the operations have, with the same numbers. torchvision: as in its ``RandomResizedCrop``,
+            ``ColorJitter`` and ``GaussianBlur``, with an antialiased resize. official: Google's code and the TensorFlow
+            operations that it calls. The crop's height and ratio are uniform, and it covers a tenth of the picture at
+            least, after 100 attempts all of it; the resize is not antialiased; contrast is changed about each channel's
+            own mean; saturation is HSV's; the blur has zeros around the picture.
         count: Views of each picture, 2 in every preset. View k of a picture is the same whatever the count; those of
             several recipes are counted on from one to the next.
 
@@ -130,6 +99,8 @@ class ViewRecipe:
     crop: float = FROM_PRESET
     interpolation: Literal["bicubic", "bilinear"] = FROM_PRESET
     flip: float = FROM_PRESET
+    vertical_flip: float = FROM_PRESET
+    rotate90: float = FROM_PRESET
     rotation: float = FROM_PRESET
     jitter: float = FROM_PRESET
     jitter_strength: float = FROM_PRESET
@@ -144,6 +115,8 @@ class ViewRecipe:
     noise: float = FROM_PRESET
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    normalize: Literal["recipe", "picture"] = FROM_PRESET
+    forms: Literal["torchvision", "official"] = FROM_PRESET
     count: int = FROM_PRESET
 
     def __post_init__(self) -> None:
@@ -163,6 +136,16 @@ class ViewRecipe:
                 value = tuple(value)
             object.__setattr__(self, field.name, value)  # the way to finish a frozen dataclass
         self._check()
+
+    @property
+    def official(self) -> bool:
+        """Whether operations have the formulas of Google's code.
+
+        Example:
+            >>> ViewRecipe("cifar10").official, ViewRecipe("cifar10", forms="official").official
+            (False, True)
+        """
+        return self.forms == "official"
 
     @property
     def blur_kernel(self) -> int:
@@ -204,11 +187,12 @@ class ViewRecipe:
             raise TypeError(f"count is {self.count!r}: give the number of views of each picture as a whole number.")
         if self.count < 1:
             raise InputError(f"count is {self.count}: draw at least one view of each picture.")
-        if self.interpolation not in ("bicubic", "bilinear"):
-            raise InputError(f"interpolation is {self.interpolation!r}: choose bicubic or bilinear.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}: choose {' or '.join(choices)}.")
         if not isinstance(self.additive_brightness, bool):
             raise TypeError(f"additive_brightness is {self.additive_brightness!r}: give true or false.")
-        for name in ("crop", "flip", "jitter", "grey", "blur"):
+        for name in ("crop", "flip", "vertical_flip", "rotate90", "jitter", "grey", "blur"):
             _number(name, getattr(self, name), 0.0, 1.0, "a probability from 0 to 1")
         for name in ("jitter_strength", "brightness", "contrast", "saturation", "hue", "noise"):
             _number(name, getattr(self, name), 0.0, math.inf, "a number of at least 0")
@@ -217,11 +201,20 @@ class ViewRecipe:
         _number("rotation", self.rotation, 0.0, 180.0, "an angle from 0 to 180 degrees")
         _number("hue * jitter_strength", self.hue * self.jitter_strength, 0.0, 0.5, "a hue shift of at most 0.5 turns")
         _range("crop_area", self.crop_area, 1.0, "fractions of the picture's area, above 0 and at most 1")
+        if self.official and self.crop_area[1] < LEAST_COVERED:
+            raise InputError(
+                f"crop_area is {self.crop_area}, but of the official forms no crop is below {LEAST_COVERED} of the "
+                "picture: give a larger one, or set forms to torchvision."
+            )
         _range("crop_ratio", self.crop_ratio, math.inf, "aspect ratios above 0")
         _range("blur_sigma", self.blur_sigma, math.inf, "standard deviations in pixels above 0")
         self._check_normalisation()
 
     def _check_normalisation(self) -> None:
+        if self.normalize == "picture" and (self.mean is not None or self.std is not None):
+            raise InputError(
+                "normalize is picture, which needs neither mean nor std: leave them out, or set normalize to recipe."
+            )
         if (self.mean is None) != (self.std is None):
             raise InputError(
                 f"mean is {self.mean} and std is {self.std}: give both, or neither to keep pixels in [0, 1]."

@@ -1,7 +1,8 @@
 """Operations on whole batches of pictures in torch, on any device, each picture with its own parameters.
 
-They are equal to torchvision's on floats. Those of the colour take (M, C, H, W) float pictures in [0, 1] and (M, 1)
-float parameters, one a picture, and return new pictures that are clamped to [0, 1].
+They are equal to torchvision's on floats, or to TensorFlow's where a recipe asks for the official forms. Those of the
+colour take (M, C, H, W) float pictures in [0, 1] and (M, 1) float parameters, one a picture, and return new pictures
+that are clamped to [0, 1].
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.errors import InputError
-from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import mix
-from simclr_lightning.views.recipe import ViewRecipe
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, with the digits that torchvision and Pillow use
 _BLOCK = 32  # pixels of a line that one product of the blur makes
@@ -60,14 +58,24 @@ def additive_brightness(images: Tensor, delta: Tensor) -> Tensor:
     return (images + delta[..., None, None]).clamp_(0, 1)
 
 
-def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the picture's mean grey level.
+def contrast(images: Tensor, factor: Tensor, own_means: bool = False) -> Tensor:
+    """Blend with the mean grey level of three channels, or every channel with its own mean.
+
+    Args:
+        images: (M, C, H, W) in [0, 1].
+        factor: (M, 1).
+        own_means: Blend three channels with their own means, too, as TensorFlow's ``adjust_contrast`` does.
+
+    Returns:
+        (M, C, H, W).
 
     Example:
         >>> contrast(torch.tensor([0.0, 0.5]).view(1, 1, 1, 2), torch.tensor([[0.5]])).flatten()
         tensor([0.1250, 0.3750])
     """
-    mean = luma(images.flatten(2).mean(-1)[..., None, None])  # the grey level of the mean is the mean of the grey level
+    mean = images.flatten(2).mean(-1)[..., None, None]
+    if images.shape[1] == 3 and not own_means:
+        mean = luma(mean)  # the grey level of the mean is the mean of the grey level
     factor = factor[..., None, None]
     return (images * factor).add_(mean * (1 - factor)).clamp_(0, 1)
 
@@ -80,6 +88,23 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
         tensor([0.2989, 0.2989, 0.2989])
     """
     return torch.lerp(luma(images), images, factor[..., None, None]).clamp_(0, 1)
+
+
+def hsv_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply the saturation of HSV, up to 1, without going through HSV (TensorFlow's ``adjust_saturation``).
+
+    Hue and value stay if every channel's distance from the largest, M, is multiplied alike; the saturation is
+    c / M with c = M - m, so no distance can be multiplied by more than M / c.
+
+    Example:
+        >>> hsv_saturation(torch.tensor([0.8, 0.4, 0.6]).view(1, 3, 1, 1), torch.tensor([[1.5]])).flatten()
+        tensor([0.8000, 0.2000, 0.5000])
+    """
+    largest = images.amax(1, keepdim=True)
+    chroma = largest - images.amin(1, keepdim=True)
+    factor = factor[..., None, None]
+    factor = torch.where(chroma * factor > largest, largest / chroma, factor)
+    return (largest - (largest - images) * factor).clamp_(0, 1)
 
 
 def grey(images: Tensor, _unused: Tensor) -> Tensor:
@@ -142,7 +167,7 @@ def shifted_primaries(turns: Tensor) -> Tensor:
     return hues - 6 * torch.round(hues / 6)
 
 
-def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int, zeros: bool = False) -> Tensor:
     """Blur with a separable, normalised Gaussian and reflected borders, as torchvision's ``gaussian_blur``.
 
     A block of neighbouring pixels is the product of the pixels around it with a small banded matrix, one for each
@@ -152,6 +177,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
         images: (M, C, H, W) float.
         sigma: (M, 1) standard deviations in pixels.
         kernel: Side of the kernel, odd, with kernel // 2 smaller than H and W.
+        zeros: Zeros around the picture instead of its reflection, as in the official code.
 
     Returns:
         (M, C, H, W).
@@ -164,7 +190,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
     channels, height, width = images.shape[1:]
     margin = kernel - 1
     band = _band(sigma, kernel)
-    planes = F.pad(images, [margin // 2] * 4, mode="reflect").flatten(1, 2)  # (M, C x rows, columns)
+    planes = F.pad(images, [margin // 2] * 4, mode="constant" if zeros else "reflect").flatten(
+        1, 2
+    )  # (M, C x rows, columns)
     blocks = [(start, min(_BLOCK, width - start)) for start in range(0, width, _BLOCK)]
     planes = torch.cat([planes[..., a : a + n + margin] @ band[:, : n + margin, :n] for a, n in blocks], -1)
     planes = planes.view(-1, height + margin, width)  # (M x C, rows, columns)
@@ -240,48 +268,3 @@ def unit_range(pixels: Tensor) -> Tensor:
     """
     copy = pixels.to(torch.float32, copy=True)
     return copy.div_(255) if pixels.dtype == torch.uint8 else copy
-
-
-def normalise_(images: Tensor, recipe: ViewRecipe) -> Tensor:
-    """Subtract the recipe's mean and divide by its standard deviation, in place, if it has any.
-
-    Args:
-        images: (..., C, H, W) float.
-        recipe: Recipe.
-
-    Returns:
-        The images.
-
-    Raises:
-        InputError: If the recipe's mean and standard deviation have another number of channels.
-
-    Example:
-        >>> normalise_(torch.ones(1, 1, 1), ViewRecipe(mean=(0.5,), std=(0.25,))).item()
-        2.0
-    """
-    numbers = normalisation(recipe, images.shape[-3])
-    if numbers is None:
-        return images
-    mean, std = sent(numbers, images.device)[..., None, None]
-    return images.sub_(mean).div_(std)
-
-
-def normalisation(recipe: ViewRecipe, channels: int) -> Tensor | None:
-    """The recipe's means and standard deviations, (2, C) float32 on the CPU; None if it has none.
-
-    Raises:
-        InputError: If there are not as many as channels.
-
-    Example:
-        >>> normalisation(ViewRecipe(mean=(0.5,), std=(0.25,)), 1)
-        tensor([[0.5000],
-                [0.2500]])
-    """
-    if recipe.mean is None or recipe.std is None:
-        return None
-    if len(recipe.mean) != channels:
-        raise InputError(
-            f"mean and std have {len(recipe.mean)} numbers, the pictures {channels} channels: "
-            "give one number per channel."
-        )
-    return torch.tensor([recipe.mean, recipe.std])

@@ -12,9 +12,9 @@ from __future__ import annotations
 from simclr_lightning.views.triton_ops import (
     BLURRED,
     CONTRAST_AT,
-    FLIP,
     GREY,
     LEFT,
+    MIRRORED,
     TALL,
     TOP,
     WIDE,
@@ -24,6 +24,7 @@ from simclr_lightning.views.triton_ops import (
     grey_level,
     jit,
     jittered,
+    mean_of,
     read,
     tap_weight,
     tl,
@@ -43,6 +44,7 @@ def crop_kernel(
     size: tl.constexpr,
     channels: tl.constexpr,
     cubic: tl.constexpr,
+    antialias: tl.constexpr,
     unit: tl.constexpr,
     block: tl.constexpr,
 ):
@@ -54,12 +56,18 @@ def crop_kernel(
     own = table + view * WIDTH
     top, left = tl.load(own + TOP), tl.load(own + LEFT)
     tall, wide = tl.load(own + TALL), tl.load(own + WIDE)
-    x = pixel % size
-    x = tl.where(tl.load(own + FLIP) != 0, size - 1 - x, x)
+    mirrored = tl.load(own + MIRRORED)
+    transposed = (mirrored & 4) != 0
+    x = tl.where(transposed, pixel // size, pixel % size)
+    y = tl.where(transposed, pixel % size, pixel // size)
+    x = tl.where((mirrored & 1) != 0, size - 1 - x, x)
+    y = tl.where((mirrored & 2) != 0, size - 1 - y, y)
     radius: tl.constexpr = 2 if cubic else 1
     scale_y, scale_x = tall.to(tl.float32) / size, wide.to(tl.float32) / size
-    wider_y, wider_x = tl.maximum(scale_y, 1.0), tl.maximum(scale_x, 1.0)
-    centre_y, centre_x = ((pixel // size).to(tl.float32) + 0.5) * scale_y, (x.to(tl.float32) + 0.5) * scale_x
+    wider_y, wider_x = scale_y * 0.0 + 1.0, scale_x * 0.0 + 1.0
+    if antialias:
+        wider_y, wider_x = tl.maximum(scale_y, 1.0), tl.maximum(scale_x, 1.0)
+    centre_y, centre_x = (y.to(tl.float32) + 0.5) * scale_y, (x.to(tl.float32) + 0.5) * scale_x
     first_y = tl.floor(centre_y - radius * wider_y + 0.5).to(tl.int32)
     first_x = tl.floor(centre_x - radius * wider_x + 0.5).to(tl.int32)
     taps_y, taps_x = tl.ceil(2 * radius * wider_y).to(tl.int32), tl.ceil(2 * radius * wider_x).to(tl.int32)
@@ -91,7 +99,7 @@ def crop_kernel(
 
 
 @jit
-def grey_kernel(
+def level_kernel(
     pixels,
     sums,
     table,
@@ -105,23 +113,36 @@ def grey_kernel(
     size: tl.constexpr,
     channels: tl.constexpr,
     additive: tl.constexpr,
+    official: tl.constexpr,
     unit: tl.constexpr,
+    levels: tl.constexpr,
     tiles: tl.constexpr,
     block: tl.constexpr,
 ):
-    """Fill (M, tiles) float32: the sums of the grey levels that the contrast finds, after the operations before it."""
-    view, tile = tl.program_id(0), tl.program_id(1)
+    """Fill (M, levels, tiles) float32: sums of what the contrast finds, after the operations before it.
+
+    That is the grey level of three channels, or, of others and in the official forms, each channel by itself.
+    """
+    view, tile, channel = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     own = table + view * WIDTH
     contrast_at = tl.load(own + CONTRAST_AT)
     if contrast_at >= 0:
         pixel = tile * block + tl.arange(0, block)
         inside = pixel < size * size
         source = pixels + (view // number).to(tl.int64) * stride_view + (view % number).to(tl.int64) * stride_picture
-        source += (pixel // size) * stride_row + (pixel % size) * stride_column
+        source += channel * stride_channel + (pixel // size) * stride_row + (pixel % size) * stride_column
         red, green, blue = read(source, stride_channel, inside, channels, unit)
-        red, green, blue = jittered(red, green, blue, contrast_at, 0.0, own, numbers + view * WIDTH, channels, additive)
-        level = grey_level(red, green, blue) if channels == 3 else red
-        tl.store(sums + view * tiles + tile, tl.sum(tl.where(inside, level, 0.0), axis=0))
+        factors = numbers + view * WIDTH
+        red, green, blue = jittered(
+            red, green, blue, contrast_at, 0.0, 0.0, 0.0, own, factors, channels, additive, official
+        )
+        target = sums + (view * levels + channel) * tiles + tile
+        if channels == 3 and levels == 1:
+            red = grey_level(red, green, blue)
+        tl.store(target, tl.sum(tl.where(inside, red, 0.0), axis=0))
+        if channels == 3 and levels == 3:
+            tl.store(target + tiles, tl.sum(tl.where(inside, green, 0.0), axis=0))
+            tl.store(target + 2 * tiles, tl.sum(tl.where(inside, blue, 0.0), axis=0))
 
 
 @jit
@@ -142,7 +163,9 @@ def colour_kernel(
     size: tl.constexpr,
     channels: tl.constexpr,
     additive: tl.constexpr,
+    official: tl.constexpr,
     unit: tl.constexpr,
+    levels: tl.constexpr,
     noise: tl.constexpr,
     normalise: tl.constexpr,
     tiles: tl.constexpr,
@@ -158,11 +181,18 @@ def colour_kernel(
     source = pixels + (view // number).to(tl.int64) * stride_view + (view % number).to(tl.int64) * stride_picture
     source += channel * stride_channel + (pixel // size) * stride_row + (pixel % size) * stride_column
     red, green, blue = read(source, stride_channel, inside, channels, unit)
-    mean = 0.0
+    red_mean, green_mean, blue_mean = 0.0, 0.0, 0.0
     if tl.load(own + CONTRAST_AT) >= 0:
-        tile = tl.arange(0, many)
-        mean = tl.sum(tl.load(sums + view * tiles + tile, mask=tile < tiles, other=0.0), axis=0) / (size * size)
-    red, green, blue = jittered(red, green, blue, 4, mean, own, numbers + view * WIDTH, channels, additive)
+        sums += (view * levels + channel) * tiles
+        red_mean = mean_of(sums, tiles, many, size * size)
+        green_mean, blue_mean = red_mean, red_mean
+        if channels == 3 and levels == 3:
+            green_mean = mean_of(sums + tiles, tiles, many, size * size)
+            blue_mean = mean_of(sums + 2 * tiles, tiles, many, size * size)
+    factors = numbers + view * WIDTH
+    red, green, blue = jittered(
+        red, green, blue, 4, red_mean, green_mean, blue_mean, own, factors, channels, additive, official
+    )
     if channels == 3:
         if tl.load(own + GREY) != 0:
             red = grey_level(red, green, blue)
@@ -198,6 +228,7 @@ def blur_kernel(
     channels: tl.constexpr,
     width: tl.constexpr,
     last: tl.constexpr,
+    zeros: tl.constexpr,
     noise: tl.constexpr,
     normalise: tl.constexpr,
     rows: tl.constexpr,
@@ -219,8 +250,11 @@ def blur_kernel(
     for k in range(1, reach + 1):
         before = tl.abs(at - k)
         after = tl.where(at + k < size, at + k, 2 * (size - 1) - at - k)
-        pair = tl.load(start + (before - at) * step, mask=inside, other=0.0)
-        pair += tl.load(start + (after - at) * step, mask=inside, other=0.0)
+        one_side, other_side = inside, inside
+        if zeros:
+            one_side, other_side = inside & (at >= k), inside & (at + k < size)
+        pair = tl.load(start + (before - at) * step, mask=one_side, other=0.0)
+        pair += tl.load(start + (after - at) * step, mask=other_side, other=0.0)
         value += pair * tl.load(weights + k)
     if last:
         pixel, channel = y * size + place // channels, place % channels

@@ -22,12 +22,12 @@ except ImportError:  # not on every platform: fused.available says so. The files
 
 tl: Any = language
 
-COLUMNS = (  # of the table of a view's parameters: 32 bits each, whole numbers first
+COLUMNS = (  # of the table of a view's parameters: 32 bits each, whole numbers first; a multiple of four
     "top",
     "left",
     "tall",
     "wide",
-    "flip",
+    "mirrored",  # 1 left to right, 2 top to bottom, 4 transposed: their sum
     "first",  # the jitter's operations in their order, -1 for none: see ViewParameters.order
     "second",
     "third",
@@ -45,7 +45,7 @@ COLUMNS = (  # of the table of a view's parameters: 32 bits each, whole numbers 
     "key_high",
 )
 WIDTH = tl.constexpr(len(COLUMNS))
-TOP, LEFT, TALL, WIDE, FLIP = (tl.constexpr(COLUMNS.index(name)) for name in COLUMNS[:5])
+TOP, LEFT, TALL, WIDE, MIRRORED = (tl.constexpr(COLUMNS.index(name)) for name in COLUMNS[:5])
 _FIRST, CONTRAST_AT = tl.constexpr(COLUMNS.index("first")), tl.constexpr(COLUMNS.index("contrast_at"))
 GREY, BLURRED = tl.constexpr(COLUMNS.index("grey")), tl.constexpr(COLUMNS.index("blurred"))
 _BRIGHTNESS, _CONTRAST = tl.constexpr(COLUMNS.index("brightness")), tl.constexpr(COLUMNS.index("contrast"))
@@ -76,22 +76,37 @@ def read(source, stride_channel, inside, channels: tl.constexpr, unit: tl.conste
 
 
 @jit
-def jittered(red, green, blue, last, mean, own, factors, channels: tl.constexpr, additive: tl.constexpr):
+def jittered(
+    red,
+    green,
+    blue,
+    last,
+    red_mean,
+    green_mean,
+    blue_mean,
+    own,
+    factors,
+    channels: tl.constexpr,
+    additive: tl.constexpr,
+    official: tl.constexpr,
+):
     """The operations of a view's jitter before position ``last``, one after the other."""
     for position in range(last):
         operation = tl.load(own + _FIRST + position)
         if operation >= 2:
             if channels == 3:
-                if operation == 2:
-                    red, green, blue = _saturated(red, green, blue, tl.load(factors + _SATURATION))
-                else:
+                if operation == 3:
                     red, green, blue = _hue_shifted(red, green, blue, factors + _RED)
-        elif operation >= 0:
+                else:
+                    red, green, blue = _saturated(red, green, blue, tl.load(factors + _SATURATION), official)
+        elif operation == 1:
+            scale = tl.load(factors + _CONTRAST)
+            red = clamped(red * scale + red_mean * (1.0 - scale))
+            green = clamped(green * scale + green_mean * (1.0 - scale))
+            blue = clamped(blue * scale + blue_mean * (1.0 - scale))
+        elif operation == 0:
             scale, shift = 1.0, tl.load(factors + _BRIGHTNESS)
-            if operation == 1:
-                scale = tl.load(factors + _CONTRAST)
-                shift = mean * (1.0 - scale)
-            elif not additive:
+            if not additive:
                 scale, shift = shift, 0.0
             red, green, blue = (
                 clamped(red * scale + shift),
@@ -102,9 +117,27 @@ def jittered(red, green, blue, last, mean, own, factors, channels: tl.constexpr,
 
 
 @jit
-def _saturated(red, green, blue, factor):
-    rest = grey_level(red, green, blue) * (1.0 - factor)
-    return clamped(red * factor + rest), clamped(green * factor + rest), clamped(blue * factor + rest)
+def _saturated(red, green, blue, factor, official: tl.constexpr):
+    """See ``torch_ops.saturation`` and ``torch_ops.hsv_saturation``."""
+    if official:
+        largest = tl.maximum(tl.maximum(red, green), blue)
+        chroma = largest - tl.minimum(tl.minimum(red, green), blue)
+        most = largest / tl.where(chroma > 0.0, chroma, 1.0)
+        scale = tl.where(chroma * factor > largest, most, factor)
+        red = largest - (largest - red) * scale
+        green = largest - (largest - green) * scale
+        blue = largest - (largest - blue) * scale
+    else:
+        rest = grey_level(red, green, blue) * (1.0 - factor)
+        red, green, blue = red * factor + rest, green * factor + rest, blue * factor + rest
+    return clamped(red), clamped(green), clamped(blue)
+
+
+@jit
+def mean_of(sums, tiles: tl.constexpr, many: tl.constexpr, pixels: tl.constexpr):
+    """Mean of a view's levels from the sums of its tiles."""
+    tile = tl.arange(0, many)
+    return tl.sum(tl.load(sums + tile, mask=tile < tiles, other=0.0), axis=0) / pixels
 
 
 @jit

@@ -43,14 +43,17 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
         tensor(0.2000)
     """
     each = len(views) // max(1, len(pictures))
-    targets, boxes, flip = (
+    mirrored = torch.stack([parameters.upside_down, parameters.flip, parameters.transposed], 1)
+    targets, boxes, mirrored = (
         torch.unflatten(values, 0, (each, len(pictures)))
-        for values in (views, sent(parameters.boxes, views.device), sent(parameters.flip, views.device))
+        for values in (views, sent(parameters.boxes, views.device), sent(mirrored, views.device))
     )
-    together = _at_a_time(targets)
-    parts = (torch.split(values, together, 1) for values in (targets, boxes, flip))
-    for part, own, mirrored, sources in zip(*parts, torch.split(pictures, together), strict=True):
-        part.copy_(crop_resize(sources, own, mirrored, recipe.size, recipe.interpolation))
+    together, resize = _at_a_time(targets), (recipe.size, recipe.interpolation, not recipe.official)
+    parts = (torch.split(values, together, 1) for values in (targets, boxes, mirrored))
+    for part, own, directions, sources in zip(*parts, torch.split(pictures, together), strict=True):
+        upside_down, flip, transposed = directions.unbind(-1)
+        crops = crop_resize(sources, own, flip, *resize, upside_down=upside_down)
+        part.copy_(torch.where(transposed[..., None, None, None], crops.mT, crops) if recipe.rotate90 else crops)
 
 
 def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> None:
@@ -74,7 +77,16 @@ def recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> N
         _recolour(part, recipe, ViewParameters(*own))
 
 
-def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpolation: Filter) -> Tensor:
+def crop_resize(
+    images: Tensor,
+    boxes: Tensor,
+    flip: Tensor,
+    size: int,
+    interpolation: Filter,
+    antialias: bool = True,
+    *,
+    upside_down: Tensor | None = None,
+) -> Tensor:
     """Cut boxes out of pictures, resize them to squares and mirror some; V views of each picture at once.
 
     Each direction of the separable filter is one batched matrix product. The weights of a view are zero outside its
@@ -86,6 +98,8 @@ def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpol
         flip: (V, N) bool, mirror left to right.
         size: Side of the result.
         interpolation: Filter: bicubic (a = -0.5, result clamped to [0, 1]) or bilinear.
+        antialias: Widen the filter where a crop shrinks.
+        upside_down: (V, N) bool, mirror top to bottom; None: none.
 
     Returns:
         (V, N, C, size, size) float32 in [0, 1].
@@ -100,13 +114,14 @@ def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpol
     views, number = boxes.shape[:2]
     channels, height, width = images.shape[1:]
     top, left, tall, wide = boxes.float().unbind(-1)
-    straight = torch.zeros_like(flip)
+    upside_down = torch.zeros_like(flip) if upside_down is None else upside_down
+    how = (size, interpolation, antialias)
     if height == width:  # both directions at once
-        start, length, mirrored = torch.stack([top, left]), torch.stack([tall, wide]), torch.stack([straight, flip])
-        rows, columns = resampling_weights(start, length, mirrored, height, size, interpolation).unbind()
+        start, length, mirrored = torch.stack([top, left]), torch.stack([tall, wide]), torch.stack([upside_down, flip])
+        rows, columns = resampling_weights(start, length, mirrored, height, *how).unbind()
     else:
-        rows = resampling_weights(top, tall, straight, height, size, interpolation)
-        columns = resampling_weights(left, wide, flip, width, size, interpolation)
+        rows = resampling_weights(top, tall, upside_down, height, *how)
+        columns = resampling_weights(left, wide, flip, width, *how)
     if images.dtype == torch.uint8:
         rows = rows / 255
     # One product for the rows of all channels and views: (V size, H) x (H, C W).
@@ -119,11 +134,15 @@ def crop_resize(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpol
 
 
 def resampling_weights(
-    start: Tensor, length: Tensor, mirrored: Tensor, total: int, size: int, interpolation: Filter
+    start: Tensor,
+    length: Tensor,
+    mirrored: Tensor,
+    total: int,
+    size: int,
+    interpolation: Filter,
+    antialias: bool = True,
 ) -> Tensor:
     """Weights with which every pixel of a line contributes to every pixel of its resized crop.
-
-    The filter is widened by the scale where the crop shrinks (antialiasing), cut at the crop's ends and normalised.
 
     Args:
         start: (...) float, first pixel of the crop.
@@ -132,6 +151,7 @@ def resampling_weights(
         total: Pixels in the line.
         size: Pixels after the resize.
         interpolation: bicubic or bilinear.
+        antialias: See ``taps``.
 
     Returns:
         (..., size, total) weights that sum to 1 over the last dimension and are 0 outside the crop.
@@ -142,21 +162,50 @@ def resampling_weights(
         tensor([[0., 1., 0., 0.],
                 [0., 0., 1., 0.]])
     """
+    most = max(total / size, 1) if antialias else 1
+    source, weights = taps(length, mirrored, most, size, interpolation, antialias)
+    number = source.shape[-1]
+    # Taps may hang over the ends of the line, with weight 0: a margin takes them.
+    dense = weights.new_zeros(*weights.shape[:-1], total + 2 * number)
+    return dense.scatter_(-1, (source + (start[..., None, None] + number)).long(), weights)[..., number:-number]
+
+
+def taps(
+    length: Tensor, mirrored: Tensor, most: float, size: int, interpolation: Filter, antialias: bool
+) -> tuple[Tensor, Tensor]:
+    """Pixels of a crop's line that contribute to every pixel of the resized one.
+
+    The filter is widened by the scale where the crop shrinks (antialiasing), cut at the crop's ends and normalised.
+
+    Args:
+        length: (...) float, pixels in the crop.
+        mirrored: (...) bool, reverse the result.
+        most: Widest filter, as a multiple of its own width.
+        size: Pixels after the resize.
+        interpolation: bicubic or bilinear.
+        antialias: Widen the filter. If not, a crop that shrinks is sampled at points, as in the official code.
+
+    Returns:
+        (..., size, taps) positions in the crop, some of them outside it, and their weights, which sum to 1.
+
+    Example:
+        >>> position, weight = taps(torch.tensor(4.0), torch.tensor(False), 2, 2, "bilinear", antialias=True)
+        >>> position[0], weight[0]
+        (tensor([-1.,  0.,  1.,  2.]), tensor([0.0000, 0.4286, 0.4286, 0.1429]))
+    """
     radius = 2 if interpolation == "bicubic" else 1
-    taps = math.ceil(2 * radius * max(total / size, 1))
-    start, length, mirrored = start[..., None, None], length[..., None, None], mirrored[..., None, None]
+    number = math.ceil(2 * radius * most)
+    length, mirrored = length[..., None, None], mirrored[..., None, None]
     scale = length / size
-    widening = scale.clamp_min(1)
-    pixel = torch.arange(size, device=start.device)[:, None]
+    widening = scale.clamp_min(1) if antialias else torch.ones_like(scale)
+    pixel = torch.arange(size, device=length.device)[:, None]
     centre = (torch.where(mirrored, size - 1 - pixel, pixel) + 0.5) * scale
-    source = (centre - radius * widening + 0.5).floor() + torch.arange(taps, device=start.device)
+    source = (centre - radius * widening + 0.5).floor() + torch.arange(number, device=length.device)
     distance = ((source + 0.5 - centre) / widening).abs_()
     weights = _cubic(distance) if interpolation == "bicubic" else (1 - distance).clamp_(0)
     weights *= (source >= 0) & (source < length)
     weights /= weights.sum(-1, keepdim=True)
-    # Taps may hang over the ends of the line, with weight 0: a margin takes them.
-    dense = weights.new_zeros(*weights.shape[:-1], total + 2 * taps)
-    return dense.scatter_(-1, (source + (start + taps)).long(), weights)[..., taps:-taps]
+    return source, weights
 
 
 def _recolour(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters) -> None:
@@ -178,9 +227,11 @@ def _steps(recipe: ViewRecipe, own: ViewParameters) -> tuple[list[_Step], Tensor
         (M, 7) parameters of the views.
     """
     brightness = torch_ops.additive_brightness if recipe.additive_brightness else torch_ops.brightness
-    blur = partial(torch_ops.gaussian_blur, kernel=recipe.blur_kernel)
-    jitter: list[_Step] = [(brightness, slice(0, 1)), (torch_ops.contrast, slice(1, 2))]
-    jitter += [(torch_ops.saturation, slice(2, 3)), (torch_ops.hue, slice(3, 6))]
+    blur = partial(torch_ops.gaussian_blur, kernel=recipe.blur_kernel, zeros=recipe.official)
+    contrast = partial(torch_ops.contrast, own_means=recipe.official)
+    saturation = torch_ops.hsv_saturation if recipe.official else torch_ops.saturation
+    jitter: list[_Step] = [(brightness, slice(0, 1)), (contrast, slice(1, 2))]
+    jitter += [(saturation, slice(2, 3)), (torch_ops.hue, slice(3, 6))]
     at_position = torch.where(own.jitter, own.order.T, -1)  # (4, M)
     chosen = (at_position[:, None] == torch.arange(4)[:, None]) & (torch.tensor(recipe.ranges()) > 0)[:, None]
     values = [own.brightness, own.contrast, own.saturation, *torch_ops.shifted_primaries(own.hue).T, own.sigma]

@@ -14,6 +14,7 @@ from torch import Tensor
 from simclr_lightning.views.batch import Crops
 from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.whole_batch import Filter, taps
 
 _CENTRE = 0.875  # share of the shorter side that evaluation keeps, as the official code
 
@@ -63,7 +64,7 @@ def crop_views(
     seed: int,
     epoch: int,
 ) -> tuple[Crops, ...]:
-    """The random crops of every picture, mirrored or not; ``ViewEngine`` does the rest on the device.
+    """The random crops of every picture, mirrored and turned as drawn; ``ViewEngine`` does the rest on the device.
 
     Args:
         pictures: N pictures (C, H, W) uint8 of any sizes; fastest where the channels of a pixel are neighbours. Or, for
@@ -114,13 +115,30 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     shorter = min(height, width)
     share = recipe.eval_crop or (_CENTRE if recipe.eval_size > 32 else 1.0)
     side = max(1, round(share * shorter))
-    return _resized(
-        picture, ((height - side) // 2, (width - side) // 2, side, side), recipe.eval_size, recipe.interpolation
-    )
+    return _resized(picture, (*centred(height, width, side, recipe), side, side), recipe.eval_size, recipe)
+
+
+def centred(height: int, width: int, side: int, recipe: ViewRecipe) -> tuple[int, int]:
+    """Top and left of the central square; the official code rounds up what torchvision's users round down.
+
+    Args:
+        height: Of the picture.
+        width: Of the picture.
+        side: Of the square.
+        recipe: Gives ``forms``.
+
+    Example:
+        >>> centred(11, 20, 8, ViewRecipe("cifar10")), centred(11, 20, 8, ViewRecipe("official"))
+        ((1, 6), (2, 6))
+    """
+    up = int(recipe.official)
+    return (height - side + up) // 2, (width - side + up) // 2
 
 
 def largest_scales(recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters], sources: Tensor) -> list[list[int]]:
     """By what pictures may be divided so that no crop is enlarged to its view: 1, 2, 4 or 8, as JPEGs can be decoded.
+
+    Crops of the official forms are sampled without antialiasing from whole pictures: these are not divided.
 
     Args:
         recipes: What the views are.
@@ -138,6 +156,8 @@ def largest_scales(recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters
         >>> largest_scales([recipe], drawn, torch.tensor([[0, 1, 2], [0, 1, 2]]))
         [[1, 2, 8], [1, 2, 8]]
     """
+    if any(recipe.official for recipe in recipes):
+        return [[1] * sources.shape[1]] * len(sources)
     times = [own.boxes[..., 2:].amin(-1) // recipe.size for recipe, own in zip(recipes, drawn, strict=True)]
     every = torch.cat(times)
     others = sources[:, None] != sources
@@ -176,19 +196,35 @@ def _crops(
     channels = len(one) if isinstance(one, Tensor) else 3
     pixels = torch.empty(recipe.count, len(pictures[0]), recipe.size, recipe.size, channels, dtype=torch.uint8)
     pixels = pixels.permute(0, 1, 4, 2, 3)
-    boxes_of_views, flips_of_views = parameters.boxes.tolist(), parameters.flip.tolist()
-    for targets, own, boxes, flips in zip(pixels, pictures, boxes_of_views, flips_of_views, strict=True):
-        for target, picture, box, flip in zip(targets, own, boxes, flips, strict=True):
-            crop = _resized(picture, box, recipe.size, recipe.interpolation)
-            target.copy_(crop.flip(-1) if flip else crop)
+    drawn = (parameters.boxes, parameters.upside_down, parameters.flip, parameters.transposed)
+    for targets, own, *of_view in zip(pixels, pictures, *(values.tolist() for values in drawn), strict=True):
+        for target, picture, box, upside_down, flip, transposed in zip(targets, own, *of_view, strict=True):
+            crop = _resized(picture, box, recipe.size, recipe)
+            crop = crop.flip([-2] * upside_down + [-1] * flip) if upside_down or flip else crop
+            target.copy_(crop.mT if transposed else crop)
     return Crops(pixels, parameters)
 
 
-def _resized(picture: Tensor | ScaledPicture, box: Sequence[int], size: int, interpolation: str) -> Tensor:
+def _resized(picture: Tensor | ScaledPicture, box: Sequence[int], size: int, recipe: ViewRecipe) -> Tensor:
     """Pillow's algorithm for bytes, which torch has too: up to rounding, the same pixels, 2.5 times as fast."""
     if isinstance(picture, ScaledPicture):
-        return picture.resized(box, size, interpolation)
+        return picture.resized(box, size, recipe.interpolation)
     top, left, height, width = box
+    if recipe.official:
+        return _sampled(picture[:, top : top + height, left : left + width], size, recipe.interpolation)
     # Made a batch of before the channels come first, a picture keeps the strides that torch has a faster way for.
     crop = picture.permute(1, 2, 0)[top : top + height, left : left + width][None].permute(0, 3, 1, 2)
-    return F.interpolate(crop, (size, size), mode=interpolation, antialias=True)[0]
+    return F.interpolate(crop, (size, size), mode=recipe.interpolation, antialias=True)[0]
+
+
+def _sampled(crop: Tensor, size: int, interpolation: Filter) -> Tensor:
+    """Without antialiasing; torch's own bicubic filter has another shape then, and other borders."""
+    for direction in (-2, -1):
+        length = crop.shape[direction]
+        position, weight = taps(
+            torch.tensor(float(length)), torch.tensor(False), 1, size, interpolation, antialias=False
+        )
+        position = position.long().clamp(0, length - 1)
+        picked = crop.index_select(direction, position.flatten()).unflatten(direction, position.shape).float()
+        crop = (picked * weight).sum(-1) if direction == -1 else (picked * weight[..., None]).sum(-2)
+    return crop.round_().clamp_(0, 255).to(torch.uint8)
