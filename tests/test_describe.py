@@ -54,14 +54,14 @@ def test_splits_and_classes(tmp_path: Path, described: Described, train: str, ot
     for split, count in ((train, 5), (other, 2)):
         for kind in ("glioma", "healthy"):
             for k in range(count):
-                picture(tmp_path / split / kind / f"{k}.png", k + 10 * len(split) + len(kind))
+                picture(tmp_path / split / kind / f"{k}.png", k + 50 * (split == other) + 10 * len(kind))
     told = described(tmp_path)
     assert told["splits"] == {
         "train": {"pictures": 10, "labelled": 10, "classes": {"glioma": 5, "healthy": 5}},
         name: {"pictures": 4, "labelled": 4, "classes": {"glioma": 2, "healthy": 2}},
     }
     assert told["sizes"] == {"smallest": [24, 32], "median": [24, 32], "largest": [24, 32], "different": 1}
-    assert told["channels"], told["bits"] == ({"3": 14}, {"8": 14})
+    assert (told["channels"], told["bits"]) == ({"3": 14}, {"8": 14})
     assert (told["warnings"], told["unlabelled_splits"], told["duplicates"]) == ([], [], {})
     assert f"the folder {train} is train" in told["notes"]
 

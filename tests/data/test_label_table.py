@@ -37,7 +37,7 @@ def test_tables_of_any_form(tmp_path: Path, lines: list[str]) -> None:
 
 def test_splits_of_the_table(tmp_path: Path) -> None:
     root = touched(tmp_path, [*FILES, "images/x.jpg"])
-    lines = ["file,label,split", "a1.jpg,9,Training", "a2.jpg,10,VALID", "b1.jpg,,train", "b2.png,9,seg_test"]
+    lines = ["file,label,split", "a1.jpg,9,Training", "a2.jpg,10,VALID", "b1.jpg,,train", "b2.png,9,Testing"]
     found = find_splits(root, table(tmp_path, *lines))
     assert classes(found["train"]) == {"images/a1.jpg": "9", "images/b1.jpg": None, "images/x.jpg": None}
     assert classes(found["val"]) == {"images/a2.jpg": "10"}

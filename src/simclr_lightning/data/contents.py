@@ -119,7 +119,7 @@ def summarised(splits: Splits, findings: Findings | None) -> dict[str, str]:
         findings: of the folder, if it is one.
 
     Example:
-        >>> from simclr_lightning.data import InMemoryPictures
+        >>> from simclr_lightning.data import InMemoryPictures, PictureSets
         >>> from simclr_lightning.data.splits import arrange
         >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9) % 2, ["cat", "dog"])
         >>> summarised(arrange(PictureSets(pictures)), None)

@@ -106,7 +106,7 @@ def find_splits(root: Roots, labels: str | os.PathLike[str] | None = None) -> di
     base = roots[0] if len(roots) == 1 else Path(os.path.commonpath([os.path.abspath(folder) for folder in roots]))
     tree, left_out = _found(roots, base)
     if labels is not None:
-        tree = labelled_by(read_table(labels), tree, [os.fspath(folder) for folder in roots], os.fspath(labels))
+        tree = labelled_by(read_table(labels), tree, os.fspath(base), os.fspath(labels))
     left_out += [LeftOut(reason, len(names), names[0]) for reason, names in tree.left_out.items()]
     splits = {split: _pictures(base, tree.parts[split]) for split in SPLITS if split in tree.parts}
     splits["train"].findings = Findings(left_out, tree.notes, tree.warnings)

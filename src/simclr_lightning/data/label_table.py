@@ -92,7 +92,7 @@ def read_table(path: str | os.PathLike[str]) -> list[Row]:
     return [Row(*row) for row in zip((file or "" for file in files), labels, splits, strict=True) if row[0]]
 
 
-def labelled_by(rows: Sequence[Row], tree: Tree, roots: Sequence[str], table: str) -> Tree:
+def labelled_by(rows: Sequence[Row], tree: Tree, base: str, table: str) -> Tree:
     """Labels, and splits where the table has them, in place of those that the folders tell.
 
     Pictures that no row names stay in the split of their folder, without a label.
@@ -100,7 +100,7 @@ def labelled_by(rows: Sequence[Row], tree: Tree, roots: Sequence[str], table: st
     Args:
         rows: of the table, see :func:`read_table`.
         tree: the pictures as their folders have them.
-        roots: folders that names may be relative to.
+        base: the folder that names are relative to.
         table: its name, for messages.
 
     Raises:
@@ -109,7 +109,7 @@ def labelled_by(rows: Sequence[Row], tree: Tree, roots: Sequence[str], table: st
     Example:
         >>> tree = Tree({"train": Labelled(["a/1.jpg", "a/2.jpg", "a/3.jpg"], [None, None, None])})
         >>> rows = [Row("1.jpg", "cat", "train"), Row("a/2", "dog", "val")]
-        >>> found = labelled_by(rows, tree, ["photos"], "labels.csv")
+        >>> found = labelled_by(rows, tree, "photos", "labels.csv")
         >>> found.parts["train"], found.parts["val"], found.notes
         (Labelled(names=['a/1.jpg', 'a/3.jpg'], labels=['cat', None]), Labelled(names=['a/2.jpg'], labels=['dog']), \
 ['pictures that labels.csv does not name, and that stay unlabelled: 1'])
@@ -117,7 +117,7 @@ def labelled_by(rows: Sequence[Row], tree: Tree, roots: Sequence[str], table: st
     places = {name: split for split, part in tree.parts.items() for name in part.names}
     places |= dict.fromkeys(tree.left_out.get("beside the splits", ()), "")
     said: dict[str, Row] = {}
-    found = _matches(rows, places, roots, table)
+    found = _matches(rows, places, base, table)
     for row in rows:
         name = found[row.file]
         if name in said and said[name][1:] != row[1:]:
@@ -157,7 +157,7 @@ def ordered_classes(classes: Iterable[str]) -> list[str]:
     return sorted(names, key=int) if all(name.lstrip("-").isdecimal() for name in names) else names
 
 
-def _matches(rows: Sequence[Row], places: Mapping[str, str], roots: Sequence[str], table: str) -> dict[str, str]:
+def _matches(rows: Sequence[Row], places: Mapping[str, str], base: str, table: str) -> dict[str, str]:
     """The picture that each name stands for: with or without folders in front, with or without its ending."""
     by_file: dict[str, list[str]] = defaultdict(list)
     for name in places:
@@ -166,7 +166,7 @@ def _matches(rows: Sequence[Row], places: Mapping[str, str], roots: Sequence[str
         by_file[os.path.splitext(file)[0]].append(name)
     found, missing = {}, []
     for row in rows:
-        asked = _relative(row.file, roots)
+        asked = _relative(row.file, base)
         if asked in places:
             found[row.file] = asked
             continue
@@ -183,7 +183,7 @@ def _matches(rows: Sequence[Row], places: Mapping[str, str], roots: Sequence[str
     if missing:
         raise InputError(
             f"{len(missing):,} of the {len(rows):,} pictures in the table {table!r} are not in "
-            f"{', '.join(map(repr, roots))}: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}. Correct the "
+            f"{base!r}: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}. Correct the "
             "folder or the table",
             "data.root",
             "data.labels",
@@ -191,13 +191,11 @@ def _matches(rows: Sequence[Row], places: Mapping[str, str], roots: Sequence[str
     return found
 
 
-def _relative(file: str, roots: Sequence[str]) -> str:
+def _relative(file: str, base: str) -> str:
     file = os.path.normpath(file.replace("\\", "/")) if "\\" in file and os.sep == "/" else os.path.normpath(file)
     if os.path.isabs(file):
-        for root in roots:
-            inside = os.path.relpath(file, os.path.abspath(root))
-            if not inside.startswith(os.pardir):
-                return inside
+        inside = os.path.relpath(file, os.path.abspath(base))
+        return file if inside.startswith(os.pardir) else inside
     return file
 
 
