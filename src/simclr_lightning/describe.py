@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def describe(
         "splits": {split: counted(pictures) for split, pictures in distinct.items()},
         "unlabelled_splits": [split for split, own in distinct.items() if not bool((own.targets >= 0).any())],
         **found,
-        "left_out": [] if findings is None else [left._asdict() for left in findings.left_out],
+        "left_out": [] if findings is None else [asdict(left) for left in findings.left_out],
         "notes": [] if findings is None else findings.notes,
         "duplicates": {splits: {"count": len(pairs), "examples": pairs[:5]} for splits, pairs in same.items()},
         "warnings": ([] if findings is None else findings.warnings) + [str(warning.message) for warning in told],

@@ -126,4 +126,4 @@ def test_arrays_in_memory(targets: Any) -> None:
     pictures = InMemoryPictures(torch.zeros(5, 3, 4, 4, dtype=torch.uint8), targets, NAMES)
     assert pictures.targets.tolist() == CLASSES
     with pytest.raises(InputError, match=r"labels of 5 pictures in memory have the shape \(5, 2, 2\)"):
-        InMemoryPictures(torch.zeros(5, 3, 4, 4, dtype=torch.uint8), np.zeros((5, 2, 2)), NAMES)
+        InMemoryPictures(torch.zeros(5, 3, 4, 4, dtype=torch.uint8), torch.zeros(5, 2, 2), NAMES)

@@ -185,12 +185,12 @@ def blobs(count: int, distance: float, seed: int) -> Features:
 
 def test_separable_features_are_told_apart_exactly(trainer: Make) -> None:
     train, test = blobs(60, 50.0, seed=0), blobs(30, 50.0, seed=1)
-    assert linear_by_sgd(train, test, trainer(), seed=0, progress=silent) == 1.0
+    assert linear_by_sgd(train, test, trainer(), seed=0, progress=silent)["top1"] == 1.0
 
 
 def test_the_classifier_is_that_of_a_loop_in_float64(trainer: Make) -> None:
     train, test = blobs(600, 1.5, seed=0), blobs(300, 1.5, seed=1)
-    ours = linear_by_sgd(train, test, trainer(), seed=4, progress=silent)
+    ours = linear_by_sgd(train, test, trainer(), seed=4, progress=silent)["top1"]
 
     weights = torch.zeros(3, 5, dtype=torch.float64, requires_grad=True)
     biases = torch.zeros(3, dtype=torch.float64, requires_grad=True)
@@ -219,5 +219,5 @@ def test_the_classifier_is_that_of_a_loop_in_float64(trainer: Make) -> None:
 def test_few_labels_make_one_batch(trainer: Make) -> None:
     told: list[str] = []
     train = blobs(12, 50.0, seed=0)
-    assert linear_by_sgd(train, train, trainer(), seed=0, progress=told.append) == 1.0
+    assert linear_by_sgd(train, train, trainer(), seed=0, progress=told.append)["top1"] == 1.0
     assert told[-1] == "epoch 90 of 90"

@@ -144,7 +144,9 @@ def test_several_processes_fill_up_the_last_batch_by_pictures_without_labels(mon
         own = []
         for rank in range(7):
             with monkeypatch.context() as patch:
-                patch.setattr("simclr_lightning.data.clean_loaders.process_of", lambda trainer, size, rank=rank: (rank, 7))
+                patch.setattr(
+                    "simclr_lightning.data.clean_loaders.process_of", lambda trainer, size, rank=rank: (rank, 7)
+                )
                 data.batch_size = 301
                 loader: Any = data.val_dataloader()
             for loaded in loader:

@@ -30,7 +30,8 @@ def official_views(pictures: Tensor, recipe: ViewRecipe, parameters: ViewParamet
             own = ViewParameters(*(values[view, n].numpy() for values in parameters))  # type: ignore[arg-type]
             picture = (pictures[view, n] if cropped else pictures[n]).cpu().double().numpy() / scale
             views.append(torch.from_numpy(official_view(picture, recipe, own, cropped).copy()))
-    return torch.stack(views).unflatten(0, parameters.flip.shape)
+    stacked = torch.stack(views)
+    return stacked.view(*parameters.flip.shape, *stacked.shape[1:])
 
 
 def official_view(picture: Array, recipe: ViewRecipe, own: Any, cropped: bool) -> Array:
@@ -87,10 +88,12 @@ def kernel(x: float, interpolation: str) -> float:
 def official_jitter(view: Array, recipe: ViewRecipe, own: Any, operation: int) -> Array:
     """Brightness, contrast, saturation or hue, not yet clipped."""
     if operation == 0:
-        return view + own.brightness if recipe.additive_brightness else view * own.brightness
+        brighter: Array = view + own.brightness if recipe.additive_brightness else view * own.brightness
+        return brighter
     if operation == 1:
         mean = view.mean((1, 2), keepdims=True)
-        return (view - mean) * own.contrast + mean
+        contrasted: Array = (view - mean) * own.contrast + mean
+        return contrasted
     changed = np.empty_like(view)
     for y, x in np.ndindex(view.shape[1:]):
         hue, saturation, value = colorsys.rgb_to_hsv(*view[:, y, x])

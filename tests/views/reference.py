@@ -83,7 +83,7 @@ def _jitter(image: Tensor, recipe: ViewRecipe, own: ViewParameters, operation: i
     if operation == 0 and recipe.additive_brightness:
         return (image + own.brightness).clamp(0, 1)
     if len(image) not in (1, 3):  # torchvision has no such pictures: every channel is one of its own
-        own_channels = [_jitter(channel, recipe, own, operation) for channel in image.split(1)]
+        own_channels = [_jitter(channel, recipe, own, operation) for channel in torch.split(image, 1)]
         return torch.cat(own_channels)
     functions = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     changed: Tensor = functions[operation](

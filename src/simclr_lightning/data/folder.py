@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +174,7 @@ def _found(roots: list[Path], base: Path) -> tuple[Tree, list[LeftOut]]:
         tree = split_tree(walk.names)
         tree.warnings += _empty_splits(walk)
         trees.append(_moved(tree, inside))
-        left_out += [left._replace(example=os.path.join(inside, left.example)) for left in walk.left_out]
+        left_out += [replace(left, example=os.path.join(inside, left.example)) for left in walk.left_out]
     return (trees[0] if len(trees) == 1 else _merged(trees)), left_out
 
 

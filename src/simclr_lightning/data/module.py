@@ -14,8 +14,9 @@ from simclr_lightning.data.contents import summarised
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pairs import PictureGroups, read_groups
 from simclr_lightning.data.pictures import PictureSets
+from simclr_lightning.data.recipes import plain_recipes, resolved_recipes
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
-from simclr_lightning.data.sources import Metric, Source, plain_recipes, resolved_recipes
+from simclr_lightning.data.sources import Metric, Source
 from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.suit import suit

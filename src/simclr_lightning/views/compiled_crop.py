@@ -28,11 +28,12 @@ def crop(views: Tensor, recipe: ViewRecipe, parameters: ViewParameters, pictures
     source, target = pictures.numpy(), views.numpy()
     number = np.arange(len(views)) % max(1, len(pictures))
     own = (parameters.boxes, parameters.flip, parameters.upside_down, parameters.transposed)
-    arrays = [column.numpy() for column in own]
+    boxes, flip, upside_down, transposed = (column.numpy() for column in own)
     cubic, antialias = recipe.interpolation == "bicubic", not recipe.official
 
     def work(part: slice) -> None:
-        _crop(target[part], source, number[part], *[array[part] for array in arrays], cubic, antialias, unit)
+        turned = upside_down[part], transposed[part]
+        _crop(target[part], source, number[part], boxes[part], flip[part], *turned, cubic, antialias, unit)
 
     in_threads(work, len(views))
 

@@ -225,6 +225,6 @@ def _sampled(crop: Tensor, size: int, interpolation: Filter) -> Tensor:
             torch.tensor(float(length)), torch.tensor(False), 1, size, interpolation, antialias=False
         )
         position = position.long().clamp(0, length - 1)
-        picked = crop.index_select(direction, position.flatten()).unflatten(direction, position.shape).float()
+        picked = torch.unflatten(crop.index_select(direction, position.flatten()), direction, position.shape).float()
         crop = (picked * weight).sum(-1) if direction == -1 else (picked * weight[..., None]).sum(-2)
     return crop.round_().clamp_(0, 255).to(torch.uint8)
