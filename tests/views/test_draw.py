@@ -145,7 +145,7 @@ def test_coins_have_their_probability(probability: float) -> None:
 
 
 def test_everything_that_is_drawn_is_independent() -> None:
-    parameters = drawn(ViewRecipe(rotation=10.0))
+    parameters = drawn(ViewRecipe(rotation=10.0, vertical_flip=0.5, rotate90=0.75))
     flat = {name: values.double() for name, values in parameters._asdict().items() if values.ndim == 2}
     flat["area"] = parameters.boxes[..., 2:].double().prod(-1)
     series = [values[view].numpy() for values in flat.values() for view in range(2)]

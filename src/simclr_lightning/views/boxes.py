@@ -77,7 +77,7 @@ def official_boxes(recipe: ViewRecipe, place: Tensor, attempts: Tensor, sizes: T
     Example:
         >>> place, attempts = torch.full((1, 1, 3), 0.5), torch.full((1, 1, OFFICIAL_STREAMS), 0.5)
         >>> official_boxes(ViewRecipe("official"), place.double(), attempts.double(), torch.tensor([64, 64])).tolist()
-        [[[11, 10, 40, 42]]]
+        [[[12, 11, 40, 42]]]
     """
     height, width = sizes.cpu().double().unbind(-1)
     rows, columns = height[..., None], width[..., None]

@@ -35,8 +35,6 @@ _ANY_ORIENTATION: dict[str, object] = {"flip": 0.5, "rotate90": 0.75}  # all eig
 
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "imagenet": _IMAGENET,
-    # The same numbers in the forms that Google's code gives them, see ViewRecipe.forms.
-    "official": {**_IMAGENET, "forms": "official"},
     # Appendix B.9: half the jitter, no blur.
     "cifar10": {**_IMAGENET, "size": 32, "jitter_strength": 0.5, "blur": 0.0},
     # The ImageNet recipe at the side of STL-10's pictures; the paper has no STL-10 recipe of its own.
@@ -67,6 +65,8 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     },
     # A popular walk-through of SimCLR: gentler crops than the paper's.
     "article": {**_IMAGENET, "crop_area": (0.2, 1.0)},
+    # The same numbers in the forms that Google's code gives them, see ViewRecipe.forms.
+    "official": {**_IMAGENET, "forms": "official"},
     # Photographs of the fundus: weak views beat strong ones (Cheng et al., arXiv 2501.02451).
     "retina": {
         **_IMAGENET,
