@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
-import struct
-import zlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from simclr_lightning.data.fast_jpeg import decode_fast
+from simclr_lightning.data.pillow_files import (
+    left_out,
+    open_bare,
+    orientation_of,
+    raise_guard,
+    upright,
+    upright_size_of,
+)
 from simclr_lightning.errors import InputError
-
-try:
-    import simplejpeg  # of the extra "fast": the same pixels as Pillow's, a third faster
-except ImportError:
-    simplejpeg = None
-try:
-    from torchvision.io import ImageReadMode, decode_jpeg  # the same pixels, too; deprecated since 0.29, without a date
-except ImportError:
-    decode_jpeg = None
-
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow raises on files that are corrupt, truncated, unreadable or absurdly large."""
 
 
 class BadPictureError(InputError):
@@ -39,17 +38,39 @@ directory: 'nowhere.jpg'.
     """
 
 
-def read_picture(path: str | os.PathLike[str]) -> Tensor:
+class OpenedPicture(NamedTuple):
+    """A picture's file, of which the header has been read; what :func:`opened` gives.
+
+    Attributes:
+        size: gives height and width, upright.
+        pixels: gives the picture, (C, H, W).
+        left_out: what of the file is not in the picture, and what to do about it; "" where nothing is.
+        image: a JPEG that Pillow can decode at a fraction of its size, and its EXIF orientation; None of others.
+
+    Example:
+        >>> OpenedPicture(lambda: (40, 60), lambda: torch.zeros(3, 40, 60)).left_out
+        ''
+    """
+
+    size: Callable[[], tuple[int, int]]
+    pixels: Callable[[], Tensor]
+    left_out: str = ""
+    image: tuple[Image.Image, int] | None = None
+
+
+def read_picture(path: str | os.PathLike[str], max_megapixels: float | None = None) -> Tensor:
     """Read one picture, turned upright by its EXIF orientation.
 
     Args:
-        path: file of any format that Pillow reads; of an animation, the first frame.
+        path: file of any format that Pillow reads; of an animation, the first frame. A TIFF is read without the bands
+            that are beyond its colours.
+        max_megapixels: as :func:`opened` takes it.
 
     Returns:
         (3, H, W) uint8, RGB. The three bytes of a pixel are neighbours in memory.
 
     Raises:
-        BadPictureError: if the file is missing, corrupt or truncated; it names the file.
+        BadPictureError: if the file is missing, corrupt, truncated or too large; it names the file.
 
     Example:
         >>> import tempfile
@@ -59,27 +80,67 @@ def read_picture(path: str | os.PathLike[str]) -> Tensor:
         ...     read_picture(file.name).shape
         torch.Size([3, 40, 60])
     """
+    with opened(path, max_megapixels) as picture:
+        return picture.pixels()
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], max_megapixels: float | None = None) -> Iterator[OpenedPicture]:
+    """Open one picture: all reading of files goes through here.
+
+    Whatever a decoder raises, here or on what is done with the picture within the context, is the file's fault.
+
+    Args:
+        path: of the file.
+        max_megapixels: pictures with more are refused before they are decoded. None: those that Pillow refuses, at
+            ``2 * Image.MAX_IMAGE_PIXELS``, which is 179 megapixels.
+
+    Raises:
+        BadPictureError: if the file is missing, corrupt, truncated or too large; it names the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        ...     Image.new("L", (60, 40)).save(file)
+        ...     _ = file.seek(0)
+        ...     with opened(file.name) as picture:
+        ...         picture.size()
+        (40, 60)
+    """
     try:
-        with Image.open(path) as picture:  # reads the header, and refuses absurdly large pictures
-            if (simplejpeg or decode_jpeg) and _is_plain_jpeg(picture):
-                try:
-                    return _plain_jpeg(path)
-                except (ValueError, RuntimeError, DeprecationWarning):
-                    pass  # Pillow reads it after all, or says what is wrong with it
-            ImageOps.exif_transpose(picture, in_place=True)
-            return pixels_of(to_rgb(picture))
-    except BROKEN as error:
+        with _opened_by_pillow(Path(path), max_megapixels) as picture:
+            yield picture
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\((\d+) pixels", str(error))
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise _too_large(path, int(pixels[1]) if pixels else 0, max_megapixels or limit) from error
+    except Exception as error:
         raise unreadable(path, error) from error
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> BadPictureError:
-    """What to raise where Pillow raises one of ``BROKEN``.
+    """What to raise where a decoder raises something.
 
     Example:
         >>> unreadable("a.jpg", OSError("truncated"))
         BadPictureError('Cannot read the picture a.jpg: truncated.')
     """
-    return BadPictureError(f"Cannot read the picture {os.fspath(path)}: {str(error).rstrip('.')}.")
+    return BadPictureError(f"Cannot read the picture {os.fspath(path)}: {fault(error)}.")
+
+
+def fault(error: Exception) -> str:
+    """What an error of a decoder says, in one line.
+
+    Example:
+        >>> fault(OSError("truncated.")), fault(MemoryError()), fault(KeyError(7))
+        ('truncated', 'MemoryError', 'KeyError: 7')
+    """
+    said = " ".join(str(error).split()).rstrip(".")
+    if said and isinstance(error, (OSError, SyntaxError, ValueError, RuntimeError)):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
@@ -97,7 +158,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
     Args:
         picture: 16-bit values are scaled to 8 bits, transparent pixels are laid on white, palette, CMYK and the like
-            are converted by Pillow.
+            are converted by Pillow. The fourth band of a TIFF is left out, whatever it is called: in most it is
+            near-infrared light, and no transparency.
 
     Returns:
         Picture in mode RGB.
@@ -116,6 +178,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         raise ValueError("floating-point pictures have no known range of values: convert them to 8 or 16 bits.")
     if picture.mode.startswith("I"):
         return _from_16_bits(np.asarray(picture)).convert("RGB")
+    if picture.format == "TIFF":
+        return picture.convert("RGB")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
@@ -156,8 +220,8 @@ def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
         return picture
     try:
         return pixels_of(to_rgb(picture))
-    except BROKEN as error:
-        raise BadPictureError(f"Cannot read {name}: {str(error).rstrip('.')}.") from error
+    except Exception as error:
+        raise BadPictureError(f"Cannot read {name}: {fault(error)}.") from error
 
 
 def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
@@ -181,18 +245,45 @@ def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
         )
 
 
-def _is_plain_jpeg(picture: Image.Image) -> bool:
-    upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    return picture.format == "JPEG" and picture.mode in ("RGB", "L") and upright
+@contextmanager
+def _opened_by_pillow(path: Path, max_megapixels: float | None) -> Iterator[OpenedPicture]:
+    if max_megapixels is not None:
+        raise_guard(max_megapixels)
+    try:
+        picture = Image.open(path)
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:
+        picture = open_bare(path, error)
+    with picture:
+        width, height = picture.size
+        if max_megapixels is not None and width * height > 1e6 * max_megapixels:
+            raise _too_large(path, width * height, max_megapixels)
+        turn = orientation_of(picture)
+        jpeg = picture.format == "JPEG"
+
+        def pixels() -> Tensor:
+            if jpeg and turn == 1 and picture.mode in ("RGB", "L"):
+                fast = decode_fast(path)
+                if fast is not None:
+                    return fast
+            try:
+                return pixels_of(to_rgb(upright(picture)))
+            except Exception as error:
+                with open_bare(path, error) as again:
+                    return pixels_of(to_rgb(upright(again)))
+
+        yield OpenedPicture(
+            lambda: upright_size_of(picture, path), pixels, left_out(picture), (picture, turn) if jpeg else None
+        )
 
 
-def _plain_jpeg(path: str | os.PathLike[str]) -> Tensor:
-    if simplejpeg is not None:
-        pixels = simplejpeg.decode_jpeg(Path(path).read_bytes(), fastdct=False, fastupsample=False)
-        return torch.from_numpy(pixels).permute(2, 0, 1)
-    data = torch.from_numpy(np.fromfile(path, np.uint8))
-    decoded_picture: Tensor = decode_jpeg(data, ImageReadMode.RGB)
-    return decoded_picture
+def _too_large(path: str | os.PathLike[str], pixels: int, limit: float) -> BadPictureError:
+    return BadPictureError(
+        f"Cannot read the picture {os.fspath(path)}: it has {pixels / 1e6:,.1f} megapixels, and the limit is "
+        f"{limit:,.4g}. If its header is right, raise the limit",
+        f"data.max_megapixels {math.ceil(pixels / 1e6)}",
+    )
 
 
 def _from_16_bits(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Image.Image:

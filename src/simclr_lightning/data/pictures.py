@@ -14,7 +14,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from simclr_lightning.data.decode import BROKEN, BadPictureError, check_picture, decoded, picture_of, read_picture
+from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, fault, picture_of, read_picture
 from simclr_lightning.data.scaled import read_scaled, upright_size
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
@@ -248,8 +248,10 @@ class DatasetPictures(Pictures):
         """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
         try:
             picture = picture_of(self.dataset[position])
-        except BROKEN as error:
-            raise BadPictureError(f"Cannot read {self.name(position)}: {str(error).rstrip('.')}.") from error
+        except InputError:
+            raise
+        except Exception as error:  # whatever its decoder raises
+            raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
         return decoded(picture, self.shape, self.name(position))
 
     def _targets(self, first: Any) -> Tensor:
