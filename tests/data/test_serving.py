@@ -22,14 +22,14 @@ from simclr_lightning.views import ViewRecipe, centre_view, crop_views
 
 WriteTree = Callable[..., Path]
 RECIPE = ViewRecipe("cifar10", size=12)
-TRAINING = {"random": True, "training": True}
-EVALUATION = {"random": True, "training": False}
-CLEAN = {"random": False, "training": False}
+TRAINING: dict[str, Any] = {"random": True, "training": True}
+EVALUATION: dict[str, Any] = {"random": True, "training": False}
+CLEAN: dict[str, Any] = {"random": False, "training": False}
 
 
 def served(
     pictures: Pictures,
-    wanted: dict[str, bool],
+    wanted: dict[str, Any],
     positions: list[int] | None = None,
     on_bad_picture: Literal["raise", "skip"] = "raise",
 ) -> BatchDataset:

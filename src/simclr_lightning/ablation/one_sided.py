@@ -15,7 +15,8 @@ from simclr_lightning.data import Pictures, PictureSets, SimCLRDataModule
 from simclr_lightning.data.cache import reduced
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe
-from simclr_lightning.views.torch_ops import normalise_, unit_range
+from simclr_lightning.views.scale import in_unit_range
+from simclr_lightning.views.torch_ops import normalise_
 
 
 class OneSidedViews(ViewEngine):
@@ -61,7 +62,7 @@ class OneSidedViews(ViewEngine):
         """
         if batch.epoch is None:
             return ()
-        first = self._crop(batch)[0][0] if batch.crops is None else unit_range(batch.crops[0].pixels[0])
+        first = self._crop(batch)[0][0] if batch.crops is None else in_unit_range(batch.crops[0].pixels[0])
         second = first
         for operation in self.operations:
             second = operate(operation, second, self.recipe, Draw(batch.indices, self.seed, batch.epoch))

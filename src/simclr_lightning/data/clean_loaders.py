@@ -13,6 +13,7 @@ from simclr_lightning.data.resident import ResidentPictures
 from simclr_lightning.data.serving import BatchDataset, FeatureDataset
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.data.stream import Stream
+from simclr_lightning.data.value_range import Scaling
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ViewRecipe
 
@@ -25,6 +26,7 @@ class CleanLoaders(LightningDataModule):
         stream: the training pictures where they have no length, otherwise None.
         batch_size, seed, on_bad_picture, scaled_decoding, num_workers, pin_memory, prefetch_factor, persistent_workers,
         on_device: as :class:`PictureDataModule` takes them.
+        scaling: what counts as black and as white.
     """
 
     recipes: tuple[ViewRecipe, ...]
@@ -38,6 +40,7 @@ class CleanLoaders(LightningDataModule):
     prefetch_factor: int | None
     persistent_workers: bool | None
     on_device: bool | None
+    scaling: Scaling
     _resident: ResidentPictures
 
     @property
@@ -85,6 +88,7 @@ class CleanLoaders(LightningDataModule):
             seed=self.seed,
             on_bad_picture=self.on_bad_picture,
             scaled=self.scaled_decoding,
+            scale=self.scaling.range,
         )
 
     def _loader(

@@ -1,4 +1,4 @@
-"""From one file to the pixels of one RGB picture."""
+"""From one file to the pixels of one picture."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from simclr_lightning.data.pillow_files import (
     upright,
     upright_size_of,
 )
+from simclr_lightning.data.readers import read_file, reader_of
 from simclr_lightning.errors import InputError
 
 
@@ -62,15 +63,17 @@ def read_picture(path: str | os.PathLike[str], max_megapixels: float | None = No
     """Read one picture, turned upright by its EXIF orientation.
 
     Args:
-        path: file of any format that Pillow reads; of an animation, the first frame. A TIFF is read without the bands
-            that are beyond its colours.
+        path: file of any format that Pillow reads, of an animation the first frame; or of the formats of
+            ``data.readers``. A TIFF that Pillow reads is read without the bands that are beyond its colours.
         max_megapixels: as :func:`opened` takes it.
 
     Returns:
-        (3, H, W) uint8, RGB. The three bytes of a pixel are neighbours in memory.
+        (3, H, W) uint8, RGB: the three bytes of a pixel are neighbours in memory. Grey pictures of 16 bits are uint16,
+        and those of other formats have the type and the bands that are in the file.
 
     Raises:
         BadPictureError: if the file is missing, corrupt, truncated or too large; it names the file.
+        MissingPackageError: if its format needs a package that is missing.
 
     Example:
         >>> import tempfile
@@ -108,7 +111,7 @@ def opened(path: str | os.PathLike[str], max_megapixels: float | None = None) ->
         (40, 60)
     """
     try:
-        with _opened_by_pillow(Path(path), max_megapixels) as picture:
+        with _opened(Path(path), max_megapixels) as picture:
             yield picture
     except InputError:
         raise
@@ -153,19 +156,36 @@ def pixels_of(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
+def tensor_of(picture: Image.Image) -> Tensor:
+    """A picture of any mode as three channels: grey values of 16 bits as they are, all else as 8-bit RGB.
+
+    Returns:
+        (3, H, W) uint16 or uint8.
+
+    Raises:
+        ValueError: as :func:`to_rgb`; also if the values are 32-bit integers beyond 16 bits.
+
+    Example:
+        >>> tensor_of(Image.new("I;16", (2, 1), 4095)).tolist()
+        [[[4095, 4095]], [[4095, 4095]], [[4095, 4095]]]
+    """
+    if picture.mode.startswith("I"):
+        return _from_16_bits(np.asarray(picture)).expand(3, -1, -1)
+    return pixels_of(to_rgb(picture))
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Turn a picture of any mode into 8-bit RGB.
 
     Args:
-        picture: 16-bit values are scaled to 8 bits, transparent pixels are laid on white, palette, CMYK and the like
-            are converted by Pillow. The fourth band of a TIFF is left out, whatever it is called: in most it is
+        picture: transparent pixels are laid on white, palette, CMYK and the like are converted by Pillow. The fourth band of a TIFF is left out, whatever it is called: in most it is
             near-infrared light, and no transparency.
 
     Returns:
         Picture in mode RGB.
 
     Raises:
-        ValueError: if the values have no known range (floating point, or 32-bit integers beyond 16 bits).
+        ValueError: if the values have no known range (floating point).
 
     Example:
         >>> to_rgb(Image.new("RGBA", (2, 1))).getpixel((0, 0))  # transparent
@@ -175,9 +195,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         picture.load()
         return picture
     if picture.mode == "F":
-        raise ValueError("floating-point pictures have no known range of values: convert them to 8 or 16 bits.")
-    if picture.mode.startswith("I"):
-        return _from_16_bits(np.asarray(picture)).convert("RGB")
+        raise ValueError(
+            "Pillow does not read floating-point numbers: pip install 'simclr-lightning[tiff]', or convert it"
+        )
     if picture.format == "TIFF":
         return picture.convert("RGB")
     if picture.has_transparency_data:
@@ -186,63 +206,19 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def picture_of(item: Any) -> Any:
-    """The picture of what a data set gives: a picture, or a picture and its label.
-
-    Example:
-        >>> picture_of(("a picture", 3)), picture_of("a picture")
-        ('a picture', 'a picture')
-    """
-    return item[0] if isinstance(item, (tuple, list)) else item
-
-
-def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
-    """Pixels of a picture that somebody's data set gives.
-
-    Args:
-        picture: PIL picture, or uint8 tensor (C, H, W).
-        shape: that all tensors must have; None: the data set gives PIL pictures.
-        name: of the picture, for messages.
-
-    Returns:
-        (C, H, W) uint8; RGB of a PIL picture.
-
-    Raises:
-        BadPictureError: if it cannot be decoded.
-        InputError: if it is something else, or has another shape.
-
-    Example:
-        >>> decoded(Image.new("L", (60, 40)), None, "Picture 0").shape
-        torch.Size([3, 40, 60])
-    """
-    check_picture(picture, shape, name)
-    if isinstance(picture, Tensor):
-        return picture
-    try:
-        return pixels_of(to_rgb(picture))
-    except Exception as error:
-        raise BadPictureError(f"Cannot read {name}: {fault(error)}.") from error
-
-
-def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
-    """Complain of what is no picture; see :func:`decoded`.
-
-    Example:
-        >>> check_picture(torch.zeros(1, 8, 8, dtype=torch.uint8), torch.Size([1, 8, 8]), "Picture 0")
-    """
-    if isinstance(picture, Image.Image) and shape is None:
+@contextmanager
+def _opened(path: Path, max_megapixels: float | None) -> Iterator[OpenedPicture]:
+    reader = reader_of(path)
+    found = None if reader is None else read_file(reader, path)
+    if found is None:
+        with _opened_by_pillow(path, max_megapixels) as picture:
+            yield picture
         return
-    if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.ndim != 3:
-        got = f"{tuple(picture.shape)} {picture.dtype}" if isinstance(picture, Tensor) else type(picture).__name__
-        raise InputError(
-            f"{name} is a {got}: the data set should return PIL pictures, or uint8 tensors (C, H, W), always the "
-            "same. Leave out transforms such as ToTensor: the views are made by the recipe."
-        )
-    if picture.shape != shape:
-        raise InputError(
-            f"{name} has shape {tuple(picture.shape)}, picture 0 has {tuple(shape or ())}: tensors must all have the "
-            "same channels and size. Return PIL pictures where sizes differ."
-        )
+    values, left_out_of_it = found
+    height, width = values.shape[-2:]
+    if max_megapixels is not None and width * height > 1e6 * max_megapixels:
+        raise _too_large(path, width * height, max_megapixels)
+    yield OpenedPicture(lambda: (height, width), lambda: values, left_out_of_it)
 
 
 @contextmanager
@@ -268,10 +244,10 @@ def _opened_by_pillow(path: Path, max_megapixels: float | None) -> Iterator[Open
                 if fast is not None:
                     return fast
             try:
-                return pixels_of(to_rgb(upright(picture)))
+                return tensor_of(upright(picture))
             except Exception as error:
                 with open_bare(path, error) as again:
-                    return pixels_of(to_rgb(upright(again)))
+                    return tensor_of(upright(again))
 
         yield OpenedPicture(
             lambda: upright_size_of(picture, path), pixels, left_out(picture), (picture, turn) if jpeg else None
@@ -286,10 +262,10 @@ def _too_large(path: str | os.PathLike[str], pixels: int, limit: float) -> BadPi
     )
 
 
-def _from_16_bits(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Image.Image:
+def _from_16_bits(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Tensor:
     values = values.astype(np.int64)  # Pillow gives 16-bit files of either byte order, some as 32-bit integers
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError(
             f"integers from {values.min()} to {values.max()} exceed 16 bits: convert the picture to 8 or 16 bits."
         )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return torch.from_numpy(values.astype(np.uint16))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.data.pictures import FilePictures, Pictures, PictureSets
+from simclr_lightning.data.readers import ENDINGS
+from simclr_lightning.data.readers.array_sets import array_sets, holds_a_set
 from simclr_lightning.errors import InputError, MissingFileError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
@@ -83,7 +85,7 @@ def scan(root: Path) -> FilePictures:
     if not names:
         raise MissingFileError(
             f"There is no picture in {os.fspath(root)!r} or the folders in it. Looked for files that end in "
-            f"{', '.join(EXTENSIONS)} (upper or lower case)."
+            f"{', '.join(sorted({*EXTENSIONS, *ENDINGS}))} (upper or lower case)."
         )
     # Millions of Python strings would be copied into every worker as soon as it counts references: one array is not.
     files = np.array([os.fsencode(name) for name in names])
@@ -105,11 +107,11 @@ def picture_sets(found: Mapping[str, Pictures]) -> PictureSets:
 
 
 def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
-    """All pictures of a folder, see :func:`find_splits` and :func:`scan`.
+    """All pictures of a folder, see :func:`find_splits` and :func:`scan`, or of a file that holds many.
 
     Raises:
         MissingFileError: if there is no such folder, or no picture in it.
-        InputError: if it is a file.
+        InputError: if it is another file.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -121,6 +123,8 @@ def folder_sets(root: str | os.PathLike[str]) -> PictureSets:
         >>> len(sets.train), len(sets.val), sets.test is sets.val
         (2, 1, True)
     """
+    if holds_a_set(root):
+        return array_sets(root)
     return picture_sets({split: scan(path) for split, path in find_splits(root).items()})
 
 
@@ -131,10 +135,10 @@ def _walk(root: Path) -> Iterator[str]:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not name.endswith(".zarr")]
         inside = os.path.relpath(folder, root)
         for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            if name.lower().endswith(EXTENSIONS + ENDINGS) and not name.startswith("."):
                 yield name if inside == os.curdir else os.path.join(inside, name)
 
 

@@ -148,6 +148,7 @@ class LabelledDataModule(PictureDataModule):
         )
         own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
         pictures, labelled = labelled_part(data.splits)
+        own.use_scaling(data.scaling)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
         return own
 

@@ -16,6 +16,14 @@ from simclr_lightning.data.sources import Metric, Source, find_source, plain_rec
 from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.suit import suit
+from simclr_lightning.data.value_range import (
+    Scaling,
+    check_scale,
+    known_scaling,
+    scaling_of_set,
+    scaling_of_stream,
+    tell,
+)
 from simclr_lightning.data.worker_processes import warn_of_workers
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
@@ -33,7 +41,7 @@ class PictureDataModule(CleanLoaders):
             transfer sets (food101, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers, birdsnap), folder
             (any tree of pictures under ``root``: ``train`` with ``val`` or ``test`` beside it are recognised, and class
             folders are labels), what ``register_source`` has given a name, or a callable, or its import path, that
-            returns a map-style or an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs
+            returns a map-style or an iterable data set of PIL pictures or tensors (C, H, W), alone or in pairs
             with an integer label. A callable is given those of the arguments ``root``, ``download`` and ``train`` that
             it has; ``train=False`` is for validation and test. A ``Source`` or a ``Stream`` will do as well.
         root: folder of the data.
@@ -50,6 +58,10 @@ class PictureDataModule(CleanLoaders):
         on_device: keep cached pictures on the accelerator. None: where they take an eighth of its free memory at most.
         scaled_decoding: decode JPEG files at 1/2, 1/4 or 1/8 of their size where every random crop is so much larger
             than its view. Photos of megapixels load about twice as fast; training views differ by a level or so of 255.
+        scale: what counts as black and as white, one range for the whole data set. dtype: the range of the pictures'
+            type. Two numbers, [low, high], or [[low, ...], [high, ...]] of every band. percentile, or
+            percentile_per_band: from the 0.5th to the 99.5th of 256 training pictures, which the seed chooses. None:
+            bytes by their range; others, too, where the values in use cover half of it, otherwise by percentile.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
             name; in training the next good one takes its place, and where pictures are judged it does not count.
         download: fetch the data set if it is not under ``root``.
@@ -90,6 +102,7 @@ class PictureDataModule(CleanLoaders):
         cache: bool = False,
         on_device: bool | None = None,
         scaled_decoding: bool = False,
+        scale: Literal["dtype", "percentile", "percentile_per_band"] | list[float] | list[list[float]] | None = None,
         on_bad_picture: Literal["raise", "skip"] = "raise",
         download: bool = True,
         num_workers: int | None = None,
@@ -105,6 +118,7 @@ class PictureDataModule(CleanLoaders):
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
         _check(seed >= 0, "seed", seed, "choose 0 or more")
+        check_scale(scale)
         self.source = find_source(dataset)
         self.recipes = resolved_recipes(views, dataset, self.source.recipe)
         self.recipe = self.recipes[0]
@@ -114,6 +128,7 @@ class PictureDataModule(CleanLoaders):
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
         self.on_device, self.scaled_decoding = on_device, scaled_decoding
+        self.scale, self.scaling = scale, Scaling(None, "", "", scale)
         self._resident = ResidentPictures()
         self._root, self._probe = str(root), None if probe is None else str(probe)
         self._parts: dict[str, Any] = {
@@ -124,6 +139,7 @@ class PictureDataModule(CleanLoaders):
             "seed": seed,
         }
         self._splits: Splits | None = None
+        self._scaling_is_known = False
         self.save_hyperparameters()
         # Checkpoints hold primitives only, so that they load with weights_only=True.
         primitives = {
@@ -178,12 +194,64 @@ class PictureDataModule(CleanLoaders):
         if self._splits is None:
             found = self.source.load(self._root, False)
             if isinstance(found, Stream):
-                self.stream = with_views(found, self.recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
+                self.stream = self._with_views(found)
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
                 self._splits = self.arrange(found)
+            if not self._scaling_is_known:
+                self.use_scaling(self._measured())
+                tell(self.scaling)
         warn_of_workers(self.num_workers or 0, self._devices())
         suit(self.engine, self.trainer)
+
+    def use_scaling(self, scaling: Scaling) -> None:
+        """Scale the values of pictures so, from the next loader on; checkpoints will tell it."""
+        self.scaling = scaling
+        self.save_hyperparameters({"scale": scaling.plain})
+        if self.stream is not None:
+            self.stream = self._with_views(self.stream)
+
+    def adopt_scale(self, plain: Any) -> None:
+        """Scale the values of pictures as those that an encoder was trained on, unless numbers were typed.
+
+        Args:
+            plain: the ``scale`` among the data's hyperparameters of its checkpoint.
+        """
+        if plain is None or plain in ("percentile", "percentile_per_band") or isinstance(self.scale, list):
+            return
+        self._scaling_is_known = True
+        if plain != self.scaling.plain:
+            self.use_scaling(known_scaling(plain, "as the checkpoint has it"))
+            tell(self.scaling)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How values are scaled, where it was worked out."""
+        return {} if self.scaling.plain is None else {"scale": self.scaling.plain}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Scale values as before."""
+        self.adopt_scale(state_dict.get("scale"))
+
+    def _measured(self) -> Scaling:
+        if self.stream is None:
+            return scaling_of_set(self.scale, *self.splits.train, seed=self.seed)
+        pictures = getattr(self.stream, "pictures", None)
+        if callable(pictures):
+            return scaling_of_stream(self.scale, pictures())
+        if self.scale in (None, "dtype"):
+            return Scaling(None, "", "", self.scale)
+        batches = self.stream.batches("train", rank=0, world_size=1, batch_size=self.batch_size, epoch=0)
+        whole = (batch.images for batch in batches if batch.images is not None)
+        return scaling_of_stream(self.scale, (picture for images in whole for picture in images))
+
+    def _with_views(self, stream: Stream) -> Stream:
+        return with_views(
+            stream,
+            self.recipes,
+            seed=self.seed,
+            on_bad_picture=self.on_bad_picture,
+            scale=self.scaling.range,
+        )
 
     def teardown(self, stage: str | None = None) -> None:
         """Free what the pictures take on the accelerator."""
@@ -203,7 +271,7 @@ class PictureDataModule(CleanLoaders):
             batch = self._resident.picked(batch)
         if not isinstance(batch, ImageBatch):
             return batch
-        images = clean(batch.images, self.recipe) if batch.clean and batch.images is not None else None
+        images = clean(batch.images, self.recipe, batch.scale) if batch.clean and batch.images is not None else None
         views = () if batch.epoch is None else self.engine(batch)
         indices = batch.indices.to(batch.targets.device, non_blocking=True)
         ready = ViewBatch(views, batch.targets, indices, images, equal_shares=shared_evenly(self.trainer))

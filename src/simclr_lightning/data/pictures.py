@@ -14,10 +14,13 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, fault, picture_of, read_picture
+from simclr_lightning.data.bands import bands_of, with_bands
+from simclr_lightning.data.decode import BadPictureError, fault, read_picture
+from simclr_lightning.data.items import check_picture, decoded, picture_of
 from simclr_lightning.data.scaled import read_scaled, upright_size
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
+from simclr_lightning.views.scale import DTYPES, TYPES, rows_of
 from simclr_lightning.views.workers import ScaledPicture
 
 
@@ -34,6 +37,7 @@ class Pictures(ABC):
             that needs one: balanced splits, and watching a pre-training. None where one class is all there is.
 
     Attributes:
+        dtype: of the pictures, as far as it is known before they are read: uint8, uint16, int16 or float32.
         bad: (N,) bool, pictures that turned out to be unreadable. Loaders' workers share it.
         reported: positions of those whose number has been told.
 
@@ -45,6 +49,8 @@ class Pictures(ABC):
         >>> len(shades), shades.read(2).shape
         (3, torch.Size([1, 6, 6]))
     """
+
+    dtype = torch.uint8
 
     def __init__(
         self,
@@ -91,11 +97,14 @@ class Pictures(ABC):
             position: of the picture, in [0, N).
 
         Returns:
-            (C, H, W) uint8.
+            (C, H, W) uint8, uint16, int16 or float32.
 
         Raises:
             BadPictureError: if it cannot be read; the message names it.
         """
+
+
+_PEEK = 64  # files that may tell the number of bands
 
 
 class PictureSets(NamedTuple):
@@ -121,13 +130,13 @@ class InMemoryPictures(Pictures):
     """Pictures of equal size in one array.
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, uint16, int16 or floating-point, which becomes float32.
         targets: (N,) int64 class indices, -1 where unlabelled.
         class_names: names of the classes, None where there are none.
 
     Raises:
         ValueError: if there are no pictures, or not one target for each.
-        TypeError: if the pictures are not (N, C, H, W) bytes.
+        TypeError: if the pictures are not (N, C, H, W), or of another type.
 
     Example:
         >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9) % 2, ["cat", "dog"])
@@ -136,8 +145,10 @@ class InMemoryPictures(Pictures):
     """
 
     def __init__(self, images: Tensor, targets: Tensor, class_names: Sequence[str] | None = None) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise TypeError(f"Expected pictures as (N, C, H, W) uint8, got {tuple(images.shape)} {images.dtype}.")
+        if images.is_floating_point():
+            images = images.float()
+        if images.dtype not in DTYPES or images.ndim != 4:
+            raise TypeError(f"Expected pictures as (N, C, H, W) {TYPES}, got {tuple(images.shape)} {images.dtype}.")
         if not len(images) or len(images) != len(targets):
             raise ValueError(
                 f"Expected one target for each picture, got {len(images)} pictures and {len(targets)} targets."
@@ -145,14 +156,22 @@ class InMemoryPictures(Pictures):
         super().__init__(targets.long(), class_names, images.shape[1], equal_size=True)
         self.images = images
         self.shape = images.shape[1:]
+        self.dtype = images.dtype
+
+    def rows(self, positions: Tensor) -> Tensor:
+        """The pictures at (n,) positions, (n, C, H, W)."""
+        return rows_of(self.images, positions)
 
     def read(self, position: int) -> Tensor:
-        """One picture, (C, H, W) uint8."""
+        """One picture, (C, H, W)."""
         return self.images[position]
 
 
 class FilePictures(Pictures):
     """Pictures in files, decoded when they are read; they may differ in size.
+
+    Photos have three channels, and so have grey pictures of any format. Where the files are of ``data.readers``, the
+    first that can be read tells how many bands all have, see ``bands``.
 
     Args:
         root: folder of the files.
@@ -178,6 +197,7 @@ class FilePictures(Pictures):
         super().__init__(targets, class_names, in_channels=3, equal_size=False, multi_targets=multi_targets)
         self.root = root
         self.files = files
+        self.in_channels = bands_of(map(self.path, range(min(len(self), _PEEK))))
 
     def path(self, position: int) -> Path:
         """File of the picture at ``position``."""
@@ -188,8 +208,9 @@ class FilePictures(Pictures):
         return str(self.path(position))
 
     def read(self, position: int) -> Tensor:
-        """One picture in RGB, upright."""
-        return read_picture(self.path(position))
+        """One picture, upright, in RGB or with all its bands."""
+        path = self.path(position)
+        return with_bands(read_picture(path), self.in_channels, path)
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
@@ -197,15 +218,17 @@ class FilePictures(Pictures):
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
-        return read_scaled(self.path(position), scale)
+        path = self.path(position)
+        picture = read_scaled(path, scale)
+        return picture if isinstance(picture, ScaledPicture) else with_bands(picture, self.in_channels, path)
 
 
 class DatasetPictures(Pictures):
     """Pictures of a map-style data set, which returns pictures or (picture, label) pairs.
 
-    PIL pictures become RGB and may differ in size. Tensors, (C, H, W) uint8 with any number of channels, must all have
-    the shape of the first. Labels are integers; they are taken from the attribute ``targets`` or ``labels`` where there
-    is one, otherwise by reading the whole data set once.
+    PIL pictures become RGB and may differ in size. Tensors, (C, H, W) uint8, uint16, int16 or float with any number of
+    channels, must all have the shape and the type of the first. Labels are integers; they are taken from the attribute
+    ``targets`` or ``labels`` where there is one, otherwise by reading the whole data set once.
 
     Args:
         dataset: with ``__len__`` and ``__getitem__``.
@@ -233,6 +256,7 @@ class DatasetPictures(Pictures):
         picture = picture_of(first)
         self.shape = picture.shape if isinstance(picture, Tensor) else None
         check_picture(picture, self.shape, self.name(0))
+        self.dtype = decoded(picture, self.shape, self.name(0)).dtype if self.shape else torch.uint8
         super().__init__(
             self._targets(first),
             getattr(dataset, "classes", None),
@@ -252,7 +276,10 @@ class DatasetPictures(Pictures):
             raise
         except Exception as error:  # whatever its decoder raises
             raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
-        return decoded(picture, self.shape, self.name(position))
+        pixels = decoded(picture, self.shape, self.name(position))
+        if self.shape and pixels.dtype != self.dtype:
+            raise InputError(f"{self.name(position)} is of {pixels.dtype}, picture 0 of {self.dtype}: return one type.")
+        return pixels
 
     def _targets(self, first: Any) -> Tensor:
         if not isinstance(first, (tuple, list)):

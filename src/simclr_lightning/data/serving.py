@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures
 from simclr_lightning.data.worker_processes import handed_over
-from simclr_lightning.views import Crops, ImageBatch, ViewRecipe, centre_view, crop_views
+from simclr_lightning.views import Crops, ImageBatch, ValueRange, ViewRecipe, centre_views, crop_views
 from simclr_lightning.views.draw import draw_for_each
+from simclr_lightning.views.scale import early
 from simclr_lightning.views.workers import crops_of, largest_scales
 
 _ReadT = TypeVar("_ReadT")
@@ -59,6 +60,7 @@ class BatchDataset(Dataset[ImageBatch]):
         on_bad_picture: raise an error that names a picture which cannot be read, or skip it: warn once with its name
             and fill its place with the next good one of this part, so that batches stay full.
         scaled: decode files no larger than their random crops need, in training.
+        scale: what counts as black and as white; None: the range of the pictures' type.
 
     Attributes:
         pixels: whether batches bring the pictures; if not, those in memory are on the device already.
@@ -82,6 +84,7 @@ class BatchDataset(Dataset[ImageBatch]):
         seed: int = 0,
         on_bad_picture: Literal["raise", "skip"] = "raise",
         scaled: bool = False,
+        scale: ValueRange | None = None,
     ) -> None:
         self.pictures = pictures
         self.positions = positions
@@ -91,6 +94,7 @@ class BatchDataset(Dataset[ImageBatch]):
         self.seed = seed
         self.on_bad_picture = on_bad_picture
         self.scaled = scaled
+        self.scale = scale
         self.pixels = True
 
     @property
@@ -108,10 +112,11 @@ class BatchDataset(Dataset[ImageBatch]):
         """Bytes that a picture takes in a batch."""
         if self.pictures.equal_size:
             shape = getattr(self.pictures, "shape", None)  # of a set of one's own, it need not be known
-            return math.prod(shape) if self.pixels and shape else 0
+            return math.prod(shape) * self.pictures.dtype.itemsize if self.pixels and shape else 0
         crops = sum(recipe.count * recipe.size**2 for recipe in self.recipes) if self.random else 0
         whole = self.recipes[0].eval_size ** 2 if self.clean else 0
-        return (crops + whole) * self.pictures.in_channels
+        bytes_alone = self.scale is None and self.pictures.dtype == torch.uint8
+        return (crops + whole) * self.pictures.in_channels * (1 if bytes_alone else 4)
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -131,14 +136,16 @@ class BatchDataset(Dataset[ImageBatch]):
         crops: tuple[Crops, ...] | None = None
         if isinstance(self.pictures, InMemoryPictures):
             positions = self.positions[[key.place for key in asked]]
-            # Copies whole pictures: six times as fast as [positions], which copies number by number.
-            images = self.pictures.images.index_select(0, positions) if self.pixels else None
+            images = self.pictures.rows(positions) if self.pixels else None
         else:
             positions, images, crops = self._decoded([key.place for key in asked], epoch)
             if not self.training:
                 unlabelled |= positions != self.positions[[key.place for key in asked]]
         targets = self.pictures.targets[positions].masked_fill(unlabelled, -1)
-        return ImageBatch(images, crops, targets, positions, epoch, self.clean)
+        scale = self.scale if self.pictures.equal_size else None  # others are scaled where they are cropped
+        if self.pictures.equal_size and images is not None:
+            images, scale = early(images, scale)
+        return ImageBatch(images, crops, targets, positions, epoch, self.clean, scale)
 
     def report_unreadable(self) -> None:
         """Warn how many pictures cannot be read and were not judged, unless that was told before."""
@@ -160,9 +167,9 @@ class BatchDataset(Dataset[ImageBatch]):
             return positions, torch.stack(pictures), None
         images = crops = None
         if self.clean:
-            images = torch.stack([centre_view(picture, self.recipes[0]) for picture in pictures])
+            images = centre_views(pictures, self.recipes[0], self.scale)
         if epoch is not None:
-            crops = crop_views(pictures, self.recipes, positions, seed=self.seed, epoch=epoch)
+            crops = crop_views(pictures, self.recipes, positions, seed=self.seed, epoch=epoch, scale=self.scale)
         return positions, images, crops
 
     def _scaled(self, files: FilePictures, places: list[int], epoch: int) -> tuple[Tensor, None, tuple[Crops, ...]]:
@@ -178,7 +185,7 @@ class BatchDataset(Dataset[ImageBatch]):
             ]
             good = [picture for picture in pictures if picture is not None]
             if len(good) == len(pictures):
-                return positions, None, crops_of(good, recipes, drawn)
+                return positions, None, crops_of(good, recipes, drawn, self.scale)
 
     def _read(self, place: int, read: Callable[[int], _ReadT]) -> tuple[int, _ReadT]:
         for step in range(len(self)):

@@ -86,7 +86,7 @@ class FunctionSource:
     Args:
         function: is given those of the arguments ``root``, ``download`` and ``train`` that it has; with ``train`` it is
             called twice, and what it returns for ``train=False`` is for validation and test. It returns a map-style or
-            an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs with an integer label, or
+            an iterable data set of PIL pictures or tensors (C, H, W), alone or in pairs with an integer label, or
             ``Pictures``, ``PictureSets`` or a ``Stream``.
         recipe: views that fit the pictures.
         in_channels: channels of the pictures, None where they are known only when the data is there.

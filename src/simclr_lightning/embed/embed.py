@@ -15,6 +15,7 @@ from torch import nn
 from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, read_checkpoint
 from simclr_lightning.compat import version_of
 from simclr_lightning.data import PictureSets, find_source
+from simclr_lightning.data.readers.array_sets import holds_a_set
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
@@ -198,7 +199,7 @@ def _check(
         raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
     if on_bad_picture not in ("raise", "skip"):
         raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
-    if dataset == "folder" and not Path(root).expanduser().is_dir():
+    if dataset == "folder" and not holds_a_set(root) and not Path(root).expanduser().is_dir():
         raise MissingFileError(f"There is no folder {str(root)!r}: name the folder of the pictures (--root photos).")
 
 

@@ -225,23 +225,6 @@ def pixel_noise(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     return (torch.erfinv((odd - 2**24).float() / 2**24) * math.sqrt(2)).view(-1, *shape)
 
 
-def unit_range(pixels: Tensor) -> Tensor:
-    """Bytes to float32 in [0, 1]; floats are copied as float32.
-
-    Args:
-        pixels: uint8, or float in [0, 1], of any shape.
-
-    Returns:
-        New float32 tensor of the same shape.
-
-    Example:
-        >>> unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
-        tensor([0.0000, 0.2000, 1.0000])
-    """
-    copy = pixels.to(torch.float32, copy=True)
-    return copy.div_(255) if pixels.dtype == torch.uint8 else copy
-
-
 def normalise_(images: Tensor, recipe: ViewRecipe) -> Tensor:
     """Subtract the recipe's mean and divide by its standard deviation, in place, if it has any.
 
