@@ -45,6 +45,7 @@ class RunSummary(Callback):
                 **_hardware(trainer, self.advise),
                 **_schedule(trainer),
                 **_sizes(trainer),
+                **_values(trainer),
                 **_model(pl_module),
                 **_loss(trainer, pl_module),
             }
@@ -99,6 +100,12 @@ def _sizes(trainer: Trainer) -> dict[str, str]:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     told = [own.summary() for own in callbacks if isinstance(own, ProgressiveResizing)]
     return {"view size": " / ".join(told)} if told else {}
+
+
+def _values(trainer: Trainer) -> dict[str, str]:
+    """What is black and what is white, where pictures are no bytes."""
+    told = getattr(getattr(getattr(trainer, "datamodule", None), "scaling", None), "told", "")
+    return {"black to white": told} if told else {}
 
 
 def _model(pl_module: LightningModule) -> dict[str, str]:

@@ -215,9 +215,9 @@ class PictureDataModule(CleanLoaders):
         """Scale the values of pictures as those that an encoder was trained on, unless numbers were typed.
 
         Args:
-            plain: the ``scale`` among the data's hyperparameters of its checkpoint.
+            plain: what its checkpoint tells, see ``plain_scale``; None: nothing.
         """
-        if plain is None or plain in ("percentile", "percentile_per_band") or isinstance(self.scale, list):
+        if plain is None or isinstance(self.scale, list):
             return
         self._scaling_is_known = True
         if plain != self.scaling.plain:

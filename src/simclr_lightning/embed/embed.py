@@ -12,17 +12,18 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
-from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, read_checkpoint
+from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, plain_scale, read_checkpoint
 from simclr_lightning.compat import version_of
 from simclr_lightning.data import PictureSets, find_source
 from simclr_lightning.data.readers.array_sets import holds_a_set
+from simclr_lightning.data.value_range import check_scale
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
 from simclr_lightning.errors import ExistingFileError, InputError, MissingFileError, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
-from simclr_lightning.views import ViewRecipe
+from simclr_lightning.views import ValueRange, ViewRecipe
 
 PART = 1024
 """Pictures of a part, about: what a run that is stopped may have to do again."""
@@ -42,6 +43,7 @@ def embed_pictures(
     eval_size: int | None = None,
     eval_crop: float | None = None,
     interpolation: Literal["bicubic", "bilinear"] | None = None,
+    scale: Literal["dtype"] | list[float] | list[list[float]] | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     normalize: bool = False,
@@ -79,6 +81,8 @@ def embed_pictures(
         eval_crop: share of the shorter side that clean pictures keep; by default the checkpoint's, or that of
             ``ViewRecipe``.
         interpolation: filter that resizes pictures, bicubic or bilinear; by default the checkpoint's, or bicubic.
+        scale: what counts as black and as white, as two numbers; dtype: the range of the pictures' type. By default the
+            checkpoint's, or dtype.
         mean: per channel, subtracted from pixels in [0, 1]; by default the checkpoint's, or none.
         std: per channel, divides what is left; given together with ``mean``.
         normalize: scale the features of every picture to unit length.
@@ -124,8 +128,11 @@ def embed_pictures(
     data = find_source(dataset)
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
+    check_scale(scale)
     asked = dict(zip(CLEAN_FIELDS, (eval_size, eval_crop, interpolation, mean, std), strict=True))
     checkpoint = read_checkpoint(ckpt_path)
+    values = plain_scale({"scale": scale}) or plain_scale(checkpoint.data)
+    black_and_white = None if values in (None, "dtype") else ValueRange.of(values)
     if encoder is None:
         network = load_encoder(checkpoint, model)
         recipe = _recipe(checkpoint.clean_pictures, asked)
@@ -161,6 +168,7 @@ def embed_pictures(
         "split": split,
         "pictures": pictures.fingerprint(),
         **{name: getattr(recipe, name) for name in CLEAN_FIELDS},
+        "scale": values,
         "normalize": normalize,
         "batch_size": batch_size,
         "precision": precision,
@@ -169,7 +177,7 @@ def embed_pictures(
     parts = Parts(output.with_name(f"{output.name}.parts"), settings, len(plan))
     if fabric.is_global_zero:
         where = f"{fabric.world_size} x {fabric.device.type}, {precision}"
-        print(f"{len(pictures)} pictures, {_described(recipe)}, on {where}")
+        print(f"{len(pictures)} pictures, {_described(recipe, black_and_white)}, on {where}")
     compute_parts(
         fabric,
         network.to(fabric.device),
@@ -177,6 +185,7 @@ def embed_pictures(
         recipe,
         parts,
         plan,
+        scale=black_and_white,
         normalize=normalize,
         on_bad_picture=on_bad_picture,
         num_workers=num_workers,
@@ -211,8 +220,9 @@ def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
     return ViewRecipe(**fields)
 
 
-def _described(recipe: ViewRecipe) -> str:
-    scale = "values in [0, 1]" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
+def _described(recipe: ViewRecipe, black_and_white: ValueRange | None) -> str:
+    unit = "[0, 1]" if black_and_white is None else f"[0, 1] from {black_and_white.low} to {black_and_white.high}"
+    scale = f"values in {unit}" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
     share = "" if recipe.eval_crop is None else f"the central {100 * recipe.eval_crop:g} % of the shorter side, "
     return f"{recipe.eval_size} x {recipe.eval_size} pixels ({share}{recipe.interpolation}, {scale})"
 
