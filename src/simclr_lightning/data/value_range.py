@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple, get_args
@@ -254,11 +255,13 @@ def _holds_bytes(path: str | os.PathLike[str]) -> bool:
         return True
     if reader_of(path) is not None:
         return False
-    try:
-        with Image.open(path) as picture:  # its header
-            return not picture.mode.startswith(("I", "F"))
-    except Exception:  # whatever is wrong with it is told when it is read
-        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as picture:  # its header
+                return not picture.mode.startswith(("I", "F"))
+        except Exception:  # whatever is wrong with it is told when it is read
+            return True
 
 
 def _ends(scale: ValueRange) -> str:

@@ -32,6 +32,8 @@ def read(path: Path) -> Found | None:
         values = series.asarray()
     if kind == "MINISWHITE" and values.dtype.kind == "u":
         values = np.iinfo(values.dtype).max - values
+    if values.dtype.kind in "iu" and values.dtype.itemsize > 2 and values.min() >= 0 and values.max() <= 0xFFFF:
+        values = values.astype(np.uint16)  # as Pillow's reading of such files
     if untold:
         return Found(values)
     left_out = ""
