@@ -306,6 +306,7 @@ def test_sets_with_splits_and_labels(tmp_path: Path, name: str) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(sets.train)).read(4), sets.train.read(4))
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
 @pytest.mark.parametrize("name", WRITERS)
 def test_sets_of_which_one_array_is_meant(tmp_path: Path, name: str) -> None:
     words = np.array([b"spiral", b"round"] * 3)
@@ -361,7 +362,7 @@ def test_workers_open_a_file_for_themselves(tmp_path: Path, name: str) -> None:
     pictures = folder_sets(path).train
     expected = pictures.read(0)  # opened here, too
     rows: Any = [[k] for k in range(6)]
-    loaded = list(DataLoader(_Reading(pictures), batch_sampler=rows, num_workers=2))  # type: ignore[arg-type]
+    loaded = list(DataLoader(_Reading(pictures), batch_sampler=rows, num_workers=2, collate_fn=torch.stack))  # type: ignore[arg-type]
     assert torch.equal(loaded[0][0], expected)
     assert np.array_equal(torch.cat(loaded).numpy(), TILES)
 

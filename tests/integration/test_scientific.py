@@ -124,28 +124,18 @@ def test_a_range_for_every_band(root: Path, tmp_path: Path) -> None:
         assert np.allclose(features["features"], load_encoder(path, SimCLR)(pictures).numpy(), atol=1e-5)
 
 
-def share(root: Path, tmp_path: Path) -> dict[str, Any]:
+def share(root: Path) -> dict[str, Any]:
     """What this process sees of one epoch."""
-    from simclr_lightning.distributed import world_size
-
     data = data_of(root)
-    data.trainer = Trainer(  # type: ignore[assignment]
-        **{**QUIET, "devices": world_size()},
-        strategy="ddp" if world_size() > 1 else "auto",
-        logger=False,
-        enable_checkpointing=False,
-        max_epochs=1,
-        default_root_dir=tmp_path,
-    )
     data.setup("fit")
     rows = [(batch.indices, data.on_after_batch_transfer(batch, 0).views[0]) for batch in data.train_dataloader()]
     return {"scale": data.scaling.plain, "indices": [row[0] for row in rows], "views": [row[1] for row in rows]}
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_processes_scale_alike_and_see_the_views_of_one(root: Path, tmp_path: Path) -> None:
-    (alone,) = run_in_processes(share, 1, root, tmp_path)
-    shares = run_in_processes(share, 2, root, tmp_path)
+def test_two_processes_scale_alike_and_see_the_views_of_one(root: Path) -> None:
+    (alone,) = run_in_processes(share, 1, root)
+    shares = run_in_processes(share, 2, root)
     assert shares[0]["scale"] == shares[1]["scale"] == alone["scale"]
     views = {int(k): alone["views"][b][:, n] for b, own in enumerate(alone["indices"]) for n, k in enumerate(own)}
     for part in shares:

@@ -178,8 +178,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     """Turn a picture of any mode into 8-bit RGB.
 
     Args:
-        picture: transparent pixels are laid on white, palette, CMYK and the like are converted by Pillow. The fourth band of a TIFF is left out, whatever it is called: in most it is
-            near-infrared light, and no transparency.
+        picture: transparent pixels are laid on white, palette, CMYK and the like are converted by Pillow. The fourth
+            band of a TIFF is left out, whatever it is called: in most it is near-infrared light, and no transparency.
 
     Returns:
         Picture in mode RGB.

@@ -217,7 +217,7 @@ class PictureDataModule(CleanLoaders):
         Args:
             plain: what its checkpoint tells, see ``plain_scale``; None: nothing.
         """
-        if plain is None or isinstance(self.scale, list):
+        if plain is None or not (self.scale is None or isinstance(self.scale, str)):
             return
         self._scaling_is_known = True
         if plain != self.scaling.plain:
