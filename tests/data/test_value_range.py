@@ -49,7 +49,7 @@ def test_pictures_of_12_bits_use_the_whole_range_of_a_view(
     tmp_path: Path, top: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = SimCLRDataModule("folder", folder(tmp_path, top), batch_size=12, views=PLAIN, num_workers=0)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         images = clean_pictures(data)
     assert images.min() < 0.01
     assert images.max() > 0.99
