@@ -303,7 +303,8 @@ def test_sets_with_splits_and_labels(tmp_path: Path, name: str) -> None:
     assert sets.test is not None
     assert (len(sets.val), sets.val.targets.tolist(), sets.test.targets.tolist()) == (2, [-1, -1], [0, 1, 2])
     assert np.array_equal(sets.train.read(4).numpy(), TILES[4])
-    assert torch.equal(pickle.loads(pickle.dumps(sets.train)).read(4), sets.train.read(4))
+    if name != "cells.npz":  # which is in memory
+        assert torch.equal(pickle.loads(pickle.dumps(sets.train)).read(4), sets.train.read(4))
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")

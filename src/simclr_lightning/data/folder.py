@@ -85,7 +85,7 @@ def scan(root: Path) -> FilePictures:
     if not names:
         raise MissingFileError(
             f"There is no picture in {os.fspath(root)!r} or the folders in it. Looked for files that end in "
-            f"{', '.join(sorted({*EXTENSIONS, *ENDINGS}))} (upper or lower case)."
+            f"{', '.join(dict.fromkeys(EXTENSIONS + ENDINGS))} (upper or lower case)."
         )
     # Millions of Python strings would be copied into every worker as soon as it counts references: one array is not.
     files = np.array([os.fsencode(name) for name in names])

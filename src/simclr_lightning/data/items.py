@@ -60,7 +60,7 @@ def check_picture(picture: Any, shape: torch.Size | None, name: str) -> None:
     if isinstance(picture, Image.Image) and shape is None:
         return
     known = isinstance(picture, Tensor) and (picture.dtype in DTYPES or picture.is_floating_point())
-    if not known or picture.ndim != 3:
+    if not known or picture.ndim != 3 or shape is None:
         got = f"{tuple(picture.shape)} {picture.dtype}" if isinstance(picture, Tensor) else type(picture).__name__
         raise InputError(
             f"{name} is a {got}: the data set should return PIL pictures, or tensors (C, H, W) of {TYPES}, always the "

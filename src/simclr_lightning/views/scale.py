@@ -64,7 +64,7 @@ class ValueRange(NamedTuple):
             >>> ValueRange(0.0, 4095.0).plain()
             [0.0, 4095.0]
         """
-        return [list(end) if isinstance(end, tuple) else end for end in self]
+        return [list(end) if isinstance(end, Sequence) else end for end in self]
 
     def check_channels(self, channels: int) -> None:
         """Raise unless there is one number for all bands, or one for each.
@@ -75,7 +75,7 @@ class ValueRange(NamedTuple):
         Example:
             >>> ValueRange(0, 4095).check_channels(13)
         """
-        own = {len(end) for end in self if isinstance(end, tuple)} - {1}
+        own = {len(end) for end in self if isinstance(end, Sequence)} - {1}
         if own - {channels}:
             raise InputError(
                 f"The scale has {max(own)} numbers, the pictures {channels} channel(s): give one for all, or one for "
@@ -133,7 +133,8 @@ def in_unit_range(pixels: Tensor, scale: ValueRange | None = None) -> Tensor:
         low, high = limits_of(pixels.dtype)
         return values.sub_(low).div_(high - low) if low else values.div_(high)
     scale.check_channels(pixels.shape[-3])
-    ends = torch.tensor([end if isinstance(end, tuple) else (end,) for end in scale], dtype=torch.float32)
+    # Loaders that collate by torch's rules make lists of tuples.
+    ends = torch.tensor([end if isinstance(end, Sequence) else [end] for end in scale], dtype=torch.float32)
     start, width = ends[0], ends[1] - ends[0]
     if len(start) == 1:
         values = values.sub_(start.item()).div_(width.item())
