@@ -233,7 +233,7 @@ def test_a_stream_of_ones_own() -> None:
                 images = torch.full((batch_size, 13, 32, 32), 1500, dtype=torch.uint16)
                 yield ImageBatch(images, None, torch.full((batch_size,), -1), torch.arange(batch_size))
 
-    data = SimCLRDataModule(Own, batch_size=4, views=PLAIN, num_workers=0, scale=[0, 3000])
+    data = SimCLRDataModule(Own, batch_size=4, views=PLAIN, num_workers=0, scale=[0.0, 3000.0])
     data.setup("fit")
     (views,) = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0).views
     assert torch.allclose(views, torch.tensor(0.5))

@@ -102,7 +102,7 @@ def test_one_range_from_training_to_export(root: Path, tmp_path: Path, capsys: p
     with torch.no_grad(), np.load(file) as features:
         assert np.allclose(features["features"], encoder(pictures).numpy(), atol=1e-5)
     assert f"values in [0, 1] from {scale[0]} to {scale[1]}" in capsys.readouterr().out
-    other = embed_pictures(path, tmp_path / "others.npz", scale=[0, 12000], **options)
+    other = embed_pictures(path, tmp_path / "others.npz", scale=[0.0, 12000.0], **options)
     with torch.no_grad(), np.load(other) as features:
         pictures = clean(torch.from_numpy(tiles()[:24] * 4), RECIPE, ValueRange(0, 12000))
         assert np.allclose(features["features"], encoder(pictures).numpy(), atol=1e-5)
