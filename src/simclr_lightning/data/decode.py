@@ -196,13 +196,14 @@ def picture_of(item: Any) -> Any:
     return item[0] if isinstance(item, (tuple, list)) else item
 
 
-def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
+def decoded(picture: Any, shape: torch.Size | None, name: str, max_megapixels: float | None = None) -> Tensor:
     """Pixels of a picture that somebody's data set gives.
 
     Args:
         picture: PIL picture, or uint8 tensor (C, H, W).
         shape: that all tensors must have; None: the data set gives PIL pictures.
         name: of the picture, for messages.
+        max_megapixels: PIL pictures with more are refused, which need not be loaded yet.
 
     Returns:
         (C, H, W) uint8; RGB of a PIL picture.
@@ -218,6 +219,8 @@ def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
     check_picture(picture, shape, name)
     if isinstance(picture, Tensor):
         return picture
+    if max_megapixels is not None and picture.width * picture.height > 1e6 * max_megapixels:
+        raise _too_large(name, picture.width * picture.height, max_megapixels)
     try:
         return pixels_of(to_rgb(picture))
     except Exception as error:
@@ -280,7 +283,7 @@ def _opened_by_pillow(path: Path, max_megapixels: float | None) -> Iterator[Open
 
 def _too_large(path: str | os.PathLike[str], pixels: int, limit: float) -> BadPictureError:
     return BadPictureError(
-        f"Cannot read the picture {os.fspath(path)}: it has {pixels / 1e6:,.1f} megapixels, and the limit is "
+        f"Cannot read {os.fspath(path)}: it has {pixels / 1e6:,.1f} megapixels, and the limit is "
         f"{limit:,.4g}. If its header is right, raise the limit",
         f"data.max_megapixels {math.ceil(pixels / 1e6)}",
     )

@@ -146,6 +146,7 @@ class LabelledDataModule(PictureDataModule):
             persistent_workers=data.persistent_workers,
             seed=seed,
         )
+        own.reading = data.reading
         own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
         pictures, labelled = labelled_part(data.splits)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)

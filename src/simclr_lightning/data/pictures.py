@@ -11,10 +11,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from rich.progress import track
 from torch import Tensor
 
-from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, fault, picture_of, read_picture
+from simclr_lightning.data.bad_pictures import Reading
+from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, fault, opened, picture_of
+from simclr_lightning.data.pillow_files import left_out
 from simclr_lightning.data.scaled import read_scaled, upright_size
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
@@ -35,6 +38,9 @@ class Pictures(ABC):
 
     Attributes:
         bad: (N,) bool, pictures that turned out to be unreadable. Loaders' workers share it.
+        seen: (N,) bool, pictures that were read, or could not be. Shared as well.
+        partly: (N,) bool, pictures whose files hold more than was read: see ``left_out``. Shared as well.
+        reading: how files are read.
         reported: positions of those whose number has been told.
 
     Example:
@@ -60,7 +66,9 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        self.bad: Tensor = torch.zeros(len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        flags = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self.bad, self.seen, self.partly = flags
+        self.reading = Reading()
         self.reported: set[int] = set()
 
     def __len__(self) -> int:
@@ -82,6 +90,10 @@ class Pictures(ABC):
     def name(self, position: int) -> str:
         """What to call a picture in a message."""
         return f"Picture {position}"
+
+    def left_out(self, position: int) -> str:
+        """What of a picture's file is not read; "" where nothing is left out."""
+        return ""
 
     @abstractmethod
     def read(self, position: int) -> Tensor:
@@ -189,15 +201,23 @@ class FilePictures(Pictures):
 
     def read(self, position: int) -> Tensor:
         """One picture in RGB, upright."""
-        return read_picture(self.path(position))
+        with opened(self.path(position), self.reading.max_megapixels) as picture:
+            if picture.left_out:
+                self.partly[position] = True
+            return picture.pixels()
+
+    def left_out(self, position: int) -> str:
+        """What of the file is not read."""
+        with opened(self.path(position), self.reading.max_megapixels) as picture:
+            return picture.left_out
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
-        return upright_size(self.path(position))
+        return upright_size(self.path(position), self.reading.max_megapixels)
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
-        return read_scaled(self.path(position), scale)
+        return read_scaled(self.path(position), scale, self.reading.max_megapixels)
 
 
 class DatasetPictures(Pictures):
@@ -252,7 +272,14 @@ class DatasetPictures(Pictures):
             raise
         except Exception as error:  # whatever its decoder raises
             raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
-        return decoded(picture, self.shape, self.name(position))
+        if isinstance(picture, Image) and left_out(picture):
+            self.partly[position] = True
+        return decoded(picture, self.shape, self.name(position), self.reading.max_megapixels)
+
+    def left_out(self, position: int) -> str:
+        """What of a picture that is still in its file is not read."""
+        picture = picture_of(self.dataset[position])
+        return left_out(picture) if isinstance(picture, Image) else ""
 
     def _targets(self, first: Any) -> Tensor:
         if not isinstance(first, (tuple, list)):
