@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.fabric.utilities.data import suggested_max_num_workers
 from rich.progress import track
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import leave_out, report_left_out
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures
 from simclr_lightning.distributed import rank
@@ -216,9 +216,9 @@ def _first(pictures: Pictures, on_bad_picture: str) -> Tensor:
     for position in range(len(pictures)):
         try:
             return pictures.read(position)
-        except BadPictureError:
+        except BadPictureError as error:
             if on_bad_picture == "raise":
-                raise
+                leave_out(pictures, position, error, on_bad_picture, "")
     raise BadPictureError(f"None of the {len(pictures)} pictures can be read.")
 
 
@@ -231,10 +231,9 @@ def _read(
         try:
             pixels = pictures.read(position)
         except BadPictureError as error:
-            if on_bad_picture == "raise":
-                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
-            warnings.warn(f"{error} It is left out.", stacklevel=2)
+            leave_out(pictures, position, error, on_bad_picture, "It is left out.")
             return
+        pictures.seen[position] = True
         keep(position, pixels)
 
     with ThreadPoolExecutor(suggested_max_num_workers(1)) as threads:  # pictures are decoded outside of Python's lock
@@ -243,3 +242,4 @@ def _read(
             part = range(first, min(first + _CHUNK, len(pictures)))
             list(threads.map(read, part))
             yield part
+    report_left_out(pictures)

@@ -118,7 +118,7 @@ def opened(path: str | os.PathLike[str], max_megapixels: float | None = None) ->
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.search(r"\((\d+) pixels", str(error))
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        raise _too_large(path, int(pixels[1]) if pixels else 0, max_megapixels or limit) from error
+        raise too_large(path, int(pixels[1]) if pixels else 0, max_megapixels or limit) from error
     except Exception as error:
         raise unreadable(path, error) from error
 
@@ -217,7 +217,7 @@ def _opened(path: Path, max_megapixels: float | None) -> Iterator[OpenedPicture]
     values, left_out_of_it = found
     height, width = values.shape[-2:]
     if max_megapixels is not None and width * height > 1e6 * max_megapixels:
-        raise _too_large(path, width * height, max_megapixels)
+        raise too_large(path, width * height, max_megapixels)
     yield OpenedPicture(lambda: (height, width), lambda: values, left_out_of_it)
 
 
@@ -234,7 +234,7 @@ def _opened_by_pillow(path: Path, max_megapixels: float | None) -> Iterator[Open
     with picture:
         width, height = picture.size
         if max_megapixels is not None and width * height > 1e6 * max_megapixels:
-            raise _too_large(path, width * height, max_megapixels)
+            raise too_large(path, width * height, max_megapixels)
         turn = orientation_of(picture)
         jpeg = picture.format == "JPEG"
 
@@ -254,9 +254,15 @@ def _opened_by_pillow(path: Path, max_megapixels: float | None) -> Iterator[Open
         )
 
 
-def _too_large(path: str | os.PathLike[str], pixels: int, limit: float) -> BadPictureError:
+def too_large(path: str | os.PathLike[str], pixels: int, limit: float) -> BadPictureError:
+    """What to raise of a picture with more pixels than the limit of megapixels.
+
+    Example:
+        >>> too_large("a.png", 3_000_000, 2.0).options
+        ('data.max_megapixels 3',)
+    """
     return BadPictureError(
-        f"Cannot read the picture {os.fspath(path)}: it has {pixels / 1e6:,.1f} megapixels, and the limit is "
+        f"Cannot read {os.fspath(path)}: it has {pixels / 1e6:,.1f} megapixels, and the limit is "
         f"{limit:,.4g}. If its header is right, raise the limit",
         f"data.max_megapixels {math.ceil(pixels / 1e6)}",
     )

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from simclr_lightning.data.decode import BadPictureError, fault, tensor_of
+from simclr_lightning.data.decode import BadPictureError, fault, tensor_of, too_large
 from simclr_lightning.errors import InputError
 from simclr_lightning.views.scale import DTYPES, TYPES
 
@@ -23,13 +23,14 @@ def picture_of(item: Any) -> Any:
     return item[0] if isinstance(item, (tuple, list)) else item
 
 
-def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
+def decoded(picture: Any, shape: torch.Size | None, name: str, max_megapixels: float | None = None) -> Tensor:
     """Pixels of a picture that somebody's data set gives.
 
     Args:
         picture: PIL picture, or tensor (C, H, W) of a type that views are made of; other floats become float32.
         shape: that all tensors must have; None: the data set gives PIL pictures.
         name: of the picture, for messages.
+        max_megapixels: PIL pictures with more are refused, which need not be loaded yet.
 
     Returns:
         (C, H, W); RGB of a PIL picture.
@@ -45,6 +46,8 @@ def decoded(picture: Any, shape: torch.Size | None, name: str) -> Tensor:
     check_picture(picture, shape, name)
     if isinstance(picture, Tensor):
         return picture.float() if picture.is_floating_point() else picture
+    if max_megapixels is not None and picture.width * picture.height > 1e6 * max_megapixels:
+        raise too_large(name, picture.width * picture.height, max_megapixels)
     try:
         return tensor_of(picture)
     except Exception as error:

@@ -146,6 +146,7 @@ class LabelledDataModule(PictureDataModule):
             persistent_workers=data.persistent_workers,
             seed=seed,
         )
+        own.reading = data.reading
         own.save_hyperparameters({"dataset": data.hparams.get("dataset")})
         pictures, labelled = labelled_part(data.splits)
         own.use_scaling(data.scaling)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.clean_loaders import CleanLoaders
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pictures import PictureSets
@@ -63,7 +64,12 @@ class PictureDataModule(CleanLoaders):
             percentile_per_band: from the 0.5th to the 99.5th of 256 training pictures, which the seed chooses. None:
             bytes by their range; others, too, where the values in use cover half of it, otherwise by percentile.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
-            name; in training the next good one takes its place, and where pictures are judged it does not count.
+            name and list it in the run's folder (unreadable.txt); in training the next good one takes its place, and
+            where pictures are judged it does not count.
+        max_bad_share: share of the pictures seen that skip may leave out; with more, the run stops: rather the folder
+            is missing. One picture may always be left out.
+        max_megapixels: larger pictures count as unreadable, and are not decoded: a damaged header may claim any size.
+            None: 179, where Pillow takes them for bombs.
         download: fetch the data set if it is not under ``root``.
         num_workers: processes that load pictures, for each training process. None: none for pictures in memory, one for
             a stream, otherwise one per core that is left beside the training process, up to 32 if /dev/shm has room.
@@ -77,6 +83,7 @@ class PictureDataModule(CleanLoaders):
         recipes: of the views, all of them.
         recipe: the first of them, of which clean pictures are.
         engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
+        reading: how files are read, and where unreadable ones are listed.
         stream: the training pictures where they have no length, otherwise None; known after ``setup``.
 
     Raises:
@@ -104,6 +111,8 @@ class PictureDataModule(CleanLoaders):
         scaled_decoding: bool = False,
         scale: Literal["dtype", "percentile", "percentile_per_band"] | list[float] | list[list[float]] | None = None,
         on_bad_picture: Literal["raise", "skip"] = "raise",
+        max_bad_share: float = 0.1,
+        max_megapixels: float | None = None,
         download: bool = True,
         num_workers: int | None = None,
         pin_memory: bool | None = None,
@@ -117,6 +126,9 @@ class PictureDataModule(CleanLoaders):
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
+        _check(0 <= max_bad_share <= 1, "max_bad_share", max_bad_share, "choose a number from 0 to 1")
+        large = max_megapixels is None or max_megapixels > 0
+        _check(large, "max_megapixels", max_megapixels, "choose a number above 0, or leave it out")
         _check(seed >= 0, "seed", seed, "choose 0 or more")
         check_scale(scale)
         self.source = find_source(dataset)
@@ -131,12 +143,14 @@ class PictureDataModule(CleanLoaders):
         self.scale, self.scaling = scale, Scaling(None, "", "", scale)
         self._resident = ResidentPictures()
         self._root, self._probe = str(root), None if probe is None else str(probe)
+        self.reading = Reading(max_megapixels, max_bad_share)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
             "label_fraction": label_fraction,
             "cache": cache,
             "on_bad_picture": on_bad_picture,
             "seed": seed,
+            "reading": self.reading,
         }
         self._splits: Splits | None = None
         self._scaling_is_known = False

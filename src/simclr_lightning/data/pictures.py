@@ -11,15 +11,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.bands import bands_of, with_bands
-from simclr_lightning.data.decode import BadPictureError, fault, read_picture
-from simclr_lightning.data.items import check_picture, decoded, picture_of
+from simclr_lightning.data.decode import opened
 from simclr_lightning.data.scaled import read_scaled, upright_size
-from simclr_lightning.distributed import rank
-from simclr_lightning.errors import InputError
 from simclr_lightning.views.scale import DTYPES, TYPES, rows_of
 from simclr_lightning.views.workers import ScaledPicture
 
@@ -39,6 +36,9 @@ class Pictures(ABC):
     Attributes:
         dtype: of the pictures, as far as it is known before they are read: uint8, uint16, int16 or float32.
         bad: (N,) bool, pictures that turned out to be unreadable. Loaders' workers share it.
+        seen: (N,) bool, pictures that were read, or could not be. Shared as well.
+        partly: (N,) bool, pictures whose files hold more than was read: see ``left_out``. Shared as well.
+        reading: how files are read.
         reported: positions of those whose number has been told.
 
     Example:
@@ -66,7 +66,9 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        self.bad: Tensor = torch.zeros(len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        flags = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self.bad, self.seen, self.partly = flags
+        self.reading = Reading()
         self.reported: set[int] = set()
 
     def __len__(self) -> int:
@@ -88,6 +90,10 @@ class Pictures(ABC):
     def name(self, position: int) -> str:
         """What to call a picture in a message."""
         return f"Picture {position}"
+
+    def left_out(self, position: int) -> str:
+        """What of a picture's file is not read; "" where nothing is left out."""
+        return ""
 
     @abstractmethod
     def read(self, position: int) -> Tensor:
@@ -210,89 +216,23 @@ class FilePictures(Pictures):
     def read(self, position: int) -> Tensor:
         """One picture, upright, in RGB or with all its bands."""
         path = self.path(position)
-        return with_bands(read_picture(path), self.in_channels, path)
+        with opened(path, self.reading.max_megapixels) as picture:
+            if picture.left_out:
+                self.partly[position] = True
+            pixels = picture.pixels()
+        return with_bands(pixels, self.in_channels, path)
+
+    def left_out(self, position: int) -> str:
+        """What of the file is not read."""
+        with opened(self.path(position), self.reading.max_megapixels) as picture:
+            return picture.left_out
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
-        return upright_size(self.path(position))
+        return upright_size(self.path(position), self.reading.max_megapixels)
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
         path = self.path(position)
-        picture = read_scaled(path, scale)
+        picture = read_scaled(path, scale, self.reading.max_megapixels)
         return picture if isinstance(picture, ScaledPicture) else with_bands(picture, self.in_channels, path)
-
-
-class DatasetPictures(Pictures):
-    """Pictures of a map-style data set, which returns pictures or (picture, label) pairs.
-
-    PIL pictures become RGB and may differ in size. Tensors, (C, H, W) uint8, uint16, int16 or float with any number of
-    channels, must all have the shape and the type of the first. Labels are integers; they are taken from the attribute
-    ``targets`` or ``labels`` where there is one, otherwise by reading the whole data set once.
-
-    Args:
-        dataset: with ``__len__`` and ``__getitem__``.
-
-    Raises:
-        InputError: if the data set is empty, the first picture is neither a PIL picture nor a uint8 tensor, or a label
-            is not an integer.
-        TypeError: if it has no length or no ``__getitem__``.
-
-    Example:
-        >>> from PIL import Image
-        >>> pictures = DatasetPictures([Image.new("RGB", (5, 4)), Image.new("L", (3, 3))])
-        >>> pictures.targets, [tuple(pictures.read(position).shape) for position in range(2)]
-        (tensor([-1, -1]), [(3, 4, 5), (3, 3, 3)])
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        kind = type(dataset).__name__
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise TypeError(f"Expected a map-style data set, with __len__ and __getitem__, got {kind}.")
-        if not len(dataset):
-            raise InputError(f"The data set {kind} is empty.")
-        first = dataset[0]
-        picture = picture_of(first)
-        self.shape = picture.shape if isinstance(picture, Tensor) else None
-        check_picture(picture, self.shape, self.name(0))
-        self.dtype = decoded(picture, self.shape, self.name(0)).dtype if self.shape else torch.uint8
-        super().__init__(
-            self._targets(first),
-            getattr(dataset, "classes", None),
-            self.shape[0] if self.shape else 3,
-            equal_size=self.shape is not None,
-        )
-
-    def name(self, position: int) -> str:
-        """Number of the picture and class of the data set."""
-        return f"Picture {position} of {type(self.dataset).__name__}"
-
-    def read(self, position: int) -> Tensor:
-        """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
-        try:
-            picture = picture_of(self.dataset[position])
-        except InputError:
-            raise
-        except Exception as error:  # whatever its decoder raises
-            raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
-        pixels = decoded(picture, self.shape, self.name(position))
-        if self.shape and pixels.dtype != self.dtype:
-            raise InputError(f"{self.name(position)} is of {pixels.dtype}, picture 0 of {self.dtype}: return one type.")
-        return pixels
-
-    def _targets(self, first: Any) -> Tensor:
-        if not isinstance(first, (tuple, list)):
-            return torch.full((len(self.dataset),), -1)
-        kind = type(self.dataset).__name__
-        for attribute in ("targets", "labels"):
-            labels = getattr(self.dataset, attribute, None)
-            if labels is not None and len(labels) == len(self.dataset):
-                break
-        else:
-            positions = track(range(len(self.dataset)), f"Reading the labels of {kind}", disable=rank() > 0)
-            labels = [self.dataset[position][1] for position in positions]
-        targets = torch.as_tensor([-1 if label is None else label for label in labels])
-        if targets.is_floating_point():
-            raise InputError(f"The labels of {kind} should be integers, got {labels[0]!r}.")
-        return targets.long()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from simclr_lightning.data.bad_pictures import leave_out
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures
 from simclr_lightning.data.worker_processes import handed_over
@@ -196,14 +197,13 @@ class BatchDataset(Dataset[ImageBatch]):
 
     def _tried(self, position: int, read: Callable[[int], _ReadT]) -> _ReadT | None:
         try:
-            return read(position)
+            found = read(position)
         except BadPictureError as error:
-            if self.on_bad_picture == "raise":
-                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
-            self.pictures.bad[position] = True
             end = "The next picture takes its place." if self.training else "It does not count."
-            warnings.warn(f"{error} {end}", stacklevel=2)
+            leave_out(self.pictures, position, error, self.on_bad_picture, end)
             return None
+        self.pictures.seen[position] = True
+        return found
 
 
 class FeatureBatch(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import IterableDataset
 
+from simclr_lightning.data.dataset_pictures import DatasetPictures
 from simclr_lightning.data.iterable import IterableStream
-from simclr_lightning.data.pictures import DatasetPictures, Pictures, PictureSets
+from simclr_lightning.data.pictures import Pictures, PictureSets
 from simclr_lightning.data.stream import Stream
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewRecipe

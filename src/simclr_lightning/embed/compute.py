@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from simclr_lightning.data import BadPictureError
+from simclr_lightning.data.bad_pictures import mark_bad, report_left_out
 from simclr_lightning.data.loaders import PictureLoader
 from simclr_lightning.data.worker_processes import handed_over, workers_of
 from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, options_without
 from simclr_lightning.features import encode
 from simclr_lightning.views import ValueRange, ViewRecipe, centre_view, clean
 from simclr_lightning.views.scale import unified
@@ -87,14 +88,19 @@ class PictureBatches(Dataset[Batch]):
         for place in self.batches[number]:
             _, pictures, position = self.pictures.locate(place)
             try:
-                picture = pictures.read(position)
+                with options_without("data."):
+                    picture = pictures.read(position)
             except BadPictureError as error:
                 if self.on_bad_picture == "raise":
                     raise BadPictureError(
                         f"{error} To go on without such pictures, type the same command with --on_bad_picture skip."
                     ) from error
+                pictures.reading.listed(str(error.args[0]))
+                with options_without("data."):
+                    mark_bad(pictures, position)
                 skipped.append(str(error))
                 continue
+            pictures.seen[position] = True
             images.append(picture if pictures.equal_size else centre_view(picture, self.recipe, self.scale))
             places.append(place)
         scale = self.scale if images and pictures.equal_size else None  # others are scaled
@@ -172,6 +178,8 @@ def compute_parts(
                 encoded.append(_encode(fabric, network, recipe, pictures, batch, normalize=normalize))
                 progress.advance(task, len(places))
             parts.write(number, Part(*map(np.concatenate, zip(*encoded, strict=True))))
+    for split in pictures.splits.values():
+        report_left_out(split)
     fabric.barrier()
 
 

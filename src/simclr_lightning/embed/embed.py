@@ -15,6 +15,7 @@ from torch import nn
 from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, plain_scale, read_checkpoint
 from simclr_lightning.compat import version_of
 from simclr_lightning.data import PictureSets, find_source
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.readers.array_sets import holds_a_set
 from simclr_lightning.data.value_range import check_scale
 from simclr_lightning.embed.compute import compute_parts
@@ -48,6 +49,8 @@ def embed_pictures(
     std: tuple[float, ...] | None = None,
     normalize: bool = False,
     on_bad_picture: Literal["raise", "skip"] = "raise",
+    max_bad_share: float = 0.1,
+    max_megapixels: float | None = None,
     batch_size: int = 256,
     num_workers: int | None = None,
     accelerator: str = "auto",
@@ -87,7 +90,9 @@ def embed_pictures(
         std: per channel, divides what is left; given together with ``mean``.
         normalize: scale the features of every picture to unit length.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: name it and
-            leave it out of the file.
+            leave it out of the file; OUTPUT.unreadable.txt lists them.
+        max_bad_share: share of the pictures seen that skip may leave out; with more, the run stops.
+        max_megapixels: larger pictures count as unreadable, and are not decoded. None: 179.
         batch_size: pictures that each process encodes at once.
         num_workers: processes that load pictures, for each device. None: none for pictures in memory, otherwise one per
             core that is left, at most 32.
@@ -156,6 +161,9 @@ def embed_pictures(
             f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set."
         )
     pictures = ConcatPictures(sets, split, root)
+    reading = Reading(max_megapixels, max_bad_share, output.with_name(f"{output.name}.unreadable.txt"))
+    for part in pictures.splits.values():
+        part.reading = reading
     _check_channels(pictures, network, recipe)
     batches = pictures.batches(batch_size)
     per_part = max(1, PART // batch_size)

@@ -22,7 +22,7 @@ def read(path: Path) -> Found:
     data = pydicom.dcmread(path)
     frames = int(data.get("NumberOfFrames") or 1)
     values = pixel_array(data, index=0)
-    left_out = f"of its {frames} frames the first is read." if frames > 1 else ""
+    left_out = f"it has {frames} frames, and the first is read: save each as a file" if frames > 1 else ""
     if int(data.SamplesPerPixel) > 1:
         return Found(values, 2, left_out)
     slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))

@@ -22,11 +22,10 @@ def read(path: Path) -> Found:
         ]
     if not pictures:
         raise ValueError("it holds no image of two or three axes")
-    others = len(pictures) - 1
     values = np.asarray(pictures[0])
     if values.dtype.kind in "iu" and values.dtype.itemsize > 2:
         values = values.astype(np.float32)
-    left_out = f"of its {len(pictures)} images the first is read." if others else ""
+    left_out = f"it has {len(pictures)} images, and the first is read: save each as a file" if len(pictures) > 1 else ""
     return Found(values, 0 if values.ndim == 3 else None, left_out)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from simclr_lightning.data.readers.axes import Array, picture_tensor, tell_once
+from simclr_lightning.data.readers.axes import Array, picture_tensor
 from simclr_lightning.errors import MissingPackageError
 
 
@@ -21,7 +21,7 @@ class Found(NamedTuple):
     Attributes:
         values: (H, W), or three axes.
         axis: that holds the bands, None where the file does not tell.
-        left_out: what else is in the file and is not read, in words.
+        left_out: what else is in the file and is not read, and what to do about it, in words.
 
     Example:
         >>> import numpy as np
@@ -119,8 +119,6 @@ def read_file(reader: Reader, path: str | os.PathLike[str]) -> tuple[Tensor, str
     found = reader.read(Path(path))
     if found is None:
         return None
-    if found.left_out:
-        tell_once(reader.extra, f"{os.fspath(path)}: {found.left_out} The same may hold for others.")
     return picture_tensor(found.values, found.axis), found.left_out
 
 

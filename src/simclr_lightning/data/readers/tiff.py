@@ -39,7 +39,7 @@ def read(path: Path) -> Found | None:
     left_out = ""
     for axis in [name for name in axes if name not in "CSYX"]:
         if sizes[axis] > 1:
-            left_out = f"of its {sizes[axis]} pages the first is read."
+            left_out = f"it has {sizes[axis]} pages, and the first is read: save each as a file"
         values = values.take(0, axes.index(axis))
         axes = axes.replace(axis, "")
     wanted = "".join(axis for axis in "CSYX" if axis in axes)
