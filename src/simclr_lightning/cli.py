@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 import simclr_lightning
 from simclr_lightning.ablation import ablate
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid
+from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, UnreadablePictures, ViewGrid
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.checkpoints import read_checkpoint
@@ -224,7 +224,7 @@ class SimCLRCLI(CommandLine):
         if config["barebones"]:
             return []
         classifies = isinstance(self.model, Classifier)
-        given, callbacks = config["callbacks"] or [], list[Callback]()
+        given, callbacks = config["callbacks"] or [], list[Callback]([UnreadablePictures()])
         if classifies and self.subcommand in ("fit", "validate", "test"):
             callbacks.append(ClassReport())
         if self.subcommand != "fit":

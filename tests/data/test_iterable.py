@@ -145,7 +145,7 @@ def test_unreadable_pictures() -> None:
     ("items", "message"),
     [
         ([], "is empty"),
-        ([torch.zeros(3, 4, 4)], r"Picture 0 of the stream is a \(3, 4, 4\) torch.float32"),
+        ([torch.zeros(3, 4, 4).int()], r"Picture 0 of the stream is a \(3, 4, 4\) torch.int32"),
         ([{"image": 1}], "Picture 0 of the stream is a dict: the data set should return PIL pictures"),
         ([*tensors(1), torch.zeros(1, 9, 9, dtype=torch.uint8)] * 2, "Picture 1 of the stream has shape"),
         ([(picture, 0.5) for picture in tensors(4)], "labels of Picture 0 of the stream should be integers, got 0.5"),

@@ -1,7 +1,7 @@
 """Checkpoints: the one way to a model or an encoder. Nothing is imported or run because a file names it."""
 
 from simclr_lightning.checkpoints.encoder import load_encoder
-from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, read_checkpoint, run_of, upgraded
+from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, plain_scale, read_checkpoint, run_of, upgraded
 from simclr_lightning.checkpoints.model import (
     Architecture,
     architecture_of,
@@ -24,6 +24,7 @@ __all__ = [
     "import_path",
     "load_encoder",
     "load_model",
+    "plain_scale",
     "read_checkpoint",
     "run_of",
     "start_from",

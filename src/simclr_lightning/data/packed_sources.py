@@ -17,6 +17,7 @@ from torch import Tensor
 from simclr_lightning.data.endings import ENDINGS, missing_for
 from simclr_lightning.data.folder import find_roots, folder_sets
 from simclr_lightning.data.pictures import FilePictures
+from simclr_lightning.data.readers import reader_of
 from simclr_lightning.errors import InputError, MissingFileError
 
 _LABELS = ("cls", "label", "class", "class_name")  # keys of a .json file; the first is also an ending
@@ -171,7 +172,7 @@ def _samples(root: Path, shard: Path) -> Iterator[_Sample]:
                 key = f"{folder}/{stem}"
                 if not member.isfile() or file.startswith("."):
                     continue
-                if missing_for(f".{ending.lower()}") is None:
+                if missing_for(f".{ending.lower()}") is None and (key not in pictures or reader_of(file) is None):
                     pictures[key] = member
                 elif ending in ("cls", "json"):
                     content = tar.extractfile(member)

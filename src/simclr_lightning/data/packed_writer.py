@@ -222,7 +222,7 @@ def _read(source: PackedSource, position: int) -> tuple[bytes, tuple[int, int]]:
     except OSError as error:
         raise InputError(f"Cannot read {name}: {error}. Mend or remove it, and type this again.") from error
     try:
-        return content, upright_size(name, content)
+        return content, upright_size(name, content=content)
     except BadPictureError:
         return content, (0, 0)
 

@@ -1,0 +1,139 @@
+"""How files are read, and what becomes of those that cannot be."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from simclr_lightning.data.decode import BadPictureError
+
+if TYPE_CHECKING:
+    from simclr_lightning.data.pictures import Pictures
+
+_NAMED = 10  # pictures of a set that warnings name; the list has all
+_LEAST = 100  # pictures, the share of which may be bad before so many have been seen
+
+
+@dataclass
+class Reading:
+    """How the pictures of a run are read.
+
+    Args:
+        max_megapixels: larger pictures are not decoded; None: as ``decode.opened``.
+        max_bad_share: of the pictures seen that may be unreadable.
+
+    Attributes:
+        file: text file that lists the unreadable pictures, a line each; None: they are kept in ``pending``.
+        pending: lines that are not in a file yet.
+        told: whether it has been said that parts of files are left out.
+
+    Example:
+        >>> Reading(max_bad_share=0.1).file is None
+        True
+    """
+
+    max_megapixels: float | None = None
+    max_bad_share: float = 1.0
+    file: Path | None = None
+    pending: list[str] = field(default_factory=list)
+    told: bool = False
+
+    def list_in(self, file: Path) -> None:
+        """List unreadable pictures in a file from now on, and those that are known already."""
+        self.file = file
+        lines, self.pending = self.pending, []
+        for line in lines:
+            self.listed(line)
+
+    def listed(self, line: str) -> None:
+        """Add a line to the list. Workers and processes add to the same file, each a line at a time."""
+        line = " ".join(line.split())
+        if self.file is None:
+            self.pending.append(line)
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8", errors="backslashreplace") as lines:
+            lines.write(f"{line}\n")
+
+
+def mark_bad(pictures: Pictures, position: int) -> None:
+    """Remember a picture that cannot be read.
+
+    Raises:
+        BadPictureError: if these are more than the share that may be: rather the folder is missing than so many files
+            damaged. One picture may always be; before 100 have been seen, the share is that of 100, or of all.
+
+    Example:
+        >>> import torch
+        >>> from simclr_lightning.data import InMemoryPictures
+        >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9))
+        >>> mark_bad(pictures, 4)
+        >>> pictures.bad.nonzero().tolist()
+        [[4]]
+    """
+    pictures.bad[position] = pictures.seen[position] = True
+    bad, seen, share = int(pictures.bad.sum()), int(pictures.seen.sum()), pictures.reading.max_bad_share
+    if bad > 1 and bad > share * max(seen, min(len(pictures), _LEAST)):
+        listed = f" All are listed in {pictures.reading.file}." if pictures.reading.file is not None else ""
+        raise BadPictureError(
+            f"{bad} of the {seen} pictures seen so far cannot be read, the last of them {pictures.name(position)}: "
+            f"more than max_bad_share {share:g} allows.{listed} See whether the folder is still there, or allow more",
+            f"data.max_bad_share {min(1.0, max(0.5, 2 * share)):g}",
+        )
+
+
+def leave_out(
+    pictures: Pictures, position: int, error: BadPictureError, on_bad_picture: Literal["raise", "skip"], end: str
+) -> None:
+    """What to do about a picture that cannot be read: raise, or warn, list it and go on.
+
+    Args:
+        pictures: the set.
+        position: of the picture in it.
+        error: that was raised.
+        on_bad_picture: raise or skip.
+        end: of the warning: what happens in its place.
+
+    Raises:
+        BadPictureError: if it is not to be skipped, or there are too many, see :func:`mark_bad`.
+
+    Example:
+        >>> import torch
+        >>> from simclr_lightning.data import InMemoryPictures
+        >>> pictures = InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9))
+        >>> leave_out(pictures, 4, BadPictureError("Cannot read 4."), "raise", "It does not count.")
+        Traceback (most recent call last):
+        simclr_lightning.data.decode.BadPictureError: Cannot read 4. Such pictures can be left out \
+(--data.on_bad_picture skip).
+    """
+    if on_bad_picture == "raise":
+        said = f"{str(error.args[0]).rstrip('.')}."
+        raise BadPictureError(
+            f"{said} Such pictures can be left out", *error.options, "data.on_bad_picture skip"
+        ) from error
+    pictures.reading.listed(str(error.args[0]))
+    mark_bad(pictures, position)
+    number = int(pictures.bad.sum())
+    if number <= _NAMED:
+        more = " Others are not named here, but counted." if number == _NAMED else ""
+        warnings.warn(f"{error} {end}{more}", stacklevel=3)
+
+
+def report_left_out(pictures: Pictures) -> None:
+    """Warn, once a run, that parts of files are not read: pages, or bands.
+
+    Example:
+        >>> import torch
+        >>> from simclr_lightning.data import InMemoryPictures
+        >>> report_left_out(InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9)))
+    """
+    if pictures.reading.told or not pictures.partly.any():
+        return
+    pictures.reading.told = True
+    position = int(pictures.partly.int().argmax())
+    warnings.warn(
+        f"{pictures.name(position)} is read in part: {pictures.left_out(position)}. Other such files are not named.",
+        stacklevel=2,
+    )
