@@ -56,7 +56,7 @@ def _zarr(path: Path, **arrays: Any) -> None:
         group.create_array(name, data=array, chunks=(1, *array.shape[1:]))
 
 
-def _dicom(path: Path, values: Array, kind: str = "MONOCHROME2", *, signed: bool = False, **tags: Any) -> None:
+def write_dicom(path: Path, values: Array, kind: str = "MONOCHROME2", *, signed: bool = False, **tags: Any) -> None:
     pytest.importorskip("pydicom")
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -186,8 +186,8 @@ def test_floats_in_tiff(tmp_path: Path) -> None:
 
 
 def test_x_rays_of_12_bits(tmp_path: Path) -> None:
-    _dicom(tmp_path / "a.dcm", GREY)
-    _dicom(tmp_path / "b.dcm", GREY, "MONOCHROME1")
+    write_dicom(tmp_path / "a.dcm", GREY)
+    write_dicom(tmp_path / "b.dcm", GREY, "MONOCHROME1")
     first, inverted = read_picture(tmp_path / "a.dcm"), read_picture(tmp_path / "b.dcm")
     assert first.dtype == inverted.dtype == torch.uint16
     assert np.array_equal(first[0].numpy(), GREY)
@@ -198,8 +198,8 @@ def test_x_rays_of_12_bits(tmp_path: Path) -> None:
 
 def test_hounsfield_units(tmp_path: Path) -> None:
     stored = GREY.astype(np.int16) - 2048
-    _dicom(tmp_path / "a.dcm", stored, signed=True, RescaleSlope=2, RescaleIntercept=-24)
-    _dicom(tmp_path / "b.dcm", stored, "MONOCHROME1", signed=True, RescaleSlope=2, RescaleIntercept=-24)
+    write_dicom(tmp_path / "a.dcm", stored, signed=True, RescaleSlope=2, RescaleIntercept=-24)
+    write_dicom(tmp_path / "b.dcm", stored, "MONOCHROME1", signed=True, RescaleSlope=2, RescaleIntercept=-24)
     picture = read_picture(tmp_path / "a.dcm")
     assert picture.dtype == torch.float32
     assert np.array_equal(picture[0].numpy(), stored * 2.0 - 24)
@@ -207,7 +207,7 @@ def test_hounsfield_units(tmp_path: Path) -> None:
 
 
 def test_frames_are_left_out_and_told(tmp_path: Path) -> None:
-    _dicom(tmp_path / "a.dcm", np.stack([GREY, GREY + 1]), NumberOfFrames=2)
+    write_dicom(tmp_path / "a.dcm", np.stack([GREY, GREY + 1]), NumberOfFrames=2)
     assert np.array_equal(read_picture(tmp_path / "a.dcm")[0].numpy(), GREY)
     assert "it has 2 frames, and the first is read" in scan(tmp_path).left_out(0)
 
