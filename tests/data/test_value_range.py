@@ -146,7 +146,7 @@ def test_a_scale_of_other_bands() -> None:
 
 
 def test_the_sample_is_the_seeds_and_reads_256_pictures_at_most() -> None:
-    pictures = InMemoryPictures(torch.arange(1000).to(torch.uint16).view(-1, 1, 1, 1), torch.zeros(1000))
+    pictures = InMemoryPictures(torch.arange(1000).to(torch.uint16).view(-1, 1, 1, 1), torch.zeros(1000).long())
     first, again, other = (scaling_of_set("percentile", pictures, torch.arange(1000), seed) for seed in (0, 0, 1))
     assert first == again != other
     assert "of 256 pictures" in first.told

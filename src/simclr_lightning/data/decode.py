@@ -149,7 +149,7 @@ def fault(error: Exception) -> str:
         >>> fault(OSError("truncated.")), fault(MemoryError()), fault(KeyError(7))
         ('truncated', 'MemoryError', 'KeyError: 7')
     """
-    said = " ".join(str(error).split()).rstrip(".")
+    said = re.sub(r" <_io.BytesIO object at \w+>", "", " ".join(str(error).split())).rstrip(".")
     if said and isinstance(error, (OSError, SyntaxError, ValueError, RuntimeError)):
         return said
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -224,7 +224,7 @@ def _of_indices(rows: list[_Row], number: int, path: str | Path) -> list[int]:
 
 def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str | Path) -> list[int | None]:
     """Positions of the training pictures that are named, None for those of other splits."""
-    root, folder = Path(root).expanduser(), ""
+    root = Path(root).expanduser()
     known: dict[str, int | None] = {}  # by their names relative to root
     for pictures in (sets.test, sets.val, sets.train):
         if isinstance(pictures, FilePictures):
@@ -233,6 +233,8 @@ def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str |
             names = (os.fsdecode(bytes(file)).replace(os.sep, "/") for file in pictures.files)
             own = pictures is sets.train
             known |= {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
+    # Names may also be given from the folder of the training pictures on, as train.
+    folder = posixpath.commonpath([posixpath.dirname(file) for file, place in known.items() if place is not None])
     by_name: dict[str, list[str]] = defaultdict(list)
     for file in known:
         by_name[file.rpartition("/")[2]].append(file)
