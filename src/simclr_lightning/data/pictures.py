@@ -139,7 +139,10 @@ class InMemoryPictures(Pictures):
     """
 
     def __init__(
-        self, images: Tensor, targets: Tensor | Sequence[Any], class_names: Sequence[str] | None = None
+        self,
+        images: Tensor,
+        targets: Tensor | np.ndarray[Any, Any] | Sequence[Any],
+        class_names: Sequence[str] | None = None,
     ) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise TypeError(f"Expected pictures as (N, C, H, W) uint8, got {tuple(images.shape)} {images.dtype}.")
