@@ -28,7 +28,7 @@ class LeftOut(NamedTuple):
 
     Attributes:
         reason: why.
-        count: how many.
+        files: how many files or folders.
         example: the first of them, relative to the folder.
 
     Example:
@@ -37,11 +37,11 @@ class LeftOut(NamedTuple):
     """
 
     reason: str
-    count: int
+    files: int
     example: str
 
     def __str__(self) -> str:
-        return f"{self.count:,} x {self.reason} ({self.example})"
+        return f"{self.files:,} x {self.reason} ({self.example})"
 
 
 class Findings(NamedTuple):
@@ -53,7 +53,7 @@ class Findings(NamedTuple):
         warnings: what may not be what was meant.
 
     Example:
-        >>> Findings([LeftOut("hidden", 1, ".DS_Store")], [], []).left_out[0].count
+        >>> Findings([LeftOut("hidden", 1, ".DS_Store")], [], []).left_out[0].files
         1
     """
 
@@ -103,7 +103,7 @@ class Walk:
         if names:
             count, example = len(names), next(iter(names))
             if reason in self._left_out:
-                count, example = count + self._left_out[reason].count, self._left_out[reason].example
+                count, example = count + self._left_out[reason].files, self._left_out[reason].example
             self._left_out[reason] = LeftOut(reason, count, example)
 
     def _pictures(self) -> Iterator[str]:
