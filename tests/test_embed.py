@@ -81,7 +81,8 @@ def embed(checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "PART", 8)
 
     def run(name: str = "features.npz", **options: Any) -> Path:
-        usual = {"root": photos, "batch_size": 4, "num_workers": 0, "accelerator": "cpu"}
+        place = {} if "dataset" in options else {"root": photos}
+        usual = {**place, "batch_size": 4, "num_workers": 0, "accelerator": "cpu"}
         return embed_pictures(**{"ckpt_path": checkpoint, "output": tmp_path / name, **usual, **options})
 
     return run
@@ -174,7 +175,7 @@ def test_table_has_what_the_archive_has(embed: Embed) -> None:
     metadata = {key: json.loads(value) for key, value in table.schema.metadata.items()}
     assert metadata[b"class_names"] == ["cat", "eel", "dog"]
     assert metadata[b"settings"] == json.loads(archive["settings"].item())
-    assert metadata[b"settings"]["eval_size"] == 40
+    assert metadata[b"settings"]["views.eval_size"] == 40
 
 
 def test_pictures_without_labels(embed: Embed, photos: Path) -> None:
@@ -464,7 +465,7 @@ def test_another_packages_encoder_is_named(embed: Embed, tmp_path: Path, photos:
 
 def test_size_of_a_checkpoint_without_our_data(embed: Embed, tmp_path: Path) -> None:
     path = save(trained(image_size=20), tmp_path / "plain.ckpt")
-    assert json.loads(arrays(embed(ckpt_path=path))["settings"].item())["eval_size"] == 20
+    assert json.loads(arrays(embed(ckpt_path=path))["settings"].item())["views.eval_size"] == 20
     path = save(trained(image_size=None), path, datamodule_hyper_parameters={"views": "theirs"})
     with pytest.raises(ValueError, match="--eval_size 224"):
         embed("other.npz", ckpt_path=path)
@@ -480,7 +481,7 @@ def test_mistakes_are_named(embed: Embed, tmp_path: Path, monkeypatch: pytest.Mo
         embed(batch_size=0)
     with pytest.raises(ValueError, match="on_bad_picture is 'ignore'"):
         embed(on_bad_picture="ignore")
-    with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere': .*--root photos"):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere': .*--root"):
         embed(root=tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"There is no checkpoint .*nowhere\.ckpt"):
         embed(ckpt_path=tmp_path / "nowhere.ckpt")

@@ -156,4 +156,4 @@ def test_every_named_data_set_has_views_that_fit_its_channels() -> None:
     sides = {name: entry.recipe.size for name, entry in SOURCES.items()}
     small = {"digits": 16, "cifar10": 32, "cifar100": 32, "stl10": 96, "svhn": 32, "fashion_mnist": 28}
     files = ("food101", "sun397", "cars", "aircraft", "voc2007", "dtd", "pets", "caltech101", "flowers", "birdsnap")
-    assert sides == small | dict.fromkeys((*files, "folder"), 224)
+    assert sides == small | dict.fromkeys((*files, "folder", "packed"), 224)

@@ -73,7 +73,7 @@ def test_pictures_without_files_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("1.png")
     with pytest.raises(ValueError, match="names files, and the training pictures are none"):
-        listed_positions(InMemoryPictures(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1)), path)
+        listed_positions(InMemoryPictures(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1).long()), path)
 
 
 def counts(targets: Tensor) -> list[int]:

@@ -232,7 +232,10 @@ def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str |
             folder = "" if folder == os.curdir else folder
             names = (os.fsdecode(bytes(file)).replace(os.sep, "/") for file in pictures.files)
             own = pictures is sets.train
-            known |= {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
+            found = {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
+            known |= found
+            folders = {name.partition("/")[0] if "/" in name else "" for name in found}
+            folder = folders.pop() if len(folders) == 1 else ""  # train/, if all of them are in it
     by_name: dict[str, list[str]] = defaultdict(list)
     for file in known:
         by_name[file.rpartition("/")[2]].append(file)
