@@ -463,6 +463,23 @@ def test_another_packages_encoder_is_named(embed: Embed, tmp_path: Path, photos:
         assert_close(found["features"], torch.cat([network.eval()(prepared(photos / name)) for name in NAMES]))
 
 
+def test_channels_that_were_normalised_by_themselves_are_again(embed: Embed, tmp_path: Path, photos: Path) -> None:
+    data = {"views": {"eval_size": 40, "eval_crop": 0.75, "normalize": "picture", "interpolation": "bilinear"}}
+    model = trained()
+    path = save(model, tmp_path / "picture.ckpt", datamodule_hyper_parameters=data)
+    found = arrays(embed(ckpt_path=path))
+    pictures = torch.cat([prepared(photos / name) for name in NAMES])
+    std, mean = torch.std_mean(pictures, (2, 3), correction=0, keepdim=True)  # of whatever was normalised before
+    with torch.no_grad():
+        torch.testing.assert_close(
+            torch.from_numpy(found["features"]), model.eval()((pictures - mean) / std), rtol=1e-4, atol=1e-5
+        )
+    assert json.loads(found["settings"].item())["normalize_pictures"] == "picture"
+    asked = arrays(embed("asked.npz", ckpt_path=path, mean=VIEWS["mean"], std=VIEWS["std"]))
+    with torch.no_grad():
+        assert_close(asked["features"], torch.cat([model(picture[None]) for picture in pictures]))
+
+
 def test_size_of_a_checkpoint_without_our_data(embed: Embed, tmp_path: Path) -> None:
     path = save(trained(image_size=20), tmp_path / "plain.ckpt")
     assert json.loads(arrays(embed(ckpt_path=path))["settings"].item())["views.eval_size"] == 20

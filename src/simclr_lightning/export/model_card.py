@@ -113,6 +113,8 @@ def _architecture(model: SimCLR) -> str:
 
 def _range(checkpoint: Checkpoint) -> str:
     told = checkpoint.clean_pictures
+    if told.get("normalize") == "picture":
+        return "Each channel of each picture less its own mean, divided by its own standard deviation."
     if "mean" not in told:
         return "The checkpoint does not tell their range; [0, 1] is usual."
     if told["mean"] is None:
