@@ -175,7 +175,7 @@ def test_table_has_what_the_archive_has(embed: Embed) -> None:
     metadata = {key: json.loads(value) for key, value in table.schema.metadata.items()}
     assert metadata[b"class_names"] == ["cat", "eel", "dog"]
     assert metadata[b"settings"] == json.loads(archive["settings"].item())
-    assert metadata[b"settings"]["views.eval_size"] == 40
+    assert metadata[b"settings"]["eval_size"] == 40
 
 
 def test_pictures_without_labels(embed: Embed, photos: Path) -> None:
@@ -482,7 +482,7 @@ def test_channels_that_were_normalised_by_themselves_are_again(embed: Embed, tmp
 
 def test_size_of_a_checkpoint_without_our_data(embed: Embed, tmp_path: Path) -> None:
     path = save(trained(image_size=20), tmp_path / "plain.ckpt")
-    assert json.loads(arrays(embed(ckpt_path=path))["settings"].item())["views.eval_size"] == 20
+    assert json.loads(arrays(embed(ckpt_path=path))["settings"].item())["eval_size"] == 20
     path = save(trained(image_size=None), path, datamodule_hyper_parameters={"views": "theirs"})
     with pytest.raises(ValueError, match="--eval_size 224"):
         embed("other.npz", ckpt_path=path)
