@@ -104,14 +104,15 @@ def double(x: float) -> float:
 
 
 def test_without_a_folder_for_the_result_it_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    njit = numba_tools.numba.njit
+    numba = pytest.importorskip("numba")
+    njit = numba.njit
 
     def nowhere(function: Any, *, cache: bool = False, **options: Any) -> Any:
         if cache:
             raise RuntimeError("cannot cache function 'double': no locator available")
         return njit(function, **options)
 
-    monkeypatch.setattr(numba_tools.numba, "njit", nowhere)
+    monkeypatch.setattr(numba, "njit", nowhere)
     assert numba_tools.compiled(double)(4.0) == 8.0
 
 

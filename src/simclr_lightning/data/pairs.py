@@ -232,9 +232,9 @@ def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str |
             folder = "" if folder == os.curdir else folder
             names = (os.fsdecode(bytes(file)).replace(os.sep, "/") for file in pictures.files)
             own = pictures is sets.train
-            found = {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
-            known |= found
-            folders = {name.partition("/")[0] if "/" in name else "" for name in found}
+            files = {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
+            known |= files
+            folders = {name.partition("/")[0] if "/" in name else "" for name in files}
             folder = folders.pop() if len(folders) == 1 else ""  # train/, if all of them are in it
     by_name: dict[str, list[str]] = defaultdict(list)
     for file in known:
