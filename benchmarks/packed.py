@@ -6,7 +6,7 @@ Makes folders of 32 x 32 JPEG files and packs each, then loads training batches 
 views are made from later. The order is that of a training: over all files, or over windows of 16 chunks. To start is to
 build the data module and to wait for the first batch. Memory is the peak of the process above what it takes once this
 package is imported. Speeds are compared by CPU time, round by round. The third contestant reads the same chunks in the
-same order by litdata's own random access. All files are in the system's cache: they have just been written.
+same order by litdata's own random access. Files that have just been written are in the system's cache.
 """
 
 from __future__ import annotations

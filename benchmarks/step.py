@@ -61,7 +61,12 @@ def parts(options: dict[str, Any], batches: dict[str, int], folder: Path, name: 
         draw_photographs(folder, 4 * batch)
         dataset = "folder"
     data = SimCLRDataModule(
-        dataset, folder, batch_size=batch, views=config.views, cache=dataset != "folder", num_workers=0
+        dataset,
+        folder if dataset == "folder" else "",
+        batch_size=batch,
+        views=config.views,
+        cache=dataset != "folder",
+        num_workers=0,
     )
     data.setup("fit")
     model = SimCLR(**config.model, **options)

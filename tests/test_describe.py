@@ -86,7 +86,7 @@ def test_what_is_left_out_and_what_cannot_be_read(tmp_path: Path, described: Des
     (tmp_path / "dog" / "bad.jpg").write_bytes(b"\xff\xd8\xff no picture")
     (tmp_path / "notes.txt").touch()
     told = described(tmp_path)
-    assert told["left_out"] == [{"reason": ".txt: no picture", "count": 1, "example": "notes.txt"}]
+    assert told["left_out"] == [{"reason": ".txt: no picture", "files": 1, "example": "notes.txt"}]
     assert list(told["unreadable"]) == [str(tmp_path / "dog" / "bad.jpg")]
     assert (told["headers_read"], told["pixels_read"]) == (6, 6)
 

@@ -81,7 +81,8 @@ def embed(checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "PART", 8)
 
     def run(name: str = "features.npz", **options: Any) -> Path:
-        usual = {"root": photos, "batch_size": 4, "num_workers": 0, "accelerator": "cpu"}
+        place = {} if "dataset" in options else {"root": photos}
+        usual = {**place, "batch_size": 4, "num_workers": 0, "accelerator": "cpu"}
         return embed_pictures(**{"ckpt_path": checkpoint, "output": tmp_path / name, **usual, **options})
 
     return run
@@ -417,13 +418,13 @@ def test_a_bad_picture_stops_the_run_or_is_left_out(
 def test_a_whole_batch_may_be_bad(embed: Embed, photos: Path, tmp_path: Path) -> None:
     for number in range(6):
         (photos / "train" / "cat" / f"{number}.png").write_bytes(b"no picture")
-    found = arrays(embed(on_bad_picture="skip"))
+    found = arrays(embed(on_bad_picture="skip", max_bad_share=0.5))
     assert found["files"].tolist() == NAMES[6:]
     assert len(found["features"]) == 18
     with pytest.raises(
         ValueError, match=r"None of the 6 pictures can be read: no file is written\. Cannot read .*cat/0\.png"
     ):
-        embed("cats.npz", root=photos / "train" / "cat", on_bad_picture="skip")
+        embed("cats.npz", root=photos / "train" / "cat", on_bad_picture="skip", max_bad_share=1.0)
 
 
 # ---- memory
@@ -462,6 +463,23 @@ def test_another_packages_encoder_is_named(embed: Embed, tmp_path: Path, photos:
         assert_close(found["features"], torch.cat([network.eval()(prepared(photos / name)) for name in NAMES]))
 
 
+def test_channels_that_were_normalised_by_themselves_are_again(embed: Embed, tmp_path: Path, photos: Path) -> None:
+    data = {"views": {"eval_size": 40, "eval_crop": 0.75, "normalize": "picture", "interpolation": "bilinear"}}
+    model = trained()
+    path = save(model, tmp_path / "picture.ckpt", datamodule_hyper_parameters=data)
+    found = arrays(embed(ckpt_path=path))
+    pictures = torch.cat([prepared(photos / name) for name in NAMES])
+    std, mean = torch.std_mean(pictures, (2, 3), correction=0, keepdim=True)  # of whatever was normalised before
+    with torch.no_grad():
+        torch.testing.assert_close(
+            torch.from_numpy(found["features"]), model.eval()((pictures - mean) / std), rtol=1e-4, atol=1e-5
+        )
+    assert json.loads(found["settings"].item())["normalize_pictures"] == "picture"
+    asked = arrays(embed("asked.npz", ckpt_path=path, mean=VIEWS["mean"], std=VIEWS["std"]))
+    with torch.no_grad():
+        assert_close(asked["features"], torch.cat([model(picture[None]) for picture in pictures]))
+
+
 def test_size_of_a_checkpoint_without_our_data(embed: Embed, tmp_path: Path) -> None:
     path = save(trained(image_size=20), tmp_path / "plain.ckpt")
     assert json.loads(arrays(embed(ckpt_path=path))["settings"].item())["eval_size"] == 20
@@ -480,7 +498,7 @@ def test_mistakes_are_named(embed: Embed, tmp_path: Path, monkeypatch: pytest.Mo
         embed(batch_size=0)
     with pytest.raises(ValueError, match="on_bad_picture is 'ignore'"):
         embed(on_bad_picture="ignore")
-    with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere': .*--root photos"):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere': .*--root"):
         embed(root=tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"There is no checkpoint .*nowhere\.ckpt"):
         embed(ckpt_path=tmp_path / "nowhere.ckpt")

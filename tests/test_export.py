@@ -126,6 +126,13 @@ def test_code_of_the_model_card_gives_the_features(name: Any, save: Save, monkey
     assert_same_features(namespace["encoder"], model)
 
 
+def test_model_card_tells_that_channels_are_normalised_by_themselves(save: Save) -> None:
+    views = {"eval_size": 24, "mean": None, "std": None, "normalize": "picture"}
+    file = export_encoder(save(small(), datamodule_hyper_parameters={"views": views}), "torchscript")
+    card = file.with_name("encoder.torchscript.pt.md").read_text(encoding="utf-8")
+    assert "Each channel of each picture less its own mean, divided by its own standard deviation." in card
+
+
 def test_model_card_tells_what_the_checkpoint_knows(save: Save) -> None:
     views = {"size": 16, "eval_size": 24, "mean": [0.4, 0.5], "std": [0.2, 0.3]}
     data = {"dataset": "folder", "root": "/home/someone", "batch_size": 640, "views": views}

@@ -308,8 +308,8 @@ def test_a_loss_is_given_what_it_takes() -> None:
         projections = torch.unflatten(outputs["projections"], 0, (2, 4))
         torch.testing.assert_close(outputs["loss"].detach(), loss(projections, **given))
         assert not torch.equal(loss(projections, **given), loss(projections))
-    with pytest.raises(InputError, match="SupConNTXent knows no groups"):
-        small(loss=SupConNTXent()).training_step(batch._replace(groups=groups), 0)
+    with pytest.raises(InputError, match="Squared knows no groups"):
+        small(loss=Squared()).training_step(batch._replace(groups=groups), 0)
 
 
 def test_smaller_views_come_after_large_ones() -> None:

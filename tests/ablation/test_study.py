@@ -29,6 +29,7 @@ def test_views_fit_the_data_set_and_are_small() -> None:
 def test_validation_pictures_serve_and_test_pictures_do_not(tmp_path: Path) -> None:
     for name in ("with/train", "with/valid", "tested/train", "tested/test", "flat/cat", "flat/dog"):
         (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.png").touch()
     assert default_val_fraction("folder", tmp_path / "with", None) == 0
     assert default_val_fraction("folder", tmp_path / "tested", None) == 0.2
     assert default_val_fraction("folder", tmp_path / "flat", None) == 0.2

@@ -61,7 +61,7 @@ def test_files_without_an_ending_are_known_by_their_first_bytes(
     assert found.name(0) == str(tmp_path / name)
     assert found.read(0).shape == (3, 20, 24)
     assert found.findings is not None
-    assert [(left.reason, left.count) for left in found.findings.left_out] == [("without an ending: no picture", 2)]
+    assert [(left.reason, left.files) for left in found.findings.left_out] == [("without an ending: no picture", 2)]
 
 
 def test_what_is_left_out_is_counted_by_ending(tmp_path: Path, picture: Image.Image) -> None:
@@ -72,7 +72,7 @@ def test_what_is_left_out_is_counted_by_ending(tmp_path: Path, picture: Image.Im
         (tmp_path / name).write_text("no picture")
     found = find_splits(tmp_path)["train"].findings
     assert found is not None
-    assert {(left.reason, left.count) for left in found.left_out} == {
+    assert {(left.reason, left.files) for left in found.left_out} == {
         (".txt: no picture", 2),
         (".md: no picture", 1),
         (".psd: no picture", 1),

@@ -65,6 +65,7 @@ def train(packed: Path, checkpoints: Path, ckpt_path: Path | None = None, pause:
         accelerator="cpu",
         strategy="ddp" if world_size() > 1 else "auto",
         devices=world_size(),
+        precision="64-true",  # rounding of single precision grows over the steps
         max_epochs=EPOCHS,
         limit_val_batches=0,
         logger=False,

@@ -202,7 +202,7 @@ def test_pictures_of_several_classes_are_for_transfer_alone() -> None:
 
 
 def test_too_few_labels_to_hold_some_out_are_named() -> None:
-    targets = torch.tensor([0, 0, 0, 1])
+    targets = torch.tensor([0, 0, 1, 1])
     comparison: Any = SimpleNamespace(datamodule=SimCLRDataModule("digits"), split="val", targets=targets)
     (transfer,) = parse_protocols("transfer")
     with pytest.raises(ValueError, match="cannot be split off class by class"):

@@ -133,6 +133,7 @@ def test_row(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (command,) = re.findall(r"`(simclr .+?)`", ROWS[row])
     small = ["--model.encoder", "resnet8", "--model.width", "0.125", "--trainer.accelerator", "cpu"]
     quick = ["--data.batch_size", "4", "--data.num_workers", "0", "--data.views.size", "16"]
+    quick = quick[:4] if own in ("no pictures yet", "many bands") else quick  # which have views of their own
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *small, *quick])
     data = SimCLRCLI().datamodule
     data.setup("fit")

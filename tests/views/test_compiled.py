@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from simclr_lightning.views import whole_batch
+from simclr_lightning.views import numba_tools, whole_batch
 from simclr_lightning.views.draw import ViewParameters, draw_parameters
 from simclr_lightning.views.recipe import ViewRecipe
 
@@ -104,15 +104,16 @@ def double(x: float) -> float:
 
 
 def test_without_a_folder_for_the_result_it_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    njit = compiled.numba.njit
+    numba = pytest.importorskip("numba")
+    njit = numba.njit
 
     def nowhere(function: Any, *, cache: bool = False, **options: Any) -> Any:
         if cache:
             raise RuntimeError("cannot cache function 'double': no locator available")
         return njit(function, **options)
 
-    monkeypatch.setattr(compiled.numba, "njit", nowhere)
-    assert compiled._compiled(double)(4.0) == 8.0
+    monkeypatch.setattr(numba, "njit", nowhere)
+    assert numba_tools.compiled(double)(4.0) == 8.0
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 8])

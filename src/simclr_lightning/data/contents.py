@@ -62,7 +62,7 @@ def read_header(pictures: Pictures, position: int) -> Header:
     else:
         pixels = pictures.read(position)
     channels, height, width = pixels.shape
-    return Header(height, width, channels, torch.iinfo(pixels.dtype).bits if _is_integer(pixels) else 32)
+    return Header(height, width, channels, 32 if pixels.is_floating_point() else torch.iinfo(pixels.dtype).bits)
 
 
 def read_values(pictures: Pictures, position: int) -> NDArray[Any]:
@@ -246,17 +246,13 @@ def _same(first: Split, second: Split) -> bool:
 
 def _bits(picture: Image.Image) -> int:
     """Of a channel, as the file has it: Pillow keeps eight of sixteen where there are several channels."""
-    tiles = getattr(picture, "tile", None)
+    tiles = getattr(picture, "tile", [])
     raw = tiles[0][3] if tiles else ""
     raw = raw[0] if isinstance(raw, tuple) and raw else raw
     if isinstance(raw, str) and ";16" in raw:
         return 16
     mode = picture.mode
     return 1 if mode == "1" else 16 if mode.startswith("I;16") else 32 if mode in ("I", "F") else 8
-
-
-def _is_integer(pixels: torch.Tensor) -> bool:
-    return not pixels.is_floating_point()
 
 
 def _by_size(pictures: FilePictures) -> dict[int, list[Path]]:

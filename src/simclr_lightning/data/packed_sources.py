@@ -75,7 +75,7 @@ def packed_sources(root: str | os.PathLike[str]) -> dict[str, PackedSource]:
         ...         _ = Path(photos, name).write_bytes(b"pixels")
         ...     sources = packed_sources(photos)
         >>> list(sources), sources["val"].names.tolist(), sources["val"].targets.tolist()
-        (['train', 'val'], [b'cat/3.jpg', b'dog/4.jpg'], [0, 1])
+        (['train', 'val'], [b'val/cat/3.jpg', b'val/dog/4.jpg'], [0, 1])
     """
     find_roots(root)  # complains of what is no folder
     root = Path(root).expanduser()

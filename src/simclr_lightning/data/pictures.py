@@ -155,7 +155,10 @@ class InMemoryPictures(Pictures):
     """
 
     def __init__(
-        self, images: Tensor, targets: Tensor | Sequence[Any], class_names: Sequence[str] | None = None
+        self,
+        images: Tensor,
+        targets: Tensor | np.ndarray[Any, Any] | Sequence[Any],
+        class_names: Sequence[str] | None = None,
     ) -> None:
         if images.is_floating_point():
             images = images.float()

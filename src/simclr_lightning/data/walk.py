@@ -31,7 +31,7 @@ class LeftOut:
 
     Attributes:
         reason: why.
-        count: how many.
+        files: how many files or folders.
         example: the first of them, relative to the folder.
 
     Example:
@@ -40,11 +40,11 @@ class LeftOut:
     """
 
     reason: str
-    count: int
+    files: int
     example: str
 
     def __str__(self) -> str:
-        return f"{self.count:,} x {self.reason} ({self.example})"
+        return f"{self.files:,} x {self.reason} ({self.example})"
 
 
 class Findings(NamedTuple):
@@ -56,7 +56,7 @@ class Findings(NamedTuple):
         warnings: what may not be what was meant.
 
     Example:
-        >>> Findings([LeftOut("hidden", 1, ".DS_Store")], [], []).left_out[0].count
+        >>> Findings([LeftOut("hidden", 1, ".DS_Store")], [], []).left_out[0].files
         1
     """
 
@@ -106,7 +106,7 @@ class Walk:
         if names:
             count, example = len(names), next(iter(names))
             if reason in self._left_out:
-                count, example = count + self._left_out[reason].count, self._left_out[reason].example
+                count, example = count + self._left_out[reason].files, self._left_out[reason].example
             self._left_out[reason] = LeftOut(reason, count, example)
 
     def _pictures(self) -> Iterator[str]:

@@ -178,7 +178,8 @@ def embed_pictures(
         "dataset": dataset if isinstance(dataset, str) else _import_path(dataset),
         "split": split,
         "pictures": pictures.fingerprint(),
-        **{f"views.{name}": getattr(recipe, name) for name in CLEAN_FIELDS},
+        **{name: getattr(recipe, name) for name in CLEAN_FIELDS if name != "normalize"},
+        "normalize_pictures": recipe.normalize,  # "normalize" is about the features
         "scale": values,
         "normalize": normalize,
         "batch_size": batch_size,

@@ -125,6 +125,8 @@ def _black_and_white(checkpoint: Checkpoint) -> str:
 
 def _normalisation(checkpoint: Checkpoint) -> str:
     told = checkpoint.clean_pictures
+    if told.get("normalize") == "picture":
+        return "Each channel of each picture less its own mean, divided by its own standard deviation."
     if "mean" not in told:
         return "The checkpoint does not tell their range; [0, 1] is usual."
     if told["mean"] is None:
