@@ -79,7 +79,8 @@ def open_bare(path: Path, error: Exception) -> Image.Image:
         picture = Image.open(io.BytesIO(bare.data))
     except Exception:
         raise error from None
-    picture.info["exif"] = bare.exif
+    if picture.format != "TIFF":  # whose own entries Pillow reads
+        picture.info["exif"] = bare.exif
     return picture
 
 
