@@ -13,13 +13,19 @@ import torch
 from PIL import Image
 
 from simclr_lightning.data import BadPictureError, DatasetPictures, fast_jpeg, read_picture
+from simclr_lightning.data.decode import opened
 from simclr_lightning.data.metadata import _PIXEL_TAGS, orientation, without_metadata
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.views.workers import ScaledPicture
 
 LOW = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(LOW).resize((48, 24), Image.Resampling.BICUBIC)
 FORMATS = ["JPEG", "PNG", "WEBP", "TIFF"]
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    with opened(path) as picture:
+        return picture.size()
 
 
 def entries(turn: int = 6) -> Image.Exif:

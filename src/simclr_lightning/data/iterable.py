@@ -10,7 +10,6 @@ from itertools import cycle, islice
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from simclr_lightning.data.bad_pictures import LEAST, NAMED, Reading, advice, check_share
@@ -124,7 +123,7 @@ class IterableStream:
         try:
             picture = picture_of(item)
             self._seen += 1
-            if not self.reading.told and isinstance(picture, Image) and (rest := left_out(picture)):
+            if not self.reading.told and (rest := left_out(picture)):
                 self.reading.told = True
                 warnings.warn(f"{name} is read in part: {rest}. Other such pictures are not named.", stacklevel=2)
             return _Read(position, decoded(picture, self._shape, name, self.reading.max_megapixels), target)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from PIL.Image import Image
 from rich.progress import track
 from torch import Tensor
 
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, fault, opened, picture_of
 from simclr_lightning.data.pillow_files import left_out
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
 from simclr_lightning.views.workers import ScaledPicture
@@ -66,8 +66,7 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        flags = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
-        self.bad, self.seen, self.partly = flags
+        self.bad, self.seen, self.partly = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
         self.reading = Reading()
         self.reported: set[int] = set()
 
@@ -83,8 +82,8 @@ class Pictures(ABC):
             class_names: names of the classes, None where there are none.
         """
         other = copy.copy(self)
-        other.multi_targets = None
-        other.targets, other.class_names = targets, list(class_names) if class_names is not None else None
+        other.targets, other.multi_targets = targets, None
+        other.class_names = None if class_names is None else list(class_names)
         return other
 
     def name(self, position: int) -> str:
@@ -201,23 +200,29 @@ class FilePictures(Pictures):
 
     def read(self, position: int) -> Tensor:
         """One picture in RGB, upright."""
-        with opened(self.path(position), self.reading.max_megapixels) as picture:
-            if picture.left_out:
-                self.partly[position] = True
+        with self._opened(position) as picture:
             return picture.pixels()
 
     def left_out(self, position: int) -> str:
         """What of the file is not read."""
-        with opened(self.path(position), self.reading.max_megapixels) as picture:
+        with self._opened(position) as picture:
             return picture.left_out
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
-        return upright_size(self.path(position), self.reading.max_megapixels)
+        with self._opened(position) as picture:
+            return picture.size()
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
         return read_scaled(self.path(position), scale, self.reading.max_megapixels)
+
+    @contextmanager
+    def _opened(self, position: int) -> Iterator[Any]:
+        with opened(self.path(position), self.reading.max_megapixels) as picture:
+            if picture.left_out:
+                self.partly[position] = True
+            yield picture
 
 
 class DatasetPictures(Pictures):
@@ -268,18 +273,15 @@ class DatasetPictures(Pictures):
         """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
         try:
             picture = picture_of(self.dataset[position])
-        except InputError:
-            raise
         except Exception as error:  # whatever its decoder raises
             raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
-        if isinstance(picture, Image) and left_out(picture):
+        if left_out(picture):
             self.partly[position] = True
         return decoded(picture, self.shape, self.name(position), self.reading.max_megapixels)
 
     def left_out(self, position: int) -> str:
         """What of a picture that is still in its file is not read."""
-        picture = picture_of(self.dataset[position])
-        return left_out(picture) if isinstance(picture, Image) else ""
+        return left_out(picture_of(self.dataset[position]))
 
     def _targets(self, first: Any) -> Tensor:
         if not isinstance(first, (tuple, list)):
