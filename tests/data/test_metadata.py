@@ -209,6 +209,13 @@ def raised(read: Callable[[Path], object], path: Path) -> str | None:
     return None
 
 
+def test_a_thumbnails_orientation_is_not_the_pictures() -> None:
+    """The second list of a block is about the small picture in it."""
+    first = struct.pack("<HHHLLL", 1, 0x0128, 3, 1, 2, 26)
+    second = struct.pack("<HHHLHHL", 1, 0x0112, 3, 1, 6, 0, 0)
+    assert orientation(b"II*\0" + struct.pack("<L", 8) + first + second) == 1
+
+
 def test_nothing_to_leave_out() -> None:
     assert without_metadata(b"") is None
     assert without_metadata(b"\xff\xd8") is None
