@@ -51,6 +51,7 @@ def with_bands(pixels: Tensor, bands: int, path: str | os.PathLike[str]) -> Tens
         InputError: if it has another number of bands.
 
     Example:
+        >>> import torch
         >>> with_bands(torch.zeros(1, 4, 4), 3, "scan.dcm").shape
         torch.Size([3, 4, 4])
     """

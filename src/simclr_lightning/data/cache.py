@@ -212,7 +212,7 @@ def _words(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _first(pictures: Pictures, on_bad_picture: str) -> Tensor:
+def _first(pictures: Pictures, on_bad_picture: Literal["raise", "skip"]) -> Tensor:
     for position in range(len(pictures)):
         try:
             return pictures.read(position)

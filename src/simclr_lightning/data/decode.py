@@ -226,7 +226,7 @@ def _opened_by_pillow(path: Path, max_megapixels: float | None) -> Iterator[Open
     if max_megapixels is not None:
         raise_guard(max_megapixels)
     try:
-        picture = Image.open(path)
+        picture: Image.Image = Image.open(path)
     except Image.DecompressionBombError:
         raise
     except Exception as error:

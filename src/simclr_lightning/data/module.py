@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.clean_loaders import CleanLoaders
+from simclr_lightning.data.iterable import IterableStream
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pictures import PictureSets
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
@@ -209,6 +210,8 @@ class PictureDataModule(CleanLoaders):
             found = self.source.load(self._root, False)
             if isinstance(found, Stream):
                 self.stream = self._with_views(found)
+                if isinstance(self.stream, IterableStream):
+                    self.stream.reading = self.reading
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
                 self._splits = self.arrange(found)

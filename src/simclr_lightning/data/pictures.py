@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.bands import bands_of, with_bands
 from simclr_lightning.data.decode import opened
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.views.scale import DTYPES, TYPES, rows_of
 from simclr_lightning.views.workers import ScaledPicture
 
@@ -66,8 +67,7 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        flags = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
-        self.bad, self.seen, self.partly = flags
+        self.bad, self.seen, self.partly = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
         self.reading = Reading()
         self.reported: set[int] = set()
 
@@ -83,8 +83,8 @@ class Pictures(ABC):
             class_names: names of the classes, None where there are none.
         """
         other = copy.copy(self)
-        other.multi_targets = None
-        other.targets, other.class_names = targets, list(class_names) if class_names is not None else None
+        other.targets, other.multi_targets = targets, None
+        other.class_names = None if class_names is None else list(class_names)
         return other
 
     def name(self, position: int) -> str:
@@ -215,24 +215,29 @@ class FilePictures(Pictures):
 
     def read(self, position: int) -> Tensor:
         """One picture, upright, in RGB or with all its bands."""
-        path = self.path(position)
-        with opened(path, self.reading.max_megapixels) as picture:
-            if picture.left_out:
-                self.partly[position] = True
+        with self._opened(position) as picture:
             pixels = picture.pixels()
-        return with_bands(pixels, self.in_channels, path)
+        return with_bands(pixels, self.in_channels, self.path(position))
 
     def left_out(self, position: int) -> str:
         """What of the file is not read."""
-        with opened(self.path(position), self.reading.max_megapixels) as picture:
+        with self._opened(position) as picture:
             return picture.left_out
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
-        return upright_size(self.path(position), self.reading.max_megapixels)
+        with self._opened(position) as picture:
+            return picture.size()
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
         path = self.path(position)
         picture = read_scaled(path, scale, self.reading.max_megapixels)
         return picture if isinstance(picture, ScaledPicture) else with_bands(picture, self.in_channels, path)
+
+    @contextmanager
+    def _opened(self, position: int) -> Iterator[Any]:
+        with opened(self.path(position), self.reading.max_megapixels) as picture:
+            if picture.left_out:
+                self.partly[position] = True
+            yield picture
