@@ -161,7 +161,7 @@ def test_a_turned_tiff(tmp_path: Path, turn: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [*FORMATS, "GIF", "BMP", "PPM", "JPEG2000", "AVIF"])
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
 def test_whatever_a_decoder_raises_is_the_files_fault(tmp_path: Path, kind: str) -> None:
     file = io.BytesIO()
