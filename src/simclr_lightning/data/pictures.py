@@ -16,7 +16,7 @@ from torch import Tensor
 
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.bands import bands_of, with_bands
-from simclr_lightning.data.decode import opened
+from simclr_lightning.data.decode import OpenedPicture, opened
 from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.views.scale import DTYPES, TYPES, rows_of
 from simclr_lightning.views.workers import ScaledPicture
@@ -236,7 +236,7 @@ class FilePictures(Pictures):
         return picture if isinstance(picture, ScaledPicture) else with_bands(picture, self.in_channels, path)
 
     @contextmanager
-    def _opened(self, position: int) -> Iterator[Any]:
+    def _opened(self, position: int) -> Iterator[OpenedPicture]:
         with opened(self.path(position), self.reading.max_megapixels) as picture:
             if picture.left_out:
                 self.partly[position] = True
