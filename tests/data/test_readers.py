@@ -59,11 +59,11 @@ def _zarr(path: Path, **arrays: Any) -> None:
 def write_dicom(path: Path, values: Array, kind: str = "MONOCHROME2", *, signed: bool = False, **tags: Any) -> None:
     pytest.importorskip("pydicom")
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+    from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     data = Dataset()
     data.file_meta, data.SOPClassUID, data.SOPInstanceUID = meta, SecondaryCaptureImageStorage, "1.2.3"
     stored = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}

@@ -11,8 +11,9 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 
 from simclr_lightning.data import BadPictureError, FilePictures, Key, SimCLRDataModule, read_picture
+from simclr_lightning.data.decode import opened
 from simclr_lightning.data.folder import scan
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.views import ViewRecipe, draw_parameters
 from simclr_lightning.views.draw import draw_for_each
@@ -20,6 +21,11 @@ from simclr_lightning.views.workers import ScaledPicture, largest_scales
 
 RECIPE = ViewRecipe("imagenet", size=32)
 TWO = [RECIPE, ViewRecipe("imagenet", size=16, count=3)]
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    with opened(path) as picture:
+        return picture.size()
 
 
 def photo(height: int, width: int, seed: int = 0) -> Image.Image:

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.data.bad_pictures import Reading
 
 LIST = "unreadable.txt"
 """Name of the list in the run's folder."""
@@ -23,19 +24,42 @@ class UnreadablePictures(Callback):
         >>> trainer = Trainer(callbacks=[UnreadablePictures()], logger=False, accelerator="cpu", devices=1)
     """
 
-    file: Path | None = None
+    folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Agree on the folder, on every process; the data module has read what it caches."""
-        self.file = run_folder(trainer) / LIST
-        reading = getattr(getattr(trainer, "datamodule", None), "reading", None)
-        if reading is not None:
-            reading.list_in(self.file)
+        self.folder = run_folder(trainer)
+        list_unreadable(getattr(trainer, "datamodule", None), self.folder)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell their number."""
-        if self.file is not None and self.file.exists():
-            rank_zero_info(f"{count(self.file)} pictures could not be read, and were left out: see {self.file}.")
+        if self.folder is not None:
+            tell_unreadable(self.folder)
+
+
+def list_unreadable(datamodule: object, folder: Path) -> None:
+    """Let a data module list the pictures that it cannot read in a folder, from now on.
+
+    Args:
+        datamodule: of any kind; those that are not ours list nothing.
+        folder: need not be there yet.
+
+    Example:
+        >>> list_unreadable(None, Path("runs"))
+    """
+    reading = getattr(datamodule, "reading", None)
+    if isinstance(reading, Reading):
+        reading.list_in(folder / LIST)
+
+
+def tell_unreadable(folder: Path) -> None:
+    """Tell how many pictures the list in a folder has, and where it is; nothing if there is no list.
+
+    Example:
+        >>> tell_unreadable(Path("no/such/folder"))
+    """
+    if (folder / LIST).exists():
+        rank_zero_info(f"{count(folder / LIST)} pictures could not be read, and were left out: see {folder / LIST}.")
 
 
 def count(file: Path) -> int:

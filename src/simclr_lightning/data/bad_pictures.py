@@ -12,8 +12,8 @@ from simclr_lightning.data.decode import BadPictureError
 if TYPE_CHECKING:
     from simclr_lightning.data.pictures import Pictures
 
-_NAMED = 10  # pictures of a set that warnings name; the list has all
-_LEAST = 100  # pictures, the share of which may be bad before so many have been seen
+NAMED = 10  # pictures of a set that warnings name; the list has all
+LEAST = 100  # pictures, the share of which may be bad before so many have been seen
 
 
 @dataclass
@@ -74,13 +74,33 @@ def mark_bad(pictures: Pictures, position: int) -> None:
         [[4]]
     """
     pictures.bad[position] = pictures.seen[position] = True
-    bad, seen, share = int(pictures.bad.sum()), int(pictures.seen.sum()), pictures.reading.max_bad_share
-    if bad > 1 and bad > share * max(seen, min(len(pictures), _LEAST)):
-        listed = f" All are listed in {pictures.reading.file}." if pictures.reading.file is not None else ""
+    bad, seen = int(pictures.bad.sum()), int(pictures.seen.sum())
+    check_share(pictures.reading, bad, max(seen, min(len(pictures), LEAST)), seen, pictures.name(position))
+
+
+def check_share(reading: Reading, bad: int, of: int, seen: int, last: str) -> None:
+    """Raise if too many pictures are bad.
+
+    Args:
+        reading: knows the share that may be.
+        bad: pictures that cannot be read.
+        of: pictures that the share is taken of.
+        seen: pictures that were read, or could not be.
+        last: name of the last bad one.
+
+    Raises:
+        BadPictureError: if there are more than that share, and more than one.
+
+    Example:
+        >>> check_share(Reading(max_bad_share=0.1), bad=10, of=100, seen=60, last="1.png")
+    """
+    if bad > 1 and bad > reading.max_bad_share * of:
+        listed = f" All are listed in {reading.file}." if reading.file is not None else ""
         raise BadPictureError(
-            f"{bad} of the {seen} pictures seen so far cannot be read, the last of them {pictures.name(position)}: "
-            f"more than max_bad_share {share:g} allows.{listed} See whether the folder is still there, or allow more",
-            f"data.max_bad_share {min(1.0, max(0.5, 2 * share)):g}",
+            f"{bad} of the {seen} pictures seen so far cannot be read, the last of them {last}: more than "
+            f"max_bad_share {reading.max_bad_share:g} allows.{listed} See whether "
+            "the folder is still there, or allow more",
+            f"data.max_bad_share {min(1.0, max(0.5, 2 * reading.max_bad_share)):g}",
         )
 
 
@@ -109,16 +129,24 @@ def leave_out(
 (--data.on_bad_picture skip).
     """
     if on_bad_picture == "raise":
-        said = f"{str(error.args[0]).rstrip('.')}."
-        raise BadPictureError(
-            f"{said} Such pictures can be left out", *error.options, "data.on_bad_picture skip"
-        ) from error
+        raise advice(error) from error
     pictures.reading.listed(str(error.args[0]))
     mark_bad(pictures, position)
     number = int(pictures.bad.sum())
-    if number <= _NAMED:
-        more = " Others are not named here, but counted." if number == _NAMED else ""
+    if number <= NAMED:
+        more = " Others are not named here, but counted." if number == NAMED else ""
         warnings.warn(f"{error} {end}{more}", stacklevel=3)
+
+
+def advice(error: BadPictureError) -> BadPictureError:
+    """The same error, with a way out.
+
+    Example:
+        >>> str(advice(BadPictureError("Cannot read 4.")))
+        'Cannot read 4. Such pictures can be left out (--data.on_bad_picture skip).'
+    """
+    said = f"{str(error.args[0]).rstrip('.')}. Such pictures can be left out"
+    return BadPictureError(said, *error.options, "data.on_bad_picture skip")
 
 
 def report_left_out(pictures: Pictures) -> None:

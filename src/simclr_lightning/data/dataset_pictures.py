@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from rich.progress import track
 from torch import Tensor
 
@@ -69,11 +68,9 @@ class DatasetPictures(Pictures):
         """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
         try:
             picture = picture_of(self.dataset[position])
-        except InputError:
-            raise
         except Exception as error:  # whatever its decoder raises
             raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
-        if isinstance(picture, Image) and left_out(picture):
+        if left_out(picture):
             self.partly[position] = True
         pixels = decoded(picture, self.shape, self.name(position), self.reading.max_megapixels)
         if self.shape and pixels.dtype != self.dtype:
@@ -82,8 +79,7 @@ class DatasetPictures(Pictures):
 
     def left_out(self, position: int) -> str:
         """What of a picture that is still in its file is not read."""
-        picture = picture_of(self.dataset[position])
-        return left_out(picture) if isinstance(picture, Image) else ""
+        return left_out(picture_of(self.dataset[position]))
 
     def _labels(self, first: Any, names: Sequence[str] | None) -> tuple[Tensor, list[str] | None]:
         if not isinstance(first, (tuple, list)):

@@ -11,9 +11,11 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import LEAST, NAMED, Reading, advice, check_share
 from simclr_lightning.data.class_labels import class_indices
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.items import check_picture, decoded, picture_of
+from simclr_lightning.data.pillow_files import left_out
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ValueRange, ViewRecipe, centre_views, crop_views
 
@@ -65,6 +67,8 @@ class IterableStream:
         self.seed = seed
         self.on_bad_picture = on_bad_picture
         self.scale = scale
+        self.reading = Reading()
+        self._seen = self._bad = 0
         self.class_names: Sequence[str] | None = getattr(self.sets["train"], "classes", None)
         items = list(islice(self.sets["train"], 1))
         if not items:
@@ -91,7 +95,8 @@ class IterableStream:
         """The training pictures that can be read, (C, H, W)."""
         for position, item in enumerate(self.sets["train"]):
             try:
-                yield decoded(picture_of(item), self._shape, f"Picture {position} of the stream")
+                name = f"Picture {position} of the stream"
+                yield decoded(picture_of(item), self._shape, name, self.reading.max_megapixels)
             except BadPictureError:
                 continue
 
@@ -133,11 +138,20 @@ class IterableStream:
         name = f"Picture {position} of the stream"
         target = self._target(label, name)
         try:
-            return _Read(position, decoded(picture_of(item), self._shape, name), target)
+            picture = picture_of(item)
+            self._seen += 1
+            if not self.reading.told and (rest := left_out(picture)):
+                self.reading.told = True
+                warnings.warn(f"{name} is read in part: {rest}. Other such pictures are not named.", stacklevel=2)
+            return _Read(position, decoded(picture, self._shape, name, self.reading.max_megapixels), target)
         except BadPictureError as error:
             if self.on_bad_picture == "raise":
-                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
-            warnings.warn(f"{error} Another of its batch takes its place.", stacklevel=2)
+                raise advice(error) from error
+            self._bad += 1
+            self.reading.listed(str(error.args[0]))
+            check_share(self.reading, self._bad, max(self._seen, LEAST), self._seen, name)
+            if self._bad <= NAMED:
+                warnings.warn(f"{error} Another of its batch takes its place.", stacklevel=2)
             return _Read(position, None, target)
 
     def _target(self, label: Any, name: str) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 _ORIENTATION = 0x0112
 _INTEGERS = {1: "B", 3: "H", 4: "L"}  # types of an entry; the standard has 3, and some programs write the others
+_TYPES = set(range(1, 14))
 _PIXEL_TAGS = {
     *(
         254,
@@ -123,13 +124,14 @@ def without_metadata(data: bytes) -> Bare | None:
 
 def _listed(block: bytes, order: str) -> int | None:
     """What the list of entries says, None where it is damaged and says nothing."""
-    tags, other = [], 1
+    tags, kinds, other = [], set(), 1
     try:
         (start,) = struct.unpack_from(f"{order}L", block, 4)
         (count,) = struct.unpack_from(f"{order}H", block, start)
         for place in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, number = struct.unpack_from(f"{order}HHL", block, place)
             tags.append(tag)
+            kinds.add(kind)
             if tag == _ORIENTATION and number == 1 and kind in _INTEGERS:
                 (value,) = struct.unpack_from(order + _INTEGERS[kind], block, place + 8)
                 if 1 <= value <= 8 and kind == 3:
@@ -138,8 +140,9 @@ def _listed(block: bytes, order: str) -> int | None:
         (following,) = struct.unpack_from(f"{order}L", block, start + 2 + 12 * count)
     except struct.error:  # beyond the end
         return None
-    # A damaged number of entries shows in what follows them, a damaged place of the list in their order.
-    return other if tags == sorted(tags) and following < len(block) else None
+    # A damaged number of entries shows in what follows them, a damaged place of the list in their order and types.
+    sound = tags and tags == sorted(tags) and kinds <= _TYPES and following < len(block)
+    return other if sound else None
 
 
 def _bare_jpeg(data: bytes) -> Bare:

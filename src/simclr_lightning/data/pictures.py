@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +18,7 @@ from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.bands import bands_of, with_bands
 from simclr_lightning.data.class_labels import class_indices
 from simclr_lightning.data.decode import OpenedPicture, opened
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.data.walk import Findings
 from simclr_lightning.views.scale import DTYPES, TYPES, rows_of
 from simclr_lightning.views.workers import ScaledPicture
@@ -69,8 +69,7 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        flags = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
-        self.bad, self.seen, self.partly = flags
+        self.bad, self.seen, self.partly = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
         self.reading = Reading()
         self.reported: set[int] = set()
 
@@ -86,8 +85,8 @@ class Pictures(ABC):
             class_names: names of the classes, None where there are none.
         """
         other = copy.copy(self)
-        other.multi_targets = None
-        other.targets, other.class_names = targets, list(class_names) if class_names is not None else None
+        other.targets, other.multi_targets = targets, None
+        other.class_names = None if class_names is None else list(class_names)
         return other
 
     def name(self, position: int) -> str:
@@ -232,15 +231,17 @@ class FilePictures(Pictures):
         """Bytes of the file where they are not in a file of their own, otherwise None."""
         return None
 
-    def opened(self, position: int) -> AbstractContextManager[OpenedPicture]:
+    @contextmanager
+    def opened(self, position: int) -> Iterator[OpenedPicture]:
         """One picture, of which the header has been read: see ``decode.opened``."""
-        return opened(self.name(position), self.reading.max_megapixels, self.content(position))
+        with opened(self.name(position), self.reading.max_megapixels, self.content(position)) as picture:
+            if picture.left_out:
+                self.partly[position] = True
+            yield picture
 
     def read(self, position: int) -> Tensor:
         """One picture, upright, in RGB or with all its bands."""
         with self.opened(position) as picture:
-            if picture.left_out:
-                self.partly[position] = True
             pixels = picture.pixels()
         return with_bands(pixels, self.in_channels, self.name(position))
 
@@ -251,7 +252,8 @@ class FilePictures(Pictures):
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
-        return upright_size(self.name(position), self.reading.max_megapixels, self.content(position))
+        with self.opened(position) as picture:
+            return picture.size()
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""

@@ -28,8 +28,8 @@ _SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
 """Of a pixel's colour by a TIFF's PhotometricInterpretation; what is beyond them are other bands."""
 
 
-def left_out(picture: Image.Image) -> str:
-    """What of a file does not become pixels, and what to do about it; "" where nothing is left out.
+def left_out(picture: Any) -> str:
+    """What of a file does not become pixels, and what to do about it; "" where nothing is left out, or is no file.
 
     Example:
         >>> left_out(Image.new("RGB", (2, 1)))
@@ -82,7 +82,8 @@ def open_bare(path: Path, error: Exception, content: bytes | None = None) -> Ima
         picture = Image.open(io.BytesIO(bare.data))
     except Exception:
         raise error from None
-    picture.info["exif"] = bare.exif
+    if picture.format != "TIFF":  # whose own entries Pillow reads
+        picture.info["exif"] = bare.exif
     return picture
 
 
@@ -135,7 +136,7 @@ def upright_size_of(picture: Image.Image, path: Path, content: bytes | None = No
     return (width, height) if turn in _ON_THEIR_SIDE else (height, width)
 
 
-def _is_animated(picture: Image.Image) -> bool:
+def _is_animated(picture: Any) -> bool:
     try:
         return bool(getattr(picture, "is_animated", False))
     except Exception:  # the next frame is damaged, and not wanted

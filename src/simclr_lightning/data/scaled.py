@@ -11,32 +11,6 @@ from simclr_lightning.data.pillow_files import TURNS
 from simclr_lightning.views.workers import ScaledPicture
 
 
-def upright_size(
-    path: str | os.PathLike[str], max_megapixels: float | None = None, content: bytes | None = None
-) -> tuple[int, int]:
-    """Height and width of a picture, turned upright by its EXIF orientation; only its header is read.
-
-    Args:
-        path: of the file.
-        max_megapixels: as ``decode.opened`` takes it.
-        content: as ``decode.opened`` takes it.
-
-    Raises:
-        BadPictureError: if there is no such picture; it names the file.
-
-    Example:
-        >>> import tempfile
-        >>> from PIL import Image
-        >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        ...     Image.new("L", (60, 40)).save(file)
-        ...     _ = file.seek(0)
-        ...     upright_size(file.name)
-        (40, 60)
-    """
-    with opened(path, max_megapixels, content) as picture:
-        return picture.size()
-
-
 def read_scaled(
     path: str | os.PathLike[str], scale: int, max_megapixels: float | None = None, content: bytes | None = None
 ) -> Tensor | ScaledPicture:

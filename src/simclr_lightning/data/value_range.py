@@ -122,7 +122,7 @@ def scaling_of_set(scale: Any, pictures: Pictures, positions: Tensor, seed: int)
         >>> scaling_of_set(None, xrays, torch.arange(1), seed=0).told
         '20.48 to 4,075 of uint16 (percentiles 0.5 and 99.5 of 1 picture), 1.0 % of the values clipped'
         >>> scaling_of_set("dtype", xrays, torch.arange(1), seed=0).warning
-        'The pictures are scaled by the range of uint16, 0 to 65,535, of which they use 20 to 4,075: type \
+        'The pictures are scaled by the range of uint16, 0 to 65,535, of which they use 20.48 to 4,075: type \
 --data.scale percentile, or the two numbers that are black and white.'
     """
     chosen = positions[torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))[:SAMPLE]]

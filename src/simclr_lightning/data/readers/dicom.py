@@ -17,7 +17,7 @@ def read(path: Path) -> Found:
     range of the stored bits, so that dense parts are bright in all pictures. Colours become RGB.
     """
     import pydicom
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     data = pydicom.dcmread(path)
     frames = int(data.get("NumberOfFrames") or 1)
