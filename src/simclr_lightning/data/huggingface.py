@@ -142,7 +142,7 @@ class HuggingFaceSource:
 
     def _loaded(self, root: str, download: bool) -> Any:
         try:
-            import datasets  # type: ignore[import-not-found, unused-ignore]
+            import datasets
         except ImportError as error:
             raise MissingPackageError(
                 'Data sets named hf:... need the package datasets: pip install "simclr-lightning[hf]"'

@@ -11,7 +11,6 @@ from torch import Tensor
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.contents import summarised
-from simclr_lightning.data.iterable import IterableStream
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pairs import PictureGroups, read_groups
 from simclr_lightning.data.pictures import PictureSets
@@ -257,8 +256,6 @@ class PictureDataModule(ValueScaling):
                 fits = self.chunk_window is None
                 _check(fits, "chunk_window", self.chunk_window, "a stream has its own order, so leave it out")
                 self.stream = self._with_views(found)
-                if isinstance(self.stream, IterableStream):
-                    self.stream.reading = self.reading
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
                 together = None if self.pairs is None else read_groups(self.pairs, found, self._root)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.clean_loaders import CleanLoaders
+from simclr_lightning.data.iterable import IterableStream
 from simclr_lightning.data.stream import Stream, with_views
 from simclr_lightning.data.value_range import Scaling, known_scaling, scaling_of_set, scaling_of_stream, tell
 
@@ -25,6 +27,7 @@ class ValueScaling(CleanLoaders):
     """
 
     scale: Any
+    reading: Reading
     stream: Stream | None
     _scaling_is_known: bool
 
@@ -69,10 +72,13 @@ class ValueScaling(CleanLoaders):
         return scaling_of_stream(self.scale, (picture for images in whole for picture in images))
 
     def _with_views(self, stream: Stream) -> Stream:
-        return with_views(
+        viewed = with_views(
             stream,
             self.recipes,
             seed=self.seed,
             on_bad_picture=self.on_bad_picture,
             scale=self.scaling.range,
         )
+        if isinstance(viewed, IterableStream):
+            viewed.reading = self.reading
+        return viewed
