@@ -202,7 +202,7 @@ def is_packed(root: str | os.PathLike[str]) -> bool:
         >>> is_packed("photos")
         False
     """
-    return (Path(root).expanduser() / MANIFEST).is_file()
+    return (Path(os.path.expanduser(root)) / MANIFEST).is_file()
 
 
 def packed_sets(root: str | os.PathLike[str]) -> PictureSets:
@@ -225,7 +225,7 @@ simclr pack FOLDER photos, or correct its name (--data.root).
             "correct its name",
             "data.root",
         )
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     told = json.loads((root / MANIFEST).read_text())
     if told["format"] != FORMAT:
         raise InputError(f"{name!r} is of the format {told['format']!r}, and {FORMAT!r} is read: pack it again.")

@@ -78,7 +78,7 @@ def packed_sources(root: str | os.PathLike[str]) -> dict[str, PackedSource]:
         (['train', 'val'], [b'val/cat/3.jpg', b'val/dog/4.jpg'], [0, 1])
     """
     find_roots(root)  # complains of what is no folder
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     shards = sorted(path for path in root.rglob("*") if path.suffix == ".tar" and path.is_file())
     if shards:
         return tar_sources(root, shards)

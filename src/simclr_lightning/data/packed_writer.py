@@ -77,7 +77,7 @@ def pack_pictures(root: str | Path, output: str | Path, chunk_mib: int = 64) -> 
     require_packages("simclr pack", ["litdata"])
     if not 1 <= chunk_mib <= _LARGEST >> 20:
         raise InputError(f"chunk_mib is {chunk_mib}: choose from 1 to {_LARGEST >> 20} MiB (--chunk_mib 64).")
-    output = Path(output).expanduser()
+    output = Path(os.path.expanduser(output))
     taken = output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / _PLAN).exists())
     if taken or is_packed(output):
         raise ExistingFileError(f"{output} exists and is not overwritten: name another folder, or remove it.")

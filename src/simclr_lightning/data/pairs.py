@@ -180,7 +180,7 @@ def read_groups(path: str | Path, sets: PictureSets, root: str | Path) -> Tensor
 
 def _rows(path: str | Path, picture: str) -> list[_Row]:
     """Lines of the table, with the column that names pictures."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise MissingFileError(f"There is no file {os.fspath(path)!r}: correct its name", "data.pairs")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
@@ -224,7 +224,7 @@ def _of_indices(rows: list[_Row], number: int, path: str | Path) -> list[int]:
 
 def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str | Path) -> list[int | None]:
     """Positions of the training pictures that are named, None for those of other splits."""
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     known: dict[str, int | None] = {}  # by their names relative to root
     for pictures in (sets.test, sets.val, sets.train):
         if isinstance(pictures, FilePictures):

@@ -64,7 +64,7 @@ class Asked(NamedTuple):
                     "data.root",
                 )
             given[name] = int(value) if name == "axis" else value
-        return cls(Path(file).expanduser(), **given)
+        return cls(Path(os.path.expanduser(file)), **given)  # ~x is no user's home, but a name
 
 
 class ArrayPictures(Pictures):
@@ -140,7 +140,7 @@ def holds_a_set(root: str | os.PathLike[str]) -> bool:
         >>> holds_a_set("photos"), holds_a_set("tiles.npy::axis=0"), holds_a_set("tiles.zarr")
         (False, True, True)
     """
-    path = Path(os.fspath(root).partition("::")[0]).expanduser()
+    path = Path(os.path.expanduser(os.fspath(root).partition("::")[0]))
     reader = reader_of(path)
     if reader is None or reader.arrays is None:
         return False
