@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_right
 from itertools import accumulate, pairwise
 from pathlib import Path
