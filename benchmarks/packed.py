@@ -93,7 +93,6 @@ def main() -> None:
     made.add_argument("--batches", type=int, default=40, help="that are loaded after the first")
     made.add_argument("--chunk-mib", type=int, default=4, help="size of a chunk: a large set has hundreds of them")
     made.add_argument("--folder", type=Path, help="where the sets are made, or are already, and stay")
-    made.add_argument("--beside", default="nothing", help="what else was running, for the report")
     options = parse(made)
     options.pictures = options.pictures or ([2000] if options.short else [20_000, 200_000, 1_000_000])
     made_here = options.folder is None
@@ -144,7 +143,7 @@ def main() -> None:
     header += ["times the folder's", "least to most", "peak MiB"]
     took = ", ".join(f"{pictures:,} pictures in {seconds:.0f} s" for pictures, seconds in packing.items())
     note = f"{options.rounds} round(s) in fresh processes with {options.threads} thread(s) each, medians; chunks of "
-    note += f"{options.chunk_mib} MiB.{f' Packed: {took}.' * bool(took)} Running beside it: {options.beside}."
+    note += f"{options.chunk_mib} MiB.{f' Packed: {took}.' * bool(took)}{f' {options.note}' * bool(options.note)}"
     report.write(options.out, NAME, title, note, header, rows, data)
 
 

@@ -225,7 +225,8 @@ def save(contest: Contest, results: Sequence[Result], options: argparse.Namespac
     rows, data = [], []
     for result in results:
         times = result.of(contest.clock)
-        ratios = [time / own for time, own in zip(times, ours.get(result.case, []), strict=False)]
+        own_times = ours.get(result.case)
+        ratios = [] if own_times is None else [time / own for time, own in zip(times, own_times, strict=True)]
         row = [str(result.case), result.contestant, *report.spread([time * scale for time in times])[: 1 + repeated]]
         row += [f"{1 / result.median(contest.clock):,.0f}"] * rate + [f"{result.median('memory'):.0f}"] * memory
         rows.append([*row, *report.spread(ratios)[: (1 + repeated) * compare]])

@@ -257,10 +257,14 @@ def main(args: list[str] | None = None) -> None:
     """
     words = sys.argv[1:] if args is None else args
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)  # torch 2.14
-        warnings.filterwarnings("ignore", ".*does not have many workers")  # files have as many as there are cores
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # it may be
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")  # see parse_arguments
+        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
+        warnings.filterwarnings("ignore", ".*does not have many workers")
+        # Pictures to watch a training by are nobody's duty.
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+        # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
         if words and words[0] in COMMANDS:
             auto_cli(
                 COMMANDS[words[0]],

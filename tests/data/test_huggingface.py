@@ -118,6 +118,17 @@ def test_a_set_without_pictures(hf: Any, tmp_path: Path) -> None:
         loaded(f"hf:{tmp_path / 'saved'}", tmp_path)
 
 
+def test_splits_are_named_as_folders_may_be(hf: Any, made: Callable[..., Any], tmp_path: Path) -> None:
+    hf.DatasetDict({"Training": made(4), "dev": made(3), "Testing": made(2)}).save_to_disk(tmp_path / "saved")
+    assert [len(part) for part in loaded(f"hf:{tmp_path / 'saved'}", tmp_path) if part is not None] == [4, 3, 2]
+
+
+def test_others_beside_the_one_to_train_on_are_not_used(hf: Any, made: Callable[..., Any], tmp_path: Path) -> None:
+    hf.DatasetDict({"extra": made(3), "train": made(4)}).save_to_disk(tmp_path / "saved")
+    sets = loaded(f"hf:{tmp_path / 'saved'}", tmp_path)
+    assert (len(sets.train), sets.val, sets.test) == (4, None, None)
+
+
 def test_splits_without_one_to_train_on(hf: Any, made: Callable[..., Any], tmp_path: Path) -> None:
     hf.DatasetDict({"test": made(2), "validation": made(2)}).save_to_disk(tmp_path / "saved")
     with pytest.raises(InputError, match="no split train to learn from, only test, validation"):

@@ -378,3 +378,10 @@ def test_a_probe_may_be_packed(packed: Path, write_tree: WriteTree) -> None:
     loader = data.probe_dataloader()
     assert loader is not None
     assert sorted(torch.cat([batch.indices for batch in loader]).tolist()) == list(range(60))
+
+
+def test_the_folder_alone_is_a_packed_set(packed: Path) -> None:
+    data = SimCLRDataModule(root=packed)
+    data.setup("fit")
+    assert data.hparams["dataset"] == "packed"
+    assert isinstance(data.splits.train.pictures, PackedPictures)

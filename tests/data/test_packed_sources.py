@@ -59,7 +59,13 @@ def test_samples_are_found_with_their_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("train/0.tar", "val/0.tar"), ("x-train-0.tar", "x_validation_0.tar"), ("0.tar", "valid.0.tar")]
+    "names",
+    [
+        ("train/0.tar", "val/0.tar"),
+        ("x-train-0.tar", "x_validation_0.tar"),
+        ("0.tar", "valid.0.tar"),
+        ("Training/0.tar", "x-dev-0.tar"),
+    ],
 )
 def test_shards_tell_their_split(tmp_path: Path, names: tuple[str, str]) -> None:
     for number, name in enumerate(names):

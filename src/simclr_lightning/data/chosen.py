@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from simclr_lightning.data.packed import is_packed
 from simclr_lightning.data.sources import FunctionSource, Source, find_source, qualified_name
 from simclr_lightning.errors import InputError
 
@@ -43,7 +44,8 @@ def choose_source(
     """Find the data set.
 
     Args:
-        dataset: as ``find_source`` takes it; None: folder where a root or labels are named, otherwise digits.
+        dataset: as ``find_source`` takes it; None: packed or folder, as it is, where a root or labels are named,
+            otherwise digits.
         root: folder of the data, or several; "": ``DEFAULT_ROOT``.
         labels: table of labels.
 
@@ -57,7 +59,8 @@ def choose_source(
 or train on that folder (--data.dataset folder).
     """
     if dataset is None:
-        dataset = "folder" if root or labels is not None else "digits"
+        packed = isinstance(root, (str, os.PathLike)) and bool(root) and is_packed(root)
+        dataset = "packed" if packed else "folder" if root or labels is not None else "digits"
     source = find_source(dataset)
     name = dataset if isinstance(dataset, str) else qualified_name(dataset)
     if labels is not None:

@@ -15,14 +15,10 @@ from simclr_lightning.data.decode import BadPictureError, fault
 from simclr_lightning.data.items import decoded
 from simclr_lightning.data.pictures import Pictures, PictureSets
 from simclr_lightning.data.sources import IMAGENET, SCHEMES, Metric
+from simclr_lightning.data.split_names import split_folders, split_of
 from simclr_lightning.errors import InputError, MissingPackageError
 from simclr_lightning.views import ViewRecipe
 
-_SPLITS = {
-    "train": ("train", "training"),
-    "val": ("validation", "val", "valid", "dev", "eval"),
-    "test": ("test", "testing"),
-}
 _LABELS = ("label", "labels", "target", "class")  # columns of numbers or names that hold classes
 _OPTIONS = ("image", "label", "config")
 
@@ -78,9 +74,9 @@ class HuggingFaceSource:
     """A data set of Hugging Face: ``hf:NAME`` on the hub, or ``hf:PATH`` of a folder on this machine.
 
     A folder was written by ``save_to_disk``, or holds files that ``load_dataset`` reads, such as parquet. The splits
-    are called train, validation (or val, valid, dev) and test; others are not used. The columns are found where there
-    is one of pictures, and one of class labels at most; or they are named, and so is the configuration of a data set
-    that has several: ``hf:cifar100?image=img&label=fine_label``.
+    are called train, validation and test, in any form that folders may have; others are not used. The columns are found
+    where there is one of pictures, and one of class labels at most; or they are named, and so is the configuration of a
+    data set that has several: ``hf:cifar100?image=img&label=fine_label``.
 
     Args:
         address: what follows ``hf:``.
@@ -167,17 +163,14 @@ def _splits(loaded: Any) -> dict[str, Any]:
     """What was loaded, by our names of the splits."""
     if not isinstance(loaded, dict):
         return {"train": loaded}
-    by_name = {str(name).lower(): dataset for name, dataset in loaded.items()}
-    found = {
-        split: by_name[name]
-        for split, names in _SPLITS.items()
-        if (name := next((n for n in names if n in by_name), None))
-    }
-    if "train" not in found and len(loaded) == 1:
-        return {"train": next(iter(loaded.values()))}
-    if "train" not in found:
-        raise InputError(f"There is no split train to learn from, only {', '.join(map(str, loaded))}.")
-    return found
+    by_name = {str(name): dataset for name, dataset in loaded.items()}
+    named = split_folders(by_name)
+    if not named:
+        alone = list(by_name) if len(by_name) == 1 else [name for name in by_name if split_of(name) == "train"]
+        if not alone:
+            raise InputError(f"There is no split train to learn from, only {', '.join(by_name)}.")
+        named = {"train": alone[0]}
+    return {split: by_name[name] for split, name in named.items()}
 
 
 def _image_column(features: Any, typed: str | None, name: str) -> str:

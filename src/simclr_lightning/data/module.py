@@ -44,8 +44,8 @@ class PictureDataModule(ValueScaling):
             ``register_source`` has given a name, or a callable, or its import path, that returns a map-style or an
             iterable data set of PIL pictures or tensors (C, H, W), alone or in pairs with a label. A callable is
             given those of the arguments ``root``, ``download`` and ``train`` that it has; ``train=False`` is for
-            validation and test. A ``Source`` or a ``Stream`` will do as well. None: folder where ``root`` or ``labels``
-            is given, otherwise digits.
+            validation and test. A ``Source`` or a ``Stream`` will do as well. None: packed or folder, as
+            it is, where ``root`` or ``labels`` is given, otherwise digits.
         root: folder of the data, by default ``data``; of the data set folder also several, [a, b].
         batch_size: pictures of one step over all processes, each of which loads its share. Learning rate, negatives and
             number of steps are then the same on 1 device and on 64.

@@ -18,10 +18,10 @@ from simclr_lightning.data.endings import ENDINGS, missing_for
 from simclr_lightning.data.folder import find_roots, folder_sets
 from simclr_lightning.data.pictures import FilePictures
 from simclr_lightning.data.readers import reader_of
+from simclr_lightning.data.split_names import split_of
 from simclr_lightning.errors import InputError, MissingFileError
 
 _LABELS = ("cls", "label", "class", "class_name")  # keys of a .json file; the first is also an ending
-_SHARDS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
 
 
 class PackedSource(NamedTuple):
@@ -158,7 +158,7 @@ class _Sample(NamedTuple):
 
 def _split_of(shard: Path) -> str:
     words = shard.with_suffix("").as_posix().lower().replace("_", "-").replace(".", "-").replace("/", "-").split("-")
-    return next((_SHARDS[word] for word in words if word in _SHARDS), "train")
+    return next((split for word in words if (split := split_of(word))), "train")
 
 
 def _samples(root: Path, shard: Path) -> Iterator[_Sample]:
