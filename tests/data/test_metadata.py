@@ -87,7 +87,6 @@ def test_orientation_is_right_wherever_its_entry_is_intact(order: str, turn: int
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_damaged_entries_stop_nothing(tmp_path: Path, kind: str) -> None:
     data, path, rng = whole(kind), tmp_path / "a.img", random.Random(1)
     path.write_bytes(data)
@@ -161,7 +160,6 @@ def test_a_turned_tiff(tmp_path: Path, turn: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [*FORMATS, "GIF", "BMP", "PPM", "JPEG2000", "AVIF"])
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning")
 def test_whatever_a_decoder_raises_is_the_files_fault(tmp_path: Path, kind: str) -> None:
     file = io.BytesIO()
