@@ -92,6 +92,7 @@ def test_a_run_lists_them(write_tree: WriteTree, tmp_path: Path, options: dict[s
     assert "3 pictures could not be read" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:Cannot read the picture")
 def test_one_picture_may_always_be_bad_and_few_are_named(write_tree: WriteTree) -> None:
     pictures = DatasetPictures([Image.new("RGB", (2, 2))] * 300)
     pictures.reading = Reading(max_bad_share=0.0)
