@@ -161,6 +161,21 @@ def test_pages_that_are_left_out_are_told_once(tmp_path: Path, kind: str, num_wo
     assert int(data.splits.train.pictures.partly.sum()) == 8
 
 
+@pytest.mark.filterwarnings("ignore:num_workers is")
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_every_kind_of_what_is_left_out_is_told(tmp_path: Path, num_workers: int) -> None:
+    for number in range(4):
+        stack(tmp_path, number, "gif")
+        bands(200, 100, 50, 10).save(tmp_path / f"{number}.tif")
+        bands(200, 100, 50).save(tmp_path / f"{number}.png")
+    data = module(tmp_path, num_workers=num_workers)
+    with pytest.warns(UserWarning, match="read in part") as caught:
+        assert epoch(data) == epoch(data) == 12
+    told = sorted(str(warning.message).split("read in part: ")[1][:10] for warning in caught)
+    assert told == ["it has 4 b", "it has sev"]
+    assert int(data.splits.train.pictures.partly.sum()) == 8
+
+
 def bands(*levels: int) -> Image.Image:
     return Image.fromarray(np.stack([np.full((32, 32), level, np.uint8) for level in levels], 2))
 

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.data.bad_pictures import Reading
+from simclr_lightning.data.splits import Split, Splits
 
 LIST = "unreadable.txt"
 """Name of the list in the run's folder."""
@@ -16,6 +17,8 @@ LIST = "unreadable.txt"
 
 class UnreadablePictures(Callback):
     """Lists the pictures that could not be read in the run's folder, and tells their number at the end.
+
+    It also tells how many files were read in part, by this process.
 
     All processes write into one file, ``unreadable.txt``, a line for each picture: what is wrong with it. It is there
     only if there are such pictures, which ``data.on_bad_picture skip`` leaves out.
@@ -35,6 +38,12 @@ class UnreadablePictures(Callback):
         """Tell their number."""
         if self.folder is not None:
             tell_unreadable(self.folder)
+        splits = getattr(getattr(trainer, "datamodule", None), "splits", None)
+        if isinstance(splits, Splits):
+            sets = {part.pictures.partly.data_ptr(): part.pictures for part in splits if isinstance(part, Split)}
+            number = sum(int(pictures.partly.sum()) for pictures in sets.values())
+            if number:
+                rank_zero_info(f"{number} files hold more pages or bands than were read of them.")
 
 
 def list_unreadable(datamodule: object, folder: Path) -> None:

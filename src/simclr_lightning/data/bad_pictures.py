@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from simclr_lightning.data.pictures import Pictures
 
 NAMED = 10  # pictures of a set that warnings name; the list has all
+_LOOKED_AT = 20  # files that may be read in part for different reasons
 LEAST = 100  # pictures, the share of which may be bad before so many have been seen
 
 
@@ -27,7 +29,8 @@ class Reading:
     Attributes:
         file: text file that lists the unreadable pictures, a line each; None: they are kept in ``pending``.
         pending: lines that are not in a file yet.
-        told: whether it has been said that parts of files are left out.
+        told: what has been said of files that are read in part, without its numbers.
+        looked_at: files that were looked at for it.
 
     Example:
         >>> Reading(max_bad_share=0.1).file is None
@@ -38,7 +41,15 @@ class Reading:
     max_bad_share: float = 1.0
     file: Path | None = None
     pending: list[str] = field(default_factory=list)
-    told: bool = False
+    told: set[str] = field(default_factory=set)
+    looked_at: set[str] = field(default_factory=set)
+
+    def is_news(self, left_out: str) -> bool:
+        """Whether nothing of the kind has been told yet; from now on it has."""
+        kind = re.sub(r"\d+", "", left_out)
+        news = bool(left_out) and kind not in self.told
+        self.told |= {kind}
+        return news
 
     def list_in(self, file: Path) -> None:
         """List unreadable pictures in a file from now on, and those that are known already."""
@@ -150,18 +161,22 @@ def advice(error: BadPictureError) -> BadPictureError:
 
 
 def report_left_out(pictures: Pictures) -> None:
-    """Warn, once a run, that parts of files are not read: pages, or bands.
+    """Warn, once a run and kind, that parts of files are not read: pages, or bands.
 
     Example:
         >>> import torch
         >>> from simclr_lightning.data import InMemoryPictures
         >>> report_left_out(InMemoryPictures(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), torch.arange(9)))
     """
-    if pictures.reading.told or not pictures.partly.any():
+    reading = pictures.reading
+    if len(reading.looked_at) >= _LOOKED_AT or not pictures.partly.any():
         return
-    pictures.reading.told = True
-    position = int(pictures.partly.int().argmax())
-    warnings.warn(
-        f"{pictures.name(position)} is read in part: {pictures.left_out(position)}. Other such files are not named.",
-        stacklevel=2,
-    )
+    for position in pictures.partly.nonzero()[: 2 * _LOOKED_AT, 0].tolist():
+        name = pictures.name(position)
+        if name not in reading.looked_at and len(reading.looked_at) < _LOOKED_AT:
+            reading.looked_at.add(name)
+            left_out = pictures.left_out(position)
+            if reading.is_news(left_out):
+                warnings.warn(
+                    f"{name} is read in part: {left_out}. Other such files are not named, but counted.", stacklevel=2
+                )

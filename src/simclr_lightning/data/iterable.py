@@ -140,8 +140,7 @@ class IterableStream:
         try:
             picture = picture_of(item)
             self._seen += 1
-            if not self.reading.told and (rest := left_out(picture)):
-                self.reading.told = True
+            if self.reading.is_news(rest := left_out(picture)):
                 warnings.warn(f"{name} is read in part: {rest}. Other such pictures are not named.", stacklevel=2)
             return _Read(position, decoded(picture, self._shape, name, self.reading.max_megapixels), target)
         except BadPictureError as error:
