@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from simclr_lightning.data import BadPictureError, DatasetPictures, fast_jpeg, read_picture
+from simclr_lightning.data import BadPictureError, DatasetPictures, SimCLRDataModule, fast_jpeg, read_picture
 from simclr_lightning.data.decode import opened
 from simclr_lightning.data.metadata import _PIXEL_TAGS, orientation, without_metadata
 from simclr_lightning.data.scaled import read_scaled
+from simclr_lightning.views import ViewRecipe
 from simclr_lightning.views.workers import ScaledPicture
 
 LOW = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
@@ -96,6 +98,24 @@ def test_damaged_entries_stop_nothing(tmp_path: Path, kind: str) -> None:
     for _ in range(1000):
         path.write_bytes(damage(rng, data, at))
         assert upright_size(path) == (48, 24)
+        assert torch.equal(read_picture(path), expected)
+
+
+def test_damaged_entries_of_avif(tmp_path: Path) -> None:
+    """Which way up it is stands beside the EXIF block."""
+    file, path, rng = io.BytesIO(), tmp_path / "a.avif", random.Random(5)
+    try:
+        PICTURE.save(file, "AVIF", exif=entries())
+    except (OSError, KeyError):
+        pytest.skip("This Pillow writes no AVIF.")
+    data = file.getvalue()
+    begin = max(data.find(header) for header in (b"II*\0", b"MM\0*"))
+    length = len(entries().tobytes()) - 6 - 12  # without the orientation
+    path.write_bytes(data)
+    expected = read_picture(path)
+    assert expected.shape == (3, 48, 24)
+    for _ in range(200):
+        path.write_bytes(damage(rng, data, list(range(begin, begin + length))))
         assert torch.equal(read_picture(path), expected)
 
 
@@ -197,6 +217,38 @@ def test_errors_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, err
 
     with pytest.raises(BadPictureError, match="Picture 1 of Set"):
         DatasetPictures(Set([PICTURE, PICTURE])).read(1)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:num_workers is",
+    "ignore:Cannot read",
+    "ignore:.*read in part",
+)
+@pytest.mark.filterwarnings("ignore:.* cannot be read, and do not count", "ignore::UserWarning:PIL.*")
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("kind", [*FORMATS, "GIF", "BMP"])
+def test_damaged_files_in_a_loader(tmp_path: Path, kind: str, num_workers: int) -> None:
+    file, rng = io.BytesIO(), random.Random(4)
+    PICTURE.save(file, kind)
+    data = file.getvalue()
+    for number in range(200):
+        hurt = damage(rng, data, list(range(len(data)))) if number % 2 else data
+        hurt = hurt[: rng.randrange(len(hurt))] if number % 10 == 1 else hurt
+        (tmp_path / f"{number}.{kind[:4].lower()}").write_bytes(hurt)
+    for path in tmp_path.glob("*.jpeg"):
+        path.rename(path.with_suffix(".jpg"))
+    options: Any = {"views": ViewRecipe("cifar10", size=12), "batch_size": 20, "num_workers": num_workers}
+    options |= {"max_bad_share": 1.0, "max_megapixels": 1}
+    served = SimCLRDataModule("folder", tmp_path, on_bad_picture="skip", **options)
+    served.setup("fit")
+    assert sum(len(batch.targets) for batch in served.train_dataloader()) == 200
+    assert sum(len(batch.targets) for batch in served.predict_dataloader()) == 200
+    bad = int(served.splits.train.pictures.bad.sum())
+    assert bad >= 15
+    served = SimCLRDataModule("folder", tmp_path, on_bad_picture="raise", **options)
+    served.setup("fit")
+    with pytest.raises(BadPictureError, match=rf"Cannot read .*{re.escape(str(tmp_path))}"):
+        list(served.train_dataloader())
 
 
 def raised(read: Callable[[Path], object], path: Path) -> str | None:

@@ -96,7 +96,7 @@ def without_metadata(data: bytes) -> Bare | None:
         data: a file.
 
     Returns:
-        The bare picture of a JPEG, PNG, WebP or TIFF; None of other files, and where nothing can be left out.
+        The bare picture of a JPEG, PNG, WebP, TIFF or AVIF; None of other files, and where nothing can be left out.
 
     Example:
         >>> import io
@@ -115,6 +115,8 @@ def without_metadata(data: bytes) -> Bare | None:
             bare = _bare_webp(data)
         elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             bare = _bare_tiff(data)
+        elif data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):  # which says how to turn it elsewhere, too
+            bare = Bare(data.replace(b"Exif", b"skip", 1), b"")  # the name in the list of what the file holds
         else:
             return None
     except (struct.error, IndexError):  # its structure is damaged, too

@@ -82,7 +82,7 @@ def open_bare(path: Path, error: Exception, content: bytes | None = None) -> Ima
         picture = Image.open(io.BytesIO(bare.data))
     except Exception:
         raise error from None
-    if picture.format != "TIFF":  # whose own entries Pillow reads
+    if bare.exif:
         picture.info["exif"] = bare.exif
     return picture
 
