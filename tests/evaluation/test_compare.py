@@ -20,6 +20,7 @@ from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.evaluation import SimCLRTrainer, evaluate, knn_accuracy, label_curve, linear_accuracy
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
 from simclr_lightning.features import RawPixels, clean_features
+from simclr_lightning.metrics import Metric
 
 Make = Callable[..., Any]
 
@@ -346,7 +347,8 @@ def test_our_model_and_data_are_evaluated(trainer: Make, tmp_path: Path) -> None
 def test_the_metric_that_is_asked_for_is_that_of_every_protocol(trainer: Make, tmp_path: Path, asked: Any) -> None:
     data = SimCLRDataModule("digits", label_fraction=0.1, metric=asked)
     data.setup()
-    model, metric = SimCLR("resnet8", width=0.125, in_channels=1), asked or "top1"
+    model = SimCLR("resnet8", width=0.125, in_channels=1)
+    metric: Metric = asked or "top1"
     kinds = "linear,knn,linear_sgd,transfer,finetune@100%"
     recipe = FineTuneRecipe(epochs=1, draws=1)
     evaluation = trainer().evaluate(
