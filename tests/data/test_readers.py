@@ -340,8 +340,13 @@ def test_an_array_with_labels_beside_it(tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", np.ones(6, np.int64))
     assert folder_sets(f"{tmp_path / 'tiles.npy'}::labels=other.npy").train.targets.tolist() == [1] * 6
     np.save(tmp_path / "other.npy", np.ones((6, 2)))
-    with pytest.raises(InputError, match=r"shape \(6, 2\) and the type float64"):
+    with pytest.raises(InputError, match=r"shape \(6, 2\), and row 0 is not one-hot"):
         folder_sets(f"{tmp_path / 'tiles.npy'}::labels=other.npy")
+    np.save(tmp_path / "other.npy", np.ones(5))
+    with pytest.raises(InputError, match=r"shape \(5,\): there should be 6, one for each picture"):
+        folder_sets(f"{tmp_path / 'tiles.npy'}::labels=other.npy")
+    np.save(tmp_path / "other.npy", np.eye(6)[::-1])
+    assert folder_sets(f"{tmp_path / 'tiles.npy'}::labels=other.npy").train.targets.tolist() == [5, 4, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("named", ["images", "images=", "bands=3", "axis=3", "labels=a,axis"])

@@ -12,16 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simclr_lightning.data.class_labels import class_indices
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures
 from simclr_lightning.data.readers.axes import channel_axis, picture_tensor, type_of
 from simclr_lightning.data.readers.registry import Reader, reader_of
+from simclr_lightning.data.split_names import split_of
 from simclr_lightning.errors import InputError, MissingFileError
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "eval"), "test"),
-}
 _IMAGES = ("images", "image", "pictures", "data", "x", "img", "imgs")
 _LABELS = ("labels", "label", "targets", "target", "classes", "class", "y", "ans")
 _OPTIONS = ("images", "labels", "axis")
@@ -201,8 +198,7 @@ def array_splits(root: str | os.PathLike[str]) -> dict[str, Pictures]:
 def _by_split(arrays: Mapping[str, Any]) -> dict[str | None, list[str]]:
     splits: dict[str | None, list[str]] = {}
     for name in arrays:
-        parts = re.split(r"[^a-z0-9]+", name.lower())
-        split = next((_SPLITS[part] for part in parts if part in _SPLITS), None)
+        split = next(filter(None, map(split_of, _parts(name))), None)
         splits.setdefault(split, []).append(name)
     if splits.keys() <= {None}:
         return splits
@@ -229,7 +225,7 @@ def _images(asked: Asked, arrays: Mapping[str, Any], own: Mapping[str, Any]) -> 
     else:
         found = [name for name, array in own.items() if array.ndim in (3, 4)]
         if len(found) > 1:
-            found = [name for name in found if _parts(name) & set(_IMAGES)] or found
+            found = [name for name in found if set(_IMAGES).intersection(_parts(name))] or found
     if len(found) != 1 or arrays[found[0]].ndim not in (3, 4) or not arrays[found[0]].shape[0]:
         raise InputError(
             f"It is not clear which array of {asked.path} holds the pictures, (N, H, W) or (N, H, W, C): it holds "
@@ -248,7 +244,11 @@ def _labels(
     elif asked.labels is not None:
         labels = _label_file(asked, arrays)
     else:
-        found = [name for name, array in own.items() if _parts(name) & set(_LABELS) and array.shape[:1] == (number,)]
+        found = [
+            name
+            for name, array in own.items()
+            if set(_LABELS).intersection(_parts(name)) and array.shape[:1] == (number,)
+        ]
         if len(found) == 1:
             labels = np.asarray(own[found[0]][...])
         elif not found and list(arrays) == [""] and beside.exists():
@@ -256,18 +256,12 @@ def _labels(
         else:
             return torch.full((number,), -1), None
     labels = labels.reshape(number) if labels.size == number else labels
-    if labels.shape != (number,) or labels.dtype.kind not in "biuSUOT":
+    if labels.ndim == 0 or len(labels) != number:
         raise InputError(
-            f"The labels of {asked.path} have the shape {labels.shape} and the type {labels.dtype}: there should be "
-            f"{number} integers or words, one for each picture",
+            f"The labels of {asked.path} have the shape {labels.shape}: there should be {number}, one for each picture",
             f"data.root {asked.path}::labels=NAME",
         )
-    if labels.dtype.kind in "biu":
-        return torch.from_numpy(labels.astype(np.int64)), None
-    words = [label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()]
-    classes = sorted(set(words))
-    place = {word: number for number, word in enumerate(classes)}
-    return torch.tensor([place[word] for word in words]), classes
+    return class_indices(labels, str(asked.path))
 
 
 def _label_file(asked: Asked, arrays: Mapping[str, Any]) -> Any:
@@ -286,8 +280,8 @@ def _label_file(asked: Asked, arrays: Mapping[str, Any]) -> Any:
     return np.asarray(next(iter(found.values()))[...])
 
 
-def _parts(name: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", name.lower()))
+def _parts(name: str) -> list[str]:
+    return re.split(r"[^a-z0-9]+", name.lower())
 
 
 def _listed(arrays: Mapping[str, Any]) -> str:
