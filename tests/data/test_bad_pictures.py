@@ -163,7 +163,10 @@ def test_pages_that_are_left_out_are_told_once(tmp_path: Path, kind: str, num_wo
 
 @pytest.mark.filterwarnings("ignore:num_workers is")
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_every_kind_of_what_is_left_out_is_told(tmp_path: Path, num_workers: int) -> None:
+def test_every_kind_of_what_is_left_out_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_workers: int
+) -> None:
+    monkeypatch.setattr("simclr_lightning.data.readers.registry._installed", lambda packages: False)
     for number in range(4):
         stack(tmp_path, number, "gif")
         bands(200, 100, 50, 10).save(tmp_path / f"{number}.tif")
