@@ -1,49 +1,33 @@
-"""The command ``simclr``: LightningCLI with SimCLR and its data as defaults, and commands that need neither."""
+"""LightningCLI with SimCLR and its data as defaults: the commands of ``simclr`` that need a model and pictures."""
 
 from __future__ import annotations
 
 import pkgutil
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import Namespace, auto_cli
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 import simclr_lightning
-from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, UnreadablePictures, ViewGrid
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
-from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
+from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
-from simclr_lightning.data.packed_writer import pack_pictures
-from simclr_lightning.describe import describe
-from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
-from simclr_lightning.export import export_encoder
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.simclr import SimCLR
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "ablate": ablate,
-    "describe": describe,
-    "embed": embed_pictures,
-    "export": export_encoder,
-    "pack": pack_pictures,
-}
-"""Commands that need no data module and no Trainer, which LightningCLI would build for them."""
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -84,10 +68,7 @@ class SimCLRCLI(CommandLine):
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={
-                "version": simclr_lightning.__version__,
-                "epilog": "More commands: " + ", ".join(f"`simclr {name} --help`" for name in COMMANDS),
-            },
+            parser_kwargs={"version": simclr_lightning.__version__},
             args=args,
         )
 
@@ -247,33 +228,6 @@ class SimCLRCLI(CommandLine):
         if config["logger"] is not False:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         return callbacks
-
-
-def main(args: list[str] | None = None) -> None:
-    """Entry point of the ``simclr`` command.
-
-    Args:
-        args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
-    """
-    words = sys.argv[1:] if args is None else args
-    with warnings.catch_warnings():
-        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
-        warnings.filterwarnings("ignore", ".*does not have many workers")
-        # Pictures to watch a training by are nobody's duty.
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
-        # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
-        if words and words[0] in COMMANDS:
-            auto_cli(
-                COMMANDS[words[0]],
-                args=as_flags(words[1:], {"--json"}),
-                as_positional=words[0] in ("describe", "pack"),  # simclr describe ROOT
-                prog=f"simclr {words[0]}",
-            )
-        else:
-            SimCLRCLI(args=args)
 
 
 def _view_size(data: LightningDataModule) -> int | None:

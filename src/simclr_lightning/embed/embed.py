@@ -13,7 +13,6 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import nn
 
 from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, plain_scale, read_checkpoint
-from simclr_lightning.compat import version_of
 from simclr_lightning.data import PictureSets
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
@@ -26,6 +25,7 @@ from simclr_lightning.embed.parts import FORMATS, Parts
 from simclr_lightning.errors import ExistingFileError, InputError, options_without, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
+from simclr_lightning.versions import version_of
 from simclr_lightning.views import ValueRange, ViewRecipe
 
 PART = 1024

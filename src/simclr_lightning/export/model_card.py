@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from simclr_lightning.checkpoints import Checkpoint, plain_scale
-from simclr_lightning.compat import version_of
 from simclr_lightning.export.formats import Exporter
 from simclr_lightning.simclr import SimCLR
+from simclr_lightning.versions import version_of
 
 _OF_THE_MACHINE = {
     "cache",
