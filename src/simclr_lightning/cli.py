@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -26,6 +28,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
+from simclr_lightning.option_errors import option_error
 from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.simclr import SimCLR
 
@@ -68,7 +71,11 @@ class SimCLRCLI(CommandLine):
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"version": simclr_lightning.__version__},
+            parser_kwargs={
+                "version": simclr_lightning.__version__,
+                "exit_on_error": False,  # option_error says it in three lines
+                "allow_abbrev": False,  # --trainer.max_epoch is a typing error
+            },
             args=args,
         )
 
@@ -96,6 +103,17 @@ class SimCLRCLI(CommandLine):
         The defaults of our classes would otherwise become those of the classes that are chosen instead, whose arguments
         have the same names. The hyperparameters of a named checkpoint replace defaults, and nothing else.
         """
+        try:
+            self._parse_twice(parser, args)
+        except ArgumentError as error:
+            words = sys.argv[1:] if args is None else [str(word) for word in args] if isinstance(args, list) else []
+            command = next((word for word in words if word in self.subcommands()), "fit")
+            options = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
+            configs = [value for before, value in pairwise(words) if before in ("--config", "-c")]
+            configs += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+            raise option_error(str(error), command, options, configs=configs) from error
+
+    def _parse_twice(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         words = sys.argv[1:] if args is None else args
         typed = words if isinstance(words, list) else []
         printed = any(word.startswith(_PRINT) for word in typed)
@@ -107,8 +125,8 @@ class SimCLRCLI(CommandLine):
         super().parse_arguments(parser, first)
         chosen = self.config[self.config.subcommand]
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
-            parser.error("data.views is a list of recipes: change the list, no field of one can be typed.")
-        model = self._model_defaults(parser, chosen, printed)
+            raise InputError("data.views is a list of recipes: change the list, no field of one can be typed.")
+        model = self._model_defaults(chosen, printed)
         defaults = {"model": model, "data": {"class_path": chosen.data.class_path}}
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
@@ -123,7 +141,7 @@ class SimCLRCLI(CommandLine):
         ):
             config.data.init_args["seed"] = int(self.chosen(self.config, "seed_everything") or 0)
 
-    def _model_defaults(self, parser: LightningArgumentParser, chosen: Namespace, printed: bool) -> dict[str, Any]:
+    def _model_defaults(self, chosen: Namespace, printed: bool) -> dict[str, Any]:
         """Class path and arguments that apply where nothing is typed."""
         arguments: dict[str, Any] = {}
         if "loss" in chosen.model.init_args:
@@ -138,7 +156,7 @@ class SimCLRCLI(CommandLine):
         if chosen.model.class_path.rpartition(".")[2] == name:
             wrote = chosen.model.class_path
         elif package.partition(".")[0] != "simclr_lightning" or not hasattr(simclr_lightning, name):
-            parser.error(
+            raise InputError(
                 f"The checkpoint {path} is of the class {wrote}, and nothing is imported because a file names it: "
                 f"type --model {wrote}, or a --config that does."
             )
@@ -148,10 +166,10 @@ class SimCLRCLI(CommandLine):
         told = checkpoint.hyperparameters.items()
         arguments |= {name: value for name, value in told if name not in linked and not name.startswith("_")}
         if arguments.get("loss") is not None:
-            arguments["loss"] = self._loss_default(parser, arguments["loss"], chosen.model.init_args.get("loss"))
+            arguments["loss"] = self._loss_default(arguments["loss"], chosen.model.init_args.get("loss"))
         return {"class_path": wrote, "init_args": arguments}
 
-    def _loss_default(self, parser: LightningArgumentParser, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
+    def _loss_default(self, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
         """What a checkpoint tells of its loss, unless another one was chosen."""
         known = build_loss(told)
         default = DEFAULTS["model"]["init_args"]["loss"]["class_path"]
@@ -160,7 +178,7 @@ class SimCLRCLI(CommandLine):
                 return {"class_path": chosen.class_path}
         elif isinstance(known, UnknownLoss):
             if self.config.subcommand == "fit":
-                parser.error(
+                raise InputError(
                     f"The loss of the checkpoint is {told['class_path']}, and nothing is imported because a file names "
                     f"it: type --model.loss {told['class_path']}, or a --config that does."
                 )

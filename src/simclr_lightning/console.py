@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from inspect import signature
 from pkgutil import resolve_name
 
 from simclr_lightning.command_line import as_flags
 from simclr_lightning.commands import COMMANDS, Command, check_command, overview
 from simclr_lightning.errors import InputError
+from simclr_lightning.option_errors import option_error
 from simclr_lightning.recipe_files import with_recipes
 from simclr_lightning.versions import version_of
 
@@ -79,17 +81,24 @@ def _start(words: list[str], *, is_typed: bool) -> None:
 
 
 def _call(command: Command, words: list[str]) -> None:
-    from jsonargparse import auto_cli
+    from jsonargparse import ArgumentError, auto_cli
 
+    function = resolve_name(command.function)
     typed = as_flags(words[1:], command.flags)
     if command.first and typed and not typed[0].startswith("-"):
         typed.insert(0, command.first)
-    auto_cli(
-        resolve_name(command.function),
-        args=typed,
-        as_positional=command.positional,  # simclr describe ROOT
-        prog=f"simclr {words[0]}",
-    )
+    try:
+        auto_cli(
+            function,
+            args=typed,
+            as_positional=command.positional,  # simclr describe ROOT
+            prog=f"simclr {words[0]}",
+            exit_on_error=False,
+            allow_abbrev=False,
+        )
+    except ArgumentError as error:
+        options = signature(function).parameters
+        raise option_error(str(error), words[0], options, positional=command.positional) from error
 
 
 def _is_complaint(error: Exception) -> bool:
