@@ -85,6 +85,28 @@ def test_bytes_are_neither_looked_at_nor_scaled(scale: Any, monkeypatch: pytest.
     assert data.state_dict() == ({} if scale is None else {"scale": "dtype"})
 
 
+@pytest.mark.filterwarnings("ignore:.*is read in part")
+@pytest.mark.parametrize("name", ["dark.npy", "dark.npz", "dark.tif", "stack.tif"])
+@pytest.mark.parametrize("scale", [None, "dtype"])
+def test_bytes_of_any_file_are_bytes(tmp_path: Path, name: str, scale: Any) -> None:
+    for number in range(4):
+        path = tmp_path / "tiles" / f"{number}_{name}"
+        path.parent.mkdir(exist_ok=True)
+        dark = smooth(number, 20, np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None]
+        if path.suffix == ".tif":
+            tifffile = pytest.importorskip("tifffile")
+            tifffile.imwrite(path, dark, photometric="minisblack", metadata={"axes": ("CYX", "ZYX")["stack" in name]})
+        elif path.suffix == ".npy":
+            np.save(path, dark)
+        else:
+            np.savez(path, image=dark)
+    data = SimCLRDataModule("folder", tmp_path / "tiles", batch_size=4, views=PLAIN, scale=scale, num_workers=0)
+    images = clean_pictures(data)
+    assert data.scaling == (None, "", "", scale)
+    assert images.shape[1] == (3 if "stack" in name else 5)
+    assert 0 < images.max() <= 25 / 255
+
+
 @pytest.mark.parametrize(
     ("images", "expected"),
     [

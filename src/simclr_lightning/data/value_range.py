@@ -182,6 +182,8 @@ def scaling(scale: Any, sample: Sample) -> Scaling:
         typed = ValueRange.of(scale)
         typed.check_channels(len(sample.values))
         return Scaling(typed, _words(typed, kind, "typed", sample), "", typed.plain())
+    if sample.dtypes == {torch.uint8} and scale in (None, "dtype"):  # from whatever file
+        return Scaling(None, "", "", scale)
     if len(sample.dtypes) > 1 and scale in (None, "dtype"):
         warning = (
             f"The pictures are of {kind}, and each is scaled by the range of its own type: type the two numbers that "
@@ -193,13 +195,12 @@ def scaling(scale: Any, sample: Sample) -> Scaling:
     covered = np.ptp(np.asarray(used)) / (high - low)
     floats_outside = torch.float32 in sample.dtypes and sample.clipped(whole) > 0
     if scale == "dtype" or (scale is None and covered >= 0.5 and not floats_outside):
-        scaled = whole if kind != "uint8" else None
         unused = covered < 0.5 or floats_outside
         warning = (
             f"The pictures are scaled by the range of {kind}, {_ends(whole)}, of which they use {_ends(used)}: type "
             "--data.scale percentile, or the two numbers that are black and white."
         )
-        return Scaling(scaled, _words(whole, kind, "the range of the type", sample), warning if unused else "", "dtype")
+        return Scaling(whole, _words(whole, kind, "the range of the type", sample), warning if unused else "", "dtype")
     measured = sample.percentiles(per_band=True) if scale == "percentile_per_band" else used
     where = f"percentiles {PERCENTILES[0]:g} and {PERCENTILES[1]:g} of {_pictures(sample.pictures)}"
     return Scaling(measured, _words(measured, kind, where, sample), "", measured.plain())
