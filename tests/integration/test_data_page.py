@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from tests.data.test_readers import write_dicom
 
-from simclr_lightning.cli import SimCLRCLI
+from simclr_lightning.cli import SimCLRCLI, main
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 ROWS = dict(re.findall(r"^\| (?!what)(.+?) \| (.*`simclr .+`) \|$", PAGE.read_text(), re.MULTILINE))
@@ -89,6 +89,43 @@ def arrays() -> None:
         np.save(f"arrays/{k}.npy", numbers(k, 20, 24))
 
 
+def bands() -> None:
+    Path("bands").mkdir()
+    for k in range(4):
+        np.save(f"bands/{k}.npy", numbers(k, 5, 20, 24) // np.array([1, 2, 4, 8, 400], np.uint16)[:, None, None])
+
+
+def films() -> None:
+    Path("films").mkdir()
+    for k in range(4):
+        Image.fromarray(numbers(k, 20, 24)).save(f"films/{k}.png")
+
+
+def hdf5(name: str, **arrays: Any) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    with pytest.importorskip("h5py").File(name, "w") as file:
+        for key, values in arrays.items():
+            file[key] = values
+
+
+def sky() -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    Path("sky").mkdir()
+    for k in range(4):
+        fits.writeto(f"sky/{k}.fits", numbers(k, 20, 24).astype(np.float32))
+
+
+def zarr() -> None:
+    group = pytest.importorskip("zarr").open_group("cells.zarr", mode="w")
+    group.create_array("images", data=numbers(0, 8, 20, 24, 3))
+    group.create_array("labels", data=np.arange(8) % 2)
+
+
+def packed() -> None:
+    pytest.importorskip("litdata")
+    flat()
+
+
 def one_file() -> None:
     np.savez("cells.npz", train_images=numbers(0, 8, 20, 24, 3), train_labels=np.arange(8) % 2)
 
@@ -112,15 +149,37 @@ INPUTS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {  # by a word of 
     "cannot be read": (damaged, {"train": 9}),
     "phone": (phone, {"train": 4}),
     "many bands": (tiles, {"train": 4}),
-    "X-rays": (xrays, {"train": 4}),
+    "different brightness": (bands, {"train": 4}),
+    "`.dcm`": (xrays, {"train": 4}),
+    "12 bits in PNGs": (films, {"train": 4}),
+    "black and white are known": (films, {"train": 4}),
     "one array a file": (arrays, {"train": 4}),
-    "in one file": (one_file, {"train": 8, "labelled": 8}),
+    "one HDF5 file a picture": (
+        lambda: [hdf5(f"volumes/{k}.h5", x=numbers(k, 20, 24)) for k in range(4)],
+        {"train": 4},
+    ),
+    "telescopes": (sky, {"train": 4}),
+    "one `.npz`": (one_file, {"train": 8, "labelled": 8}),
+    "in one HDF5": (
+        lambda: hdf5("cells.h5", images=numbers(0, 8, 20, 24, 3), labels=np.arange(8) % 2),
+        {"train": 8, "labelled": 8},
+    ),
+    "one of its arrays": (
+        lambda: hdf5("patches.h5", sen1=numbers(1, 8, 9, 9, 2), sen2=numbers(0, 8, 20, 20, 10), label=np.arange(8) % 2),
+        {"train": 8, "labelled": 8},
+    ),
+    "Zarr": (zarr, {"train": 8, "labelled": 8}),
+    "more files": (packed, {"train": 8}),
     "no pictures yet": (lambda: None, {"train": 1437, "test": 360}),
 }
 
 
-def test_the_table_is_found() -> None:
-    assert len(ROWS) >= len(INPUTS)
+EXTRAS = ["[tiff]", "[dicom]", "[hdf5]", "[fits]", "[zarr]", "[packed]", "[heic]"]
+
+
+def test_every_input_is_in_the_table() -> None:
+    assert len(ROWS) == len(INPUTS)
+    assert all(any(f".{extra}" in line for line in ROWS.values()) for extra in EXTRAS)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -130,10 +189,14 @@ def test_row(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make()
     monkeypatch.setattr(SimCLRCLI, "_run_subcommand", lambda self, subcommand: None)
-    (command,) = re.findall(r"`(simclr .+?)`", ROWS[row])
+    *before, command = re.findall(r"`(simclr .+?)`", ROWS[row])
+    for words in map(shlex.split, before):
+        monkeypatch.setattr(sys, "argv", words)
+        main()
     small = ["--model.encoder", "resnet8", "--model.width", "0.125", "--trainer.accelerator", "cpu"]
     quick = ["--data.batch_size", "4", "--data.num_workers", "0", "--data.views.size", "16"]
-    quick = quick[:4] if own in ("no pictures yet", "many bands") else quick  # which have views of their own
+    own_views = own == "no pictures yet" or "--data.views multispectral" in command
+    quick = quick[:4] if own_views else quick
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *small, *quick])
     data = SimCLRCLI().datamodule
     data.setup("fit")
