@@ -108,6 +108,11 @@ def hdf5(name: str, **arrays: Any) -> None:
             file[key] = values
 
 
+def volumes() -> None:
+    for k in range(4):
+        hdf5(f"volumes/{k}.h5", x=numbers(k, 20, 24))
+
+
 def sky() -> None:
     fits = pytest.importorskip("astropy.io.fits")
     Path("sky").mkdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,6 +79,8 @@ def run_command(words: list[str], simclr: Callable[..., None]) -> None:
         case ["simclr", subcommand, *rest]:
             asks_for_help = any("help" in word for word in rest)
             simclr(subcommand, *rest, *([] if asks_for_help else scaled_down(subcommand, rest)))
+        case ["python", script, kind, output] if script.endswith("make_pictures.py"):
+            subprocess.run([sys.executable, script, kind, output, "--number", "32"], check=True)
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["pip", "install", *_]:
@@ -95,9 +99,9 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
         added += ["--trainer.strategy.data_parallel_size", "1"]  # as many as devices
     if subcommand == "evaluate" and "--protocols" not in words:
         added += ["--protocols", "linear,knn"]  # sixteen photos have no 1 %
-    elif subcommand == "evaluate" and "cifar10" in words:
+    elif subcommand == "evaluate" and any(name in word for word in words for name in ("cifar10", "domains")):
         typed = words[words.index("--protocols") + 1]
-        added += ["--protocols", re.sub(r"@[\d.]+%", "@50%", typed)]  # sixteen pictures, too
+        added += ["--protocols", re.sub(r"@[\d.]+%", "@50%", typed)]  # few pictures, too
     if any(word in ("quickstart", "quickstart_supervised") for word in words):
         added += ["--model.width", "0.125"]
     return added

@@ -59,7 +59,7 @@ def write_tiles(root: Path, ending: str) -> dict[str, Array]:
 def views_of(data: SimCLRDataModule) -> dict[int, Tensor]:
     """The views of an epoch by position, (V, C, S, S) each."""
     data.setup("fit")
-    found = {}
+    found: dict[int, Tensor] = {}
     for batch in data.train_dataloader():
         views = data.on_after_batch_transfer(batch, 0).views[0]
         found |= {position: views[:, place] for place, position in enumerate(batch.indices.tolist())}
@@ -121,6 +121,8 @@ def test_13_bands_of_16_bits(simclr: Simclr, tmp_path: Path, ending: str) -> Non
     exported = torch.export.load("encoder.pt2").module()
     with torch.no_grad():
         assert np.allclose(exported(images).numpy(), features, atol=1e-5)
+    if ending != ".npy":  # once is enough
+        return
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     simclr("export", "--ckpt_path", CHECKPOINT, "--format", "onnx", "--output", "encoder.onnx")
@@ -154,8 +156,9 @@ def test_the_same_values_give_the_same_views(tmp_path: Path, dtype: str, bands: 
             data = module("folder", tmp_path / own, views=COLOURS, scale=scale)
         found.append(views_of(data))
     assert found[0].keys() == found[1].keys() == set(range(8))
-    # Crops of bytes are bytes, so those of files differ from those of numbers by what was rounded.
-    tolerance = 1e-5 if kind == "memory" else 2 / 255
+    # Crops of files of bytes are bytes: two passes of a bicubic filter round by half a step each, the second makes 0.65
+    # of the first's, and contrast and brightness make 1.54 of the sum.
+    tolerance = 1e-5 if kind != "folder" else 1.8 / 255
     for position, views in found[0].items():
         assert views.shape == (2, 3 if bands == 1 and kind == "folder" else bands, 16, 16)
         torch.testing.assert_close(found[1][position], views, atol=tolerance, rtol=0)
