@@ -159,10 +159,7 @@ INPUTS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {  # by a word of 
     "12 bits in PNGs": (films, {"train": 4}),
     "black and white are known": (films, {"train": 4}),
     "one array a file": (arrays, {"train": 4}),
-    "one HDF5 file a picture": (
-        lambda: [hdf5(f"volumes/{k}.h5", x=numbers(k, 20, 24)) for k in range(4)],
-        {"train": 4},
-    ),
+    "one HDF5 file a picture": (volumes, {"train": 4}),
     "telescopes": (sky, {"train": 4}),
     "one `.npz`": (one_file, {"train": 8, "labelled": 8}),
     "in one HDF5": (
