@@ -14,13 +14,14 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
 from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
-from simclr_lightning.checkpoints import read_checkpoint
+from simclr_lightning.checkpoints import DurableCheckpointIO, read_checkpoint
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
@@ -149,7 +150,7 @@ class SimCLRCLI(CommandLine):
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
         there = path is not None and (not printed or Path(path).exists())
-        if not there or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
+        if not there or path in _RESOLVED_BY_THE_TRAINER:
             return {"class_path": chosen.model.class_path, "init_args": arguments}
         self._checkpoint = checkpoint = read_checkpoint(path, in_pieces=True)  # kept: read once
         wrote = checkpoint.class_path or "simclr_lightning.SimCLR"
@@ -209,6 +210,8 @@ class SimCLRCLI(CommandLine):
             kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         read_bar_at_logged_steps(trainer)  # whosever module it trains
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # nobody asked for another one
+            trainer.strategy.checkpoint_io = DurableCheckpointIO()
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tests.checkpoints.hostile import Hostile
 
-from simclr_lightning.errors import MissingFileError
+from simclr_lightning.errors import InputError, MissingFileError
 
 Simclr = Callable[..., None]
 
@@ -71,6 +72,22 @@ def test_a_checkpoint_does_not_say_what_is_imported(
         simclr("fit", *TINY, "--ckpt_path", "theirs.ckpt")
     assert "type --model their_models.Theirs" in capsys.readouterr().err
     assert "their_models" not in sys.modules
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "evaluate"])
+def test_code_at_an_address_is_not_run(simclr: Simclr, tmp_path: Path, address: str, subcommand: str) -> None:
+    torch.save({"state_dict": {}, "callbacks": Hostile(tmp_path / "trace")}, tmp_path / "hostile.ckpt")
+    with pytest.raises(InputError, match="refuses them"):
+        simclr(subcommand, *TINY, *SHORT[:2], "--ckpt_path", f"{address}/hostile.ckpt")
+    assert not Path("trace").exists()
+
+
+def test_a_run_goes_on_from_an_address(simclr: Simclr, address: str) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
+    last = f"{address}/{only('runs/quickstart/version_0/checkpoints/last.ckpt').as_posix()}"
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", last)
+    resumed = torch.load(only("runs/quickstart/version_1/checkpoints/last.ckpt"), weights_only=True)
+    assert resumed["global_step"] == 4
 
 
 def test_resuming_continues_and_keeps_the_first_run(simclr: Simclr) -> None:

@@ -8,11 +8,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from torch import Tensor
 
 from simclr_lightning.compat import CLASS_PATH
@@ -35,7 +37,7 @@ class Checkpoint:
     """What a file of ``torch.save`` holds: a Lightning checkpoint, or a state dict of another package.
 
     Attributes:
-        path: of the file.
+        path: of the file, or its address.
         content: all of it, on the CPU: tensors and plain values. It is shared, so it must not be changed.
 
     Example:
@@ -43,7 +45,7 @@ class Checkpoint:
         {'fc.bias': tensor([0., 0., 0.])}
     """
 
-    path: Path
+    path: Path | str
     content: dict[str, Any]
 
     @property
@@ -110,13 +112,14 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     As long as somebody holds the result, the same file is not read again, unless it has changed.
 
     Args:
-        path: a checkpoint, or a state dict, also as a ``.safetensors`` file.
+        path: a checkpoint, or a state dict, also as a ``.safetensors`` file; or the address of one (https://, s3://).
         in_pieces: whether it may be a folder of pieces, as FSDP2 writes by default: what is beside the weights is read.
 
     Raises:
         MissingFileError: if there is no such file.
         MissingPackageError: if the package safetensors is needed and missing.
-        InputError: if it holds objects of other classes, which are named, or is damaged, or something else.
+        InputError: if it holds objects of other classes, which are named, or is damaged, or something else, or cannot
+            be fetched.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -129,6 +132,8 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
         >>> checkpoint.state_dict
         {'bias': tensor([0., 0.])}
     """
+    if is_address(path):
+        return Checkpoint(str(path), _dictionary(load_content(path), path))
     path = Path(path)
     if (pieces := path / _BESIDE_PIECES).is_file():
         if not in_pieces:
@@ -144,14 +149,28 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     key = path.resolve(), state.st_mtime_ns, state.st_size
     known = _read.get(key)
     if known is None:
-        content = _load_safetensors(path) if path.suffix == ".safetensors" else _load(path)
-        if not isinstance(content, dict):
-            raise InputError(
-                f"{path} holds neither a state dict of tensors nor a checkpoint with one under state_dict, but a "
-                f"{type(content).__name__}."
-            )
-        known = _read[key] = Checkpoint(path, content)
+        content = _load_safetensors(path) if path.suffix == ".safetensors" else load_content(path)
+        known = _read[key] = Checkpoint(path, _dictionary(content, path))
     return known
+
+
+def _dictionary(content: Any, path: Path | str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds neither a state dict of tensors nor a checkpoint with one under state_dict, but a "
+            f"{type(content).__name__}."
+        )
+    return content
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether a file is named that is not on this machine.
+
+    Example:
+        >>> is_address("https://example.org/last.ckpt"), is_address("runs/last.ckpt")
+        (True, False)
+    """
+    return isinstance(path, str) and "://" in path
 
 
 def upgraded(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +196,7 @@ def run_of(path: str | Path) -> Path | None:
         'runs/simclr'
     """
     folder = Path(path).parent
-    if folder.resolve().name != "checkpoints":
+    if is_address(path) or folder.resolve().name != "checkpoints":
         return None
     return (folder if folder.name else folder.resolve()).parent
 
@@ -185,11 +204,27 @@ def run_of(path: str | Path) -> Path | None:
 _read: WeakValueDictionary[tuple[Path, int, int], Checkpoint] = WeakValueDictionary()
 
 
-def _load(path: Path) -> Any:
+def load_content(path: str | Path) -> Any:
+    """What ``torch.save`` wrote, on the CPU, if it holds nothing but tensors and plain values.
+
+    Args:
+        path: of a file, or its address, from which it is fetched.
+
+    Raises:
+        InputError: if it holds objects of other classes, which are named, or is damaged, or something else, or cannot
+            be fetched.
+
+    Example:
+        >>> load_content("memory://nowhere.ckpt")
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: memory://nowhere.ckpt cannot be fetched (FileNotFoundError: \
+/nowhere.ckpt): correct the address.
+    """
+    file = BytesIO(_fetched(str(path))) if is_address(path) else path
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, *_BROKEN) as error:
-        classes = _refused_classes(path, error)
+        classes = _refused_classes(file, error)
         if not classes:
             raise InputError(
                 f"{path} is damaged, cut off, or no file of torch.save: copy it anew, or name another checkpoint."
@@ -202,12 +237,21 @@ def _load(path: Path) -> Any:
         ) from error
 
 
-def _refused_classes(path: Path, error: Exception) -> list[str]:
+def _fetched(address: str) -> bytes:
+    try:
+        with get_filesystem(address).open(address, "rb") as file:
+            return bytes(file.read())
+    except Exception as error:  # each protocol has its own
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{address} cannot be fetched ({told}): correct the address.") from error
+
+
+def _refused_classes(file: Any, error: Exception) -> list[str]:
     """All classes that are no plain values; of torch's oldest format, the first one."""
     if not isinstance(error, pickle.UnpicklingError):
         return []
     try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
     except (pickle.UnpicklingError, *_BROKEN):  # no zip file
         return re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
 
