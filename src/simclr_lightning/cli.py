@@ -10,23 +10,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from jsonargparse import Namespace, auto_cli
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
 from simclr_lightning.ablation import ablate
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid
 from simclr_lightning.callbacks.run_folder import unused_name
-from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.checkpoints import DurableCheckpointIO, read_checkpoint
-from simclr_lightning.classifiers import Classifier
 from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.data.packed_writer import pack_pictures
+from simclr_lightning.default_callbacks import chosen_callbacks
 from simclr_lightning.describe import describe
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
@@ -35,7 +32,6 @@ from simclr_lightning.export import export_encoder
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.run_config import SaveRunConfig
-from simclr_lightning.simclr import SimCLR
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "ablate": ablate,
@@ -106,6 +102,12 @@ class SimCLRCLI(CommandLine):
             type=bool,
             default=True,
             help="Share BatchNorm statistics where several CUDA devices train together, as in the paper.",
+        )
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float | None,
+            default=None,
+            help="Write a checkpoint so often, too, within epochs; one is written at the end of every epoch.",
         )
         parser.link_arguments("data", "model.init_args.image_size", compute_fn=_view_size, apply_on="instantiate")
         parser.link_arguments("data", "model.init_args.in_channels", compute_fn=_in_channels, apply_on="instantiate")
@@ -202,10 +204,8 @@ class SimCLRCLI(CommandLine):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
         config = self.chosen(self.config_init, "trainer")
-        callbacks = list(config["callbacks"] or [])
-        for default in self._default_callbacks(config):
-            if not any(isinstance(callback, type(default)) for callback in callbacks):
-                callbacks.append(default)
+        options = {name: self.chosen(self.config, name) for name in ("sync_batchnorm", "save_every_minutes")}
+        callbacks = chosen_callbacks(self.subcommand, self.model, config, **options)
         if self.subcommand == "fit" and config["benchmark"] is None and not config["deterministic"]:
             kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
@@ -222,34 +222,6 @@ class SimCLRCLI(CommandLine):
             return logger
         folder = unused_name(Path(f"{logger.log_dir}-{self.subcommand}"))
         return CSVLogger(logger.save_dir, logger.name, version=folder.name)
-
-    def _default_callbacks(self, config: Namespace) -> list[Callback]:
-        if config["barebones"]:
-            return []
-        classifies = isinstance(self.model, Classifier)
-        given, callbacks = config["callbacks"] or [], list[Callback]()
-        if classifies and self.subcommand in ("fit", "validate", "test"):
-            callbacks.append(ClassReport())
-        if self.subcommand != "fit":
-            return callbacks
-        if self.chosen(self.config, "sync_batchnorm"):
-            callbacks.append(SyncBatchNormOnDevices())
-        if isinstance(self.model, SimCLR) and type(self.model).configure_optimizers is SimCLR.configure_optimizers:
-            callbacks.append(LARSWarmup())
-        if classifies and type(self.model).configure_optimizers is Classifier.configure_optimizers:
-            callbacks.append(LARSWarmup(warmup_epochs=0))
-        callbacks.append(RunSummary(advise=config["precision"] is None))
-        if config["enable_progress_bar"] is not False and not any(isinstance(own, ProgressBar) for own in given):
-            callbacks.append(RichProgressBar())
-        if config["fast_dev_run"]:
-            return callbacks
-        if not classifies:
-            callbacks.append(ViewGrid())
-        if config["enable_checkpointing"] is not False:
-            callbacks.append(ModelCheckpoint(save_last=True))
-        if config["logger"] is not False:
-            callbacks.append(LearningRateMonitor(logging_interval="step"))
-        return callbacks
 
 
 def main(args: list[str] | None = None) -> None:

@@ -311,3 +311,28 @@ def test_a_run_from_weights_goes_on_without_them(simclr: Simclr, capsys: pytest.
     simclr("validate", "--config", config, "--ckpt_path", last)
     with pytest.raises(MissingFileError, match="to start from"):
         simclr("fit", "--config", config)
+
+
+def steps_of(*files: Path) -> list[int]:
+    return [torch.load(file, weights_only=True)["global_step"] for file in files]
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(simclr: Simclr) -> None:
+    """Lightning saves after validations only, of which there is one in two epochs here, and none in the third."""
+    epochs = ["--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "2"]
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *epochs)
+    files = Path("runs/quickstart/version_0/checkpoints")
+    assert steps_of(files / "last.ckpt", only(f"{files}/epoch*.ckpt")) == [6, 6]
+
+
+def test_checkpoints_are_written_by_the_clock_too(simclr: Simclr) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.limit_train_batches=3", "--save_every_minutes=1e-9")
+    files = Path("runs/quickstart/version_0/checkpoints")
+    assert steps_of(files / "last.ckpt") == [3]
+    assert sorted(file.name for file in files.iterdir()) == [
+        "epoch=0-step=3-v1.ckpt",
+        "epoch=0-step=3.ckpt",
+        "last.ckpt",
+    ]
+    with pytest.raises(InputError, match="save_every_minutes is 0"):
+        simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--save_every_minutes=0")
