@@ -1,8 +1,9 @@
 """Checkpoints: the one way to a model or an encoder. Nothing is imported or run because a file names it."""
 
+from simclr_lightning.checkpoints.content import is_address, newest_checkpoint
 from simclr_lightning.checkpoints.durable import DurableCheckpointIO
 from simclr_lightning.checkpoints.encoder import load_encoder
-from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, is_address, read_checkpoint, run_of, upgraded
+from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, read_checkpoint, run_of, upgraded
 from simclr_lightning.checkpoints.loading import SafelyLoaded
 from simclr_lightning.checkpoints.model import (
     Architecture,
@@ -29,6 +30,7 @@ __all__ = [
     "is_address",
     "load_encoder",
     "load_model",
+    "newest_checkpoint",
     "read_checkpoint",
     "run_of",
     "start_from",

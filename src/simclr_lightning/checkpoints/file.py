@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-import torch
-from lightning.fabric.utilities.cloud_io import get_filesystem
 from torch import Tensor
 
+from simclr_lightning.checkpoints.content import BESIDE_PIECES, is_address, load_content
 from simclr_lightning.compat import CLASS_PATH
 from simclr_lightning.errors import InputError, MissingFileError, require_packages
 
-_BROKEN = (
-    *(EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError),
-    *(AttributeError, AssertionError, struct.error),
-)
-"""What ``torch.load`` raises, beside ``UnpicklingError``, for files that are cut off, damaged, or something else."""
-
-
-_BESIDE_PIECES = "meta.pt"  # what Lightning calls it
 CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std", "normalize", "forms")
 """The fields of a ``ViewRecipe`` that clean pictures depend on."""
 
@@ -41,6 +28,7 @@ class Checkpoint:
         content: all of it, on the CPU: tensors and plain values. It is shared, so it must not be changed.
 
     Example:
+        >>> import torch
         >>> Checkpoint(Path("resnet.pth"), {"fc.bias": torch.zeros(3)}).state_dict
         {'fc.bias': tensor([0., 0., 0.])}
     """
@@ -123,6 +111,7 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> import torch
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder, "weights.pth")
         ...     torch.save({"state_dict": {"bias": torch.zeros(2)}}, path)
@@ -135,7 +124,7 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     if is_address(path):
         return Checkpoint(str(path), _dictionary(load_content(path), path))
     path = Path(path)
-    if (pieces := path / _BESIDE_PIECES).is_file():
+    if (pieces := path / BESIDE_PIECES).is_file():
         if not in_pieces:
             raise InputError(
                 f"The checkpoint {path} is a folder of pieces, from which only `simclr fit` by FSDP2 goes on. "
@@ -161,16 +150,6 @@ def _dictionary(content: Any, path: Path | str) -> dict[str, Any]:
             f"{type(content).__name__}."
         )
     return content
-
-
-def is_address(path: str | Path) -> bool:
-    """Whether a file is named that is not on this machine.
-
-    Example:
-        >>> is_address("https://example.org/last.ckpt"), is_address("runs/last.ckpt")
-        (True, False)
-    """
-    return isinstance(path, str) and "://" in path
 
 
 def upgraded(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,58 +181,6 @@ def run_of(path: str | Path) -> Path | None:
 
 
 _read: WeakValueDictionary[tuple[Path, int, int], Checkpoint] = WeakValueDictionary()
-
-
-def load_content(path: str | Path) -> Any:
-    """What ``torch.save`` wrote, on the CPU, if it holds nothing but tensors and plain values.
-
-    Args:
-        path: of a file, or its address, from which it is fetched.
-
-    Raises:
-        InputError: if it holds objects of other classes, which are named, or is damaged, or something else, or cannot
-            be fetched.
-
-    Example:
-        >>> load_content("memory://nowhere.ckpt")
-        Traceback (most recent call last):
-        simclr_lightning.errors.InputError: memory://nowhere.ckpt cannot be fetched (FileNotFoundError: \
-/nowhere.ckpt): correct the address.
-    """
-    file = BytesIO(_fetched(str(path))) if is_address(path) else path
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *_BROKEN) as error:
-        classes = _refused_classes(file, error)
-        if not classes:
-            raise InputError(
-                f"{path} is damaged, cut off, or no file of torch.save: copy it anew, or name another checkpoint."
-            ) from error
-        raise InputError(
-            f"{path} holds objects of {', '.join(classes)}. It is read with weights_only=True, which refuses them: to "
-            "load them is to run code that the file names.\nIf you trust its origin, keep the weights alone, in an "
-            f"environment that has these classes:\ntorch.save({{'state_dict': torch.load({str(path)!r}, "
-            "weights_only=False)['state_dict']}, 'weights.ckpt')"
-        ) from error
-
-
-def _fetched(address: str) -> bytes:
-    try:
-        with get_filesystem(address).open(address, "rb") as file:
-            return bytes(file.read())
-    except Exception as error:  # each protocol has its own
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{address} cannot be fetched ({told}): correct the address.") from error
-
-
-def _refused_classes(file: Any, error: Exception) -> list[str]:
-    """All classes that are no plain values; of torch's oldest format, the first one."""
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    except (pickle.UnpicklingError, *_BROKEN):  # no zip file
-        return re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
 
 
 def _load_safetensors(path: Path) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from simclr_lightning.checkpoints.file import Checkpoint, read_checkpoint, upgraded
 from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.errors import InputError
-from simclr_lightning.models.state_dicts import mismatches
+from simclr_lightning.models.state_dicts import mismatches, without_numbers
 
 Model = TypeVar("Model", bound=LightningModule)
 
@@ -243,7 +243,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, strict: bo
         module.load_state_dict(weights, strict=strict)
     except RuntimeError as error:  # torch names the tensors, on a line each
         return "; ".join(mismatches(module.state_dict(), weights)) or str(error).splitlines()[0]
-    return ""
+    diverged = without_numbers(weights)
+    return f"NaN in {', '.join(diverged[:3])}: the training diverged" if diverged else ""
 
 
 def as_read(checkpoint: Checkpoint | str | Path) -> Checkpoint:
