@@ -123,5 +123,37 @@ class _BarReadAtLoggedSteps(_ResultCollection):
         return self._forked_name(metric, True)[1] in self._trainer._logger_connector._progress_bar_metrics
 
 
+def stop_between_batches(trainer: Trainer) -> None:
+    """Let a Trainer raise ``SIGTERMException`` where its state is complete: after a batch, not in the middle of one.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> stop_between_batches(trainer)
+        >>> trainer.received_sigterm
+        True
+    """
+    trainer._signal_connector.received_sigterm = True
+
+
+def as_before_validation(checkpoint: dict[str, Any]) -> None:
+    """Change a checkpoint that was made within a validation, so that the resumed training runs all of it.
+
+    Lightning goes back into a validation only if it believes that a batch of it has failed.
+
+    Example:
+        >>> progress = {kind: dict.fromkeys(["ready", "started", "processed", "completed"], 2) for kind in _KINDS}
+        >>> checkpoint = {"loops": {"fit_loop": {"epoch_loop.val_loop.batch_progress": progress}}}
+        >>> as_before_validation(checkpoint)
+        >>> progress["total"]
+        {'ready': 1, 'started': 1, 'processed': 0, 'completed': 0}
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    before = progress["total"]["completed"] - progress["current"]["completed"]
+    for kind, done in zip(_KINDS, (before, 0), strict=True):
+        progress[kind] |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
+
+
+_KINDS = ("total", "current")
+
 _DEFAULT_PERIOD = 50
 """Steps, for whoever logs none: Lightning's own."""

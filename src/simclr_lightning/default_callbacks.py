@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid
+from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, SaveWhenStopped, ViewGrid
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.errors import InputError
@@ -78,6 +78,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
     if trainer["enable_checkpointing"] is not False:
         # Lightning's own choice is to save after validation, which may never come.
         callbacks.append(ModelCheckpoint(save_last=True, save_on_train_epoch_end=True))
+        callbacks.append(SaveWhenStopped())
     if trainer["logger"] is not False:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     return callbacks

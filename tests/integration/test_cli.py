@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +141,30 @@ def test_two_processes_through_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "254" in done.stdout  # the negatives of both processes: the batch is the global one
     assert (tmp_path / "runs/quickstart/version_0/checkpoints/last.ckpt").exists()
+
+
+def test_a_training_that_is_told_to_stop_saves_and_says_so(tmp_path: Path) -> None:
+    """As ``scancel --signal=USR1`` and ``kubectl delete`` do, to the first of two processes."""
+    command = [sys.executable, "-m", "simclr_lightning", "fit", "--config", str(QUICKSTART), *TINY, *SHORT]
+    command += ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_epochs", "100000"]
+    last = tmp_path / "runs/quickstart/version_0/checkpoints/last.ckpt"
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not last.exists() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGUSR1)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 128 + signal.SIGUSR1, told
+    assert "--ckpt_path" in told
+    assert "Traceback" not in told
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert f"Stopped by SIGUSR1 after step {step}." in told
+    assert not list(last.parent.glob(".*"))
 
 
 def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> None:
