@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "simclr_lightning"
 FLOORS = (  # from the top; docs/architecture.md draws them
     {"console"},
     {"cli"},
-    {"ablation", "default_callbacks", "describe", "embed", "export", "run_config"},
+    {"ablation", "default_callbacks", "describe", "embed", "export", "resuming", "run_config"},
     {"evaluation"},
     {"classifiers"},
     {"simclr", "callbacks"},

@@ -31,6 +31,7 @@ from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.export import export_encoder
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
+from simclr_lightning.resuming import ContinueMetrics, resolve
 from simclr_lightning.run_config import SaveRunConfig
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -57,7 +58,7 @@ _NAMES_OF_FILES = {
     for prefix in ("", "init_args.")
     for name in ("root", "probe", "labels", "label_list")
 }
-_RESOLVED_BY_THE_TRAINER = ("last", "best", "hpc", "registry")  # as --ckpt_path
+_RESOLVED_BY_THE_TRAINER = ("best", "hpc", "registry")  # as --ckpt_path
 
 
 class SimCLRCLI(CommandLine):
@@ -104,6 +105,13 @@ class SimCLRCLI(CommandLine):
             help="Share BatchNorm statistics where several CUDA devices train together, as in the paper.",
         )
         parser.add_argument(
+            "--auto_resume",
+            type=bool | None,
+            default=None,
+            help="Go on from the newest checkpoint of this run (--trainer.logger.version) that can be read, or begin "
+            "where there is none: one command starts a run and goes on with it. By default so in a requeued job.",
+        )
+        parser.add_argument(
             "--save_every_minutes",
             type=float | None,
             default=None,
@@ -127,7 +135,7 @@ class SimCLRCLI(CommandLine):
             args = changed if names else args
         first = [word for word in typed if not word.startswith(_PRINT)] if printed else args  # else it exits too early
         super().parse_arguments(parser, first)
-        chosen = self.config[self.config.subcommand]
+        chosen = self._resolved()
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
             parser.error("data.views is a list of recipes: change the list, no field of one can be typed.")
         model = self._model_defaults(parser, chosen, printed)
@@ -135,7 +143,14 @@ class SimCLRCLI(CommandLine):
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
             super().parse_arguments(parser, args)
-        put_back(self.config[self.config.subcommand].data.init_args, names)
+            chosen = self._resolved()
+        put_back(chosen.data.init_args, names)
+
+    def _resolved(self) -> Namespace:
+        """Settings of the sub-command, with the checkpoint and the folder from which, and in which, a run goes on."""
+        chosen = self.config[self.config.subcommand]
+        resolve(chosen, self.config.subcommand)
+        return cast("Namespace", chosen)
 
     def before_instantiate_classes(self) -> None:
         """Let the seed of the data follow that of everything else, where it was not typed."""
@@ -205,13 +220,15 @@ class SimCLRCLI(CommandLine):
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
         config = self.chosen(self.config_init, "trainer")
         options = {name: self.chosen(self.config, name) for name in ("sync_batchnorm", "save_every_minutes")}
-        callbacks = chosen_callbacks(self.subcommand, self.model, config, **options)
+        callbacks = chosen_callbacks(str(self.subcommand), self.model, config, **options)
         if self.subcommand == "fit" and config["benchmark"] is None and not config["deterministic"]:
             kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         read_bar_at_logged_steps(trainer)  # whosever module it trains
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # nobody asked for another one
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
+        if self.subcommand == "fit" and not config["fast_dev_run"]:
+            cast("Any", trainer).callbacks.insert(0, ContinueMetrics(trainer.loggers))
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer
@@ -238,6 +255,9 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", ".*does not have many workers")
         # Pictures to watch a training by are nobody's duty.
         warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+        # A run that goes on in its folder keeps its records (ContinueMetrics).
+        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
         if words and words[0] in COMMANDS:

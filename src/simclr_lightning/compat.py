@@ -46,12 +46,9 @@ class CommandLine(LightningCLI):
         return self._get(config, key)
 
     def leave_out_where_resumed(self, argument: str) -> None:
-        """Drop an argument of the model where a checkpoint is named, which has what it would fetch.
-
-        Lightning trains anew where it finds no checkpoint for the word last.
-        """
+        """Drop an argument of the model where a checkpoint is named, which has what it would fetch."""
         chosen = self.config[self.config.subcommand]
-        if chosen.get("ckpt_path") not in (None, "last") and chosen.model.init_args.get(argument) is not None:
+        if chosen.get("ckpt_path") is not None and chosen.model.init_args.get(argument) is not None:
             chosen.model.init_args[argument] = None
 
     def _parse_ckpt_path(self) -> None:

@@ -211,5 +211,5 @@ def test_code_at_an_address_is_not_run(tmp_path: Path, address: str) -> None:
     for read in (read_checkpoint, DurableCheckpointIO().load_checkpoint, SimCLR.load_from_checkpoint):
         for place in (f"{address}/hostile.ckpt", str(tmp_path / "hostile.ckpt")):
             with pytest.raises(InputError, match=r"hostile\.ckpt holds objects of .*refuses them"):
-                read(place)  # type: ignore[operator]
+                read(place)
     assert not trace.exists()

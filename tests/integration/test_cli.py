@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
 import signal
 import subprocess
@@ -10,12 +12,14 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from tests.checkpoints.hostile import Hostile
 
+from simclr_lightning import SimCLR
 from simclr_lightning.errors import InputError, MissingFileError
 
 Simclr = Callable[..., None]
@@ -92,14 +96,93 @@ def test_a_run_goes_on_from_an_address(simclr: Simclr, address: str) -> None:
     assert resumed["global_step"] == 4
 
 
-def test_resuming_continues_and_keeps_the_first_run(simclr: Simclr) -> None:
-    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
-    first = only("runs/quickstart/version_0/checkpoints/last.ckpt")
-    before = first.read_bytes()
-    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", first)
-    assert first.read_bytes() == before
-    second = torch.load(only("runs/quickstart/version_1/checkpoints/last.ckpt"), weights_only=True)
-    assert second["global_step"] == 4  # two epochs of two steps, of which it took the second one
+LOGGED = ["--trainer.log_every_n_steps", "1"]
+
+
+def rows(run: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
+    """What was logged, without what was not; order within a step does not matter."""
+    with (run / name).open() as file:
+        told = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return sorted(told, key=lambda row: (int(row["step"]), sorted(row)))
+
+
+@pytest.fixture
+def fail_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps, counted from 1 on, at which a training fails."""
+    steps, step, calls = list[int](), SimCLR.training_step, itertools.count(1)
+
+    def failing(self: SimCLR, *arguments: Any) -> Any:
+        if next(calls) in steps:
+            raise RuntimeError("out of memory")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(SimCLR, "training_step", failing)
+    return steps
+
+
+def test_a_run_goes_on_in_its_folder_with_its_records(simclr: Simclr, fail_at: list[int]) -> None:
+    command = ["fit", "--config", str(QUICKSTART), *TINY, *SHORT, *LOGGED, "--trainer.check_val_every_n_epoch", "1"]
+    command += ["--trainer.max_epochs", "3"]
+    simclr(*command, "--trainer.logger.version", "whole")
+    whole, run = Path("runs/quickstart/whole"), Path("runs/quickstart/version_0")
+    fail_at.append(6 + 6)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        simclr(*command)
+    assert {row["step"] for row in rows(run)} == set("012345")  # of which the checkpoint knows four
+    with (run / "metrics.csv").open("a") as file:
+        file.write("1,2")  # as if it had been killed
+    simclr(*command, "--ckpt_path", "last")
+    assert rows(run) == rows(whole)
+    assert {path.name for path in run.iterdir()} - {"views"} == {
+        *("checkpoints", "config.yaml", "config-2.yaml", "hparams.yaml", "metrics.csv")
+    }
+    assert {path.name for path in run.parent.iterdir()} == {"whole", "version_0"}
+    names = ["epoch=2-step=6.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == names
+    ours, theirs = (torch.load(own / "checkpoints/last.ckpt", weights_only=True) for own in (run, whole))
+    assert all(torch.equal(ours["state_dict"][name], value) for name, value in theirs["state_dict"].items())
+
+
+def test_the_same_command_begins_and_goes_on(simclr: Simclr, fail_at: list[int]) -> None:
+    command = ["fit", "--config", str(QUICKSTART), *TINY, *SHORT, *LOGGED, "--auto_resume", "true"]
+    command += ["--trainer.max_epochs", "3", "--trainer.logger.version", "one"]
+    for step in (4, 4 + 2):
+        fail_at.append(step)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            simclr(*command)
+    run = Path("runs/quickstart/one")
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-9])
+    with pytest.warns(
+        UserWarning, match=r"last\.ckpt in .* cannot be read: the run goes on from .* epoch=0-step=2\.ckpt"
+    ):
+        simclr(*command)
+    # Lightning keeps the one that it went on from.
+    names = ["epoch=0-step=2.ckpt", "epoch=2-step=6.ckpt", "last.ckpt", "last.ckpt.damaged"]
+    assert sorted(path.name for path in last.parent.iterdir()) == names
+    assert steps_of(last) == [6]
+    assert [row["step"] for row in rows(run) if "train/loss" in row] == list("012345")
+
+
+def test_what_a_run_goes_on_from_is_there(simclr: Simclr) -> None:
+    fit = ["fit", "--config", str(QUICKSTART), *TINY, *SHORT]
+    with pytest.raises(
+        MissingFileError, match=r"There is no checkpoint in runs/quickstart/\*/checkpoints to go on from"
+    ):
+        simclr(*fit, "--ckpt_path", "last")
+    with pytest.raises(InputError, match=r"which run goes on: name it \(--trainer\.logger\.version NAME\)"):
+        simclr(*fit, "--auto_resume", "true")
+    simclr(*fit)
+    last = only("runs/quickstart/version_0/checkpoints/last.ckpt")
+    damaged = bytearray(last.read_bytes())
+    damaged[5000] ^= 1
+    last.write_bytes(damaged)
+    with pytest.raises(InputError) as refused:
+        simclr(*fit, "--trainer.max_epochs", "2", "--ckpt_path", last)
+    assert str(refused.value).splitlines() == [
+        f"{last} is damaged: it is not what was written, by the checksum in it: copy it anew, or go on from another:",
+        "--ckpt_path runs/quickstart/version_0/checkpoints/epoch=0-step=2.ckpt",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +251,7 @@ def test_a_training_that_is_told_to_stop_saves_and_says_so(tmp_path: Path) -> No
 
 
 def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> None:
-    version = ["--trainer.logger.version", "mine"]
+    version = ["--trainer.logger.version", "mine", *LOGGED]
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version)
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version, "--model.loss.temperature", "0.9")
     folder = Path("runs/quickstart/mine")
@@ -178,6 +261,8 @@ def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> N
     ]
     assert temperatures[1] == 0.9
     assert temperatures[0] != 0.9
+    assert (folder / "metrics-earlier.csv").exists()
+    assert (folder / "metrics.csv").exists()
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict", "evaluate"])

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from simclr_lightning import LabelledDataModule, LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule, ViewGrid, cli
 from simclr_lightning.callbacks import ClassReport, RunSummary
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
+from simclr_lightning.default_callbacks import chosen_callbacks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
@@ -179,7 +180,7 @@ class Linear(LightningModule):
 def test_the_command_trains_without_waiting(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its default callbacks, among them the Rich bar."""
     monkeypatch.chdir(tmp_path)
-    chosen = cli.chosen_callbacks
+    chosen = chosen_callbacks
     with recorded() as record, contextlib.redirect_stdout(io.StringIO()):
         steps = Steps(record)
         monkeypatch.setattr(cli, "chosen_callbacks", lambda *given, **options: [*chosen(*given, **options), steps])
