@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 import simclr_lightning
 from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks.run_folder import unused_name
-from simclr_lightning.checkpoints import DurableCheckpointIO, read_checkpoint
+from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
@@ -190,6 +190,10 @@ class SimCLRCLI(CommandLine):
 
     def _loss_default(self, parser: LightningArgumentParser, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
         """What a checkpoint tells of its loss, unless another one was chosen."""
+        if not isinstance(told, dict) or not isinstance(told.get("class_path"), str):
+            raise InputError(
+                f"The checkpoint {self._checkpoint.path} tells of a loss {told!r}: type another one, --model.loss"
+            )
         known = build_loss(told)
         default = DEFAULTS["model"]["init_args"]["loss"]["class_path"]
         if chosen is not None and chosen.class_path != default:
@@ -227,6 +231,7 @@ class SimCLRCLI(CommandLine):
         read_bar_at_logged_steps(trainer)  # whosever module it trains
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # nobody asked for another one
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
+        explain_misfits(trainer)
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             cast("Any", trainer).callbacks.insert(0, ContinueMetrics(trainer.loggers))
         if self.subcommand in ("validate", "test", "predict"):

@@ -5,6 +5,7 @@ No other file uses any of these names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -118,6 +119,44 @@ class _BarReadAtLoggedSteps(_ResultCollection):
         if not metric.meta.prog_bar or not isinstance(value, Tensor) or value.device.type == "cpu":
             return False
         return self._forked_name(metric, True)[1] in self._trainer._logger_connector._progress_bar_metrics
+
+
+def explain_restoring(
+    trainer: Trainer,
+    check: Callable[[dict[str, Any]], None],
+    explain: Callable[[Exception, dict[str, Any]], Exception | None],
+) -> None:
+    """Let somebody say what is wrong with a checkpoint where Lightning fails in restoring it, or would not notice.
+
+    Args:
+        trainer: before it restores anything.
+        check: is given the content before the state of a training is restored, and may raise an error.
+        explain: is asked with an error and the content, for another error to raise.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> explain_restoring(trainer, print, lambda error, content: ValueError(f"{error} in {sorted(content)}"))
+        >>> trainer._checkpoint_connector._loaded_checkpoint = {"state_dict": {}}
+        >>> trainer._checkpoint_connector.restore_model()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: ... in ['state_dict']
+    """
+    connector: Any = trainer._checkpoint_connector
+
+    def explained(restore: Callable[[], None]) -> Callable[[], None]:
+        def call() -> None:
+            content = connector._loaded_checkpoint
+            try:
+                if content and restore.__name__ == "restore_training_state":
+                    check(content)
+                restore()
+            except Exception as error:
+                raise explain(error, content) or error from error
+
+        return call
+
+    for name in ("restore_model", "restore_datamodule", "restore_callbacks", "restore_training_state"):
+        setattr(connector, name, explained(getattr(connector, name)))
 
 
 def stop_between_batches(trainer: Trainer) -> None:

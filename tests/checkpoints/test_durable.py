@@ -26,12 +26,18 @@ from simclr_lightning.checkpoints import (
 from simclr_lightning.errors import InputError
 from simclr_lightning.models import build_encoder
 
+LIGHTNING = {"pytorch-lightning_version": "2.6.0"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two checkpoints, of which ``last.ckpt`` is the newer one."""
     for step, name in enumerate(("before.ckpt", "last.ckpt")):
-        content = {"global_step": step, "state_dict": {f"layer{number}.bias": torch.randn(9) for number in range(20)}}
+        content = {
+            **LIGHTNING,
+            "global_step": step,
+            "state_dict": {f"layer{number}.bias": torch.randn(9) for number in range(20)},
+        }
         DurableCheckpointIO().save_checkpoint(content, tmp_path / name)
         os.utime(tmp_path / name, (step, step))
     return tmp_path
@@ -139,7 +145,7 @@ def test_an_interrupted_write_leaves_nothing(folder: Path, monkeypatch: pytest.M
 def test_weights_of_a_training_that_diverged_are_not_judged(tmp_path: Path) -> None:
     model = SimCLR("resnet8", width=0.125)
     next(model.encoder.parameters()).data[0] = torch.nan
-    content = {"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}
+    content = {**LIGHTNING, "hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(InputError, match=r"a\.ckpt holds NaN in encoder\.conv1\.weight: the training diverged"):
         DurableCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
@@ -147,3 +153,28 @@ def test_weights_of_a_training_that_diverged_are_not_judged(tmp_path: Path) -> N
         load_encoder(tmp_path / "a.ckpt", SimCLR)
     with pytest.raises(InputError, match=r"encoder\.conv1\.weight holds NaN"):
         start_from(build_encoder("resnet8", width=0.125), str(tmp_path / "a.ckpt"), "resnet8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"pytorch-lightning_version": None}, "pytorch-lightning_version is"),
+        ({"pytorch-lightning_version": "newest"}, "pytorch-lightning_version is"),
+        ({"state_dict": None}, "state_dict is"),
+        ({"state_dict": [1]}, "state_dict is"),
+        ({"hyper_parameters": 3}, "hyper_parameters is"),
+        ({"callbacks": 3}, "callbacks is"),
+        ({"loops": 3}, "loops is"),
+        ({"optimizer_states": None}, "optimizer_states is"),
+        ({"lr_schedulers": {}}, "lr_schedulers is"),
+    ],
+)
+def test_what_is_no_checkpoint_of_lightning_is_told_in_a_line(changes: Any, wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.ckpt"
+    torch.save({**LIGHTNING, "state_dict": {"bias": torch.ones(2)}, **changes}, path)
+    message = (
+        f"{path} is no checkpoint of Lightning: {wrong} missing or broken. Name another one; a training begins from "
+    )
+    with pytest.raises(InputError) as refused:
+        DurableCheckpointIO().load_checkpoint(path)
+    assert str(refused.value) == f"{message}from weights alone by --model.init_from {path}."

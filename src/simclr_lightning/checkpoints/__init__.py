@@ -5,6 +5,7 @@ from simclr_lightning.checkpoints.durable import DurableCheckpointIO
 from simclr_lightning.checkpoints.encoder import load_encoder
 from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, read_checkpoint, run_of, upgraded
 from simclr_lightning.checkpoints.loading import SafelyLoaded
+from simclr_lightning.checkpoints.misfit import explain_misfits
 from simclr_lightning.checkpoints.model import (
     Architecture,
     architecture_of,
@@ -25,6 +26,7 @@ __all__ = [
     "architecture_of",
     "build_described",
     "build_model",
+    "explain_misfits",
     "fitting_weights",
     "import_path",
     "is_address",

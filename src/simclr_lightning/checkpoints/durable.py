@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from simclr_lightning.checkpoints.content import is_address, load_content, newest_checkpoint
+from simclr_lightning.checkpoints.misfit import lightning_content
 from simclr_lightning.checkpoints.seal import seal
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.models.state_dicts import without_numbers
@@ -49,9 +50,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
             >>> from tempfile import TemporaryDirectory
             >>> io = DurableCheckpointIO()
             >>> with TemporaryDirectory() as folder:
-            ...     io.save_checkpoint({"global_step": 3}, f"{folder}/last.ckpt")
-            ...     io.load_checkpoint(f"{folder}/last.ckpt")
-            {'global_step': 3}
+            ...     content = {"pytorch-lightning_version": "2.6.0", "state_dict": {}, "global_step": 3}
+            ...     io.save_checkpoint(content, f"{folder}/last.ckpt")
+            ...     io.load_checkpoint(f"{folder}/last.ckpt")["global_step"]
+            3
         """
         if is_address(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -93,7 +95,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
         Raises:
             MissingFileError: if there is no such file.
-            InputError: if it holds anything else, is damaged, cannot be fetched, or has weights that are not numbers.
+            InputError: if it holds anything else, is damaged, no checkpoint of Lightning, cannot be fetched, or has
+                weights that are not numbers.
 
         Example:
             >>> DurableCheckpointIO().load_checkpoint("nowhere.ckpt")
@@ -103,10 +106,8 @@ file (--ckpt_path).
         """
         if not is_address(path) and not Path(path).is_file():
             raise MissingFileError(f"There is no checkpoint {path}: give the path of a .ckpt file (--ckpt_path).")
-        content = load_content(path)
-        if not isinstance(content, dict):
-            raise InputError(f"{path} is no checkpoint, but a {type(content).__name__}: name another file.")
-        names = without_numbers(content.get("state_dict", {}))
+        content = lightning_content(load_content(path), path)
+        names = without_numbers(content["state_dict"])
         if names:
             raise InputError(
                 f"{path} holds NaN in {names[0]}{f' and {len(names) - 1} other tensors' if names[1:] else ''}: the "
