@@ -10,27 +10,25 @@ from pathlib import Path
 from typing import Any, cast
 
 from jsonargparse import ArgumentError, Namespace
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, UnreadablePictures, ViewGrid
 from simclr_lightning.callbacks.run_folder import unused_name
-from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
-from simclr_lightning.checkpoints import read_checkpoint
-from simclr_lightning.classifiers import Classifier
+from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
+from simclr_lightning.default_callbacks import chosen_callbacks
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.option_errors import option_error
+from simclr_lightning.resuming import ContinueMetrics, resolve
 from simclr_lightning.run_config import SaveRunConfig
-from simclr_lightning.simclr import SimCLR
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -47,7 +45,7 @@ _NAMES_OF_FILES = {
     for prefix in ("", "init_args.")
     for name in ("root", "probe", "labels", "label_list")
 }
-_RESOLVED_BY_THE_TRAINER = ("last", "best", "hpc", "registry")  # as --ckpt_path
+_RESOLVED_BY_THE_TRAINER = ("best", "hpc", "registry")  # as --ckpt_path
 
 
 class SimCLRCLI(CommandLine):
@@ -94,6 +92,19 @@ class SimCLRCLI(CommandLine):
             default=True,
             help="Share BatchNorm statistics where several CUDA devices train together, as in the paper.",
         )
+        parser.add_argument(
+            "--auto_resume",
+            type=bool | None,
+            default=None,
+            help="Go on from the newest checkpoint of this run (--trainer.logger.version) that can be read, or begin "
+            "where there is none: one command starts a run and goes on with it. By default so in a requeued job.",
+        )
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float | None,
+            default=None,
+            help="Write a checkpoint so often, too, within epochs; one is written at the end of every epoch.",
+        )
         parser.link_arguments("data", "model.init_args.image_size", compute_fn=_view_size, apply_on="instantiate")
         parser.link_arguments("data", "model.init_args.in_channels", compute_fn=_in_channels, apply_on="instantiate")
 
@@ -123,7 +134,7 @@ class SimCLRCLI(CommandLine):
             args = changed if names else args
         first = [word for word in typed if not word.startswith(_PRINT)] if printed else args  # else it exits too early
         super().parse_arguments(parser, first)
-        chosen = self.config[self.config.subcommand]
+        chosen = self._resolved()
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
             raise InputError("data.views is a list of recipes: change the list, no field of one can be typed.")
         model = self._model_defaults(chosen, printed)
@@ -131,7 +142,14 @@ class SimCLRCLI(CommandLine):
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
             super().parse_arguments(parser, args)
-        put_back(self.config[self.config.subcommand].data.init_args, names)
+            chosen = self._resolved()
+        put_back(chosen.data.init_args, names)
+
+    def _resolved(self) -> Namespace:
+        """Settings of the sub-command, with the checkpoint and the folder from which, and in which, a run goes on."""
+        chosen = self.config[self.config.subcommand]
+        resolve(chosen, self.config.subcommand)
+        return cast("Namespace", chosen)
 
     def before_instantiate_classes(self) -> None:
         """Let the seed of the data follow that of everything else, where it was not typed."""
@@ -148,7 +166,7 @@ class SimCLRCLI(CommandLine):
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
         there = path is not None and (not printed or Path(path).exists())
-        if not there or path in _RESOLVED_BY_THE_TRAINER or "://" in str(path):
+        if not there or path in _RESOLVED_BY_THE_TRAINER:
             return {"class_path": chosen.model.class_path, "init_args": arguments}
         self._checkpoint = checkpoint = read_checkpoint(path, in_pieces=True)  # kept: read once
         wrote = checkpoint.class_path or "simclr_lightning.SimCLR"
@@ -171,6 +189,10 @@ class SimCLRCLI(CommandLine):
 
     def _loss_default(self, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
         """What a checkpoint tells of its loss, unless another one was chosen."""
+        if not isinstance(told, dict) or not isinstance(told.get("class_path"), str):
+            raise InputError(
+                f"The checkpoint {self._checkpoint.path} tells of a loss {told!r}: type another one, --model.loss"
+            )
         known = build_loss(told)
         default = DEFAULTS["model"]["init_args"]["loss"]["class_path"]
         if chosen is not None and chosen.class_path != default:
@@ -200,14 +222,17 @@ class SimCLRCLI(CommandLine):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
         config = self.chosen(self.config_init, "trainer")
-        callbacks = list(config["callbacks"] or [])
-        for default in self._default_callbacks(config):
-            if not any(isinstance(callback, type(default)) for callback in callbacks):
-                callbacks.append(default)
+        options = {name: self.chosen(self.config, name) for name in ("sync_batchnorm", "save_every_minutes")}
+        callbacks = chosen_callbacks(str(self.subcommand), self.model, config, **options)
         if self.subcommand == "fit" and config["benchmark"] is None and not config["deterministic"]:
             kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         read_bar_at_logged_steps(trainer)  # whosever module it trains
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # nobody asked for another one
+            trainer.strategy.checkpoint_io = DurableCheckpointIO()
+        explain_misfits(trainer)
+        if self.subcommand == "fit" and not config["fast_dev_run"]:
+            cast("Any", trainer).callbacks.insert(0, ContinueMetrics(trainer.loggers))
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer
@@ -218,34 +243,6 @@ class SimCLRCLI(CommandLine):
             return logger
         folder = unused_name(Path(f"{logger.log_dir}-{self.subcommand}"))
         return CSVLogger(logger.save_dir, logger.name, version=folder.name)
-
-    def _default_callbacks(self, config: Namespace) -> list[Callback]:
-        if config["barebones"]:
-            return []
-        classifies = isinstance(self.model, Classifier)
-        given, callbacks = config["callbacks"] or [], list[Callback]([UnreadablePictures()])
-        if classifies and self.subcommand in ("fit", "validate", "test"):
-            callbacks.append(ClassReport())
-        if self.subcommand != "fit":
-            return callbacks
-        if self.chosen(self.config, "sync_batchnorm"):
-            callbacks.append(SyncBatchNormOnDevices())
-        if isinstance(self.model, SimCLR) and type(self.model).configure_optimizers is SimCLR.configure_optimizers:
-            callbacks.append(LARSWarmup())
-        if classifies and type(self.model).configure_optimizers is Classifier.configure_optimizers:
-            callbacks.append(LARSWarmup(warmup_epochs=0))
-        callbacks.append(RunSummary(advise=config["precision"] is None))
-        if config["enable_progress_bar"] is not False and not any(isinstance(own, ProgressBar) for own in given):
-            callbacks.append(RichProgressBar())
-        if config["fast_dev_run"]:
-            return callbacks
-        if not classifies:
-            callbacks.append(ViewGrid())
-        if config["enable_checkpointing"] is not False:
-            callbacks.append(ModelCheckpoint(save_last=True))
-        if config["logger"] is not False:
-            callbacks.append(LearningRateMonitor(logging_interval="step"))
-        return callbacks
 
 
 def _view_size(data: LightningDataModule) -> int | None:

@@ -5,6 +5,7 @@ No other file uses any of these names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -32,12 +33,9 @@ class CommandLine(LightningCLI):
         return self._get(config, key)
 
     def leave_out_where_resumed(self, argument: str) -> None:
-        """Drop an argument of the model where a checkpoint is named, which has what it would fetch.
-
-        Lightning trains anew where it finds no checkpoint for the word last.
-        """
+        """Drop an argument of the model where a checkpoint is named, which has what it would fetch."""
         chosen = self.config[self.config.subcommand]
-        if chosen.get("ckpt_path") not in (None, "last") and chosen.model.init_args.get(argument) is not None:
+        if chosen.get("ckpt_path") is not None and chosen.model.init_args.get(argument) is not None:
             chosen.model.init_args[argument] = None
 
     def _parse_ckpt_path(self) -> None:
@@ -108,6 +106,76 @@ class _BarReadAtLoggedSteps(_ResultCollection):
             return False
         return self._forked_name(metric, True)[1] in self._trainer._logger_connector._progress_bar_metrics
 
+
+def explain_restoring(
+    trainer: Trainer,
+    check: Callable[[dict[str, Any]], None],
+    explain: Callable[[Exception, dict[str, Any]], Exception | None],
+) -> None:
+    """Let somebody say what is wrong with a checkpoint where Lightning fails in restoring it, or would not notice.
+
+    Args:
+        trainer: before it restores anything.
+        check: is given the content before the state of a training is restored, and may raise an error.
+        explain: is asked with an error and the content, for another error to raise.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> explain_restoring(trainer, print, lambda error, content: ValueError(f"{error} in {sorted(content)}"))
+        >>> trainer._checkpoint_connector._loaded_checkpoint = {"state_dict": {}}
+        >>> trainer._checkpoint_connector.restore_model()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: ... in ['state_dict']
+    """
+    connector: Any = trainer._checkpoint_connector
+
+    def explained(restore: Callable[[], None]) -> Callable[[], None]:
+        def call() -> None:
+            content = connector._loaded_checkpoint
+            try:
+                if content and restore.__name__ == "restore_training_state":
+                    check(content)
+                restore()
+            except Exception as error:
+                raise explain(error, content) or error from error
+
+        return call
+
+    for name in ("restore_model", "restore_datamodule", "restore_callbacks", "restore_training_state"):
+        setattr(connector, name, explained(getattr(connector, name)))
+
+
+def stop_between_batches(trainer: Trainer) -> None:
+    """Let a Trainer raise ``SIGTERMException`` where its state is complete: after a batch, not in the middle of one.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> stop_between_batches(trainer)
+        >>> trainer.received_sigterm
+        True
+    """
+    trainer._signal_connector.received_sigterm = True
+
+
+def as_before_validation(checkpoint: dict[str, Any]) -> None:
+    """Change a checkpoint that was made within a validation, so that the resumed training runs all of it.
+
+    Lightning goes back into a validation only if it believes that a batch of it has failed.
+
+    Example:
+        >>> progress = {kind: dict.fromkeys(["ready", "started", "processed", "completed"], 2) for kind in _KINDS}
+        >>> checkpoint = {"loops": {"fit_loop": {"epoch_loop.val_loop.batch_progress": progress}}}
+        >>> as_before_validation(checkpoint)
+        >>> progress["total"]
+        {'ready': 1, 'started': 1, 'processed': 0, 'completed': 0}
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    before = progress["total"]["completed"] - progress["current"]["completed"]
+    for kind, done in zip(_KINDS, (before, 0), strict=True):
+        progress[kind] |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
+
+
+_KINDS = ("total", "current")
 
 _DEFAULT_PERIOD = 50
 """Steps, for whoever logs none: Lightning's own."""

@@ -69,6 +69,9 @@ def _start(words: list[str], *, is_typed: bool) -> None:
         warnings.filterwarnings("ignore", ".*does not have many workers")
         # Pictures to watch a training by are nobody's duty.
         warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+        # A run that goes on in its folder keeps its records (ContinueMetrics).
+        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
         if command is not None and command.function:

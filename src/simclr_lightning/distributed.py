@@ -81,6 +81,25 @@ class _MeanOverProcesses(torch.autograd.Function):
         return (gradient * ctx.scale).expand(ctx.shape), None
 
 
+def largest_of_processes(number: int, device: torch.device) -> int:
+    """Largest of the numbers that the processes have; all must ask. Hosts talk, and no device is waited for.
+
+    Args:
+        number: of this process, at least 0.
+        device: of this process, for a group of devices alone.
+
+    Example:
+        >>> largest_of_processes(3, torch.device("cpu"))  # of two processes, the other with 15: 15
+        3
+    """
+    if world_size() == 1:
+        return number
+    hosts, device = _hosts(device)
+    found = torch.tensor([number], device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX, group=hosts)
+    return int(found.item())
+
+
 @contextmanager
 def equal_shares(known: bool) -> Iterator[None]:
     """Within it every process has as many rows as the others, so that :func:`row_counts` need not ask them.

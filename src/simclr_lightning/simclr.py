@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.checkpoints import import_path, load_encoder, start_from, upgraded
+from simclr_lightning.checkpoints import SafelyLoaded, import_path, load_encoder, start_from, upgraded
 from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, read_bar_at_logged_steps, trainer_of
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
@@ -27,7 +26,7 @@ from simclr_lightning.precision import in_float32
 from simclr_lightning.views import ViewBatch, check_contrastable
 
 
-class SimCLR(LightningModule):
+class SimCLR(SafelyLoaded):
     """A simple framework for contrastive learning of visual representations (Chen et al. 2020, arXiv 2002.05709).
 
     The views of every picture, two or more, go through the encoder, those of one size in one pass; the projection head

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from tests.checkpoints.hostile import Hostile
 
 from simclr_lightning import SimCLR
-from simclr_lightning.checkpoints import Checkpoint, read_checkpoint, run_of, upgraded
+from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, read_checkpoint, run_of, upgraded
 from simclr_lightning.errors import InputError, MissingFileError
 
 
@@ -191,3 +192,24 @@ def test_a_checkpoint_in_pieces_tells_the_command_line_what_it_is_of(path: Path,
     with pytest.raises(InputError, match=r"is a folder of pieces.*save_distributed_checkpoint false"):
         read_checkpoint(folder)
     assert read_checkpoint(folder, in_pieces=True).hyperparameters["encoder"] == "resnet8"
+
+
+def test_a_checkpoint_is_read_from_its_address(path: Path, address: str) -> None:
+    checkpoint = read_checkpoint(f"{address}/last.ckpt")
+    assert checkpoint.path == f"{address}/last.ckpt"
+    assert checkpoint.hyperparameters == read_checkpoint(path).hyperparameters
+    assert run_of("http://example.org/run/checkpoints/last.ckpt") is None
+    with pytest.raises(InputError, match=r"nowhere\.ckpt cannot be fetched .*: correct the address") as caught:
+        read_checkpoint(f"{address}/nowhere.ckpt")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_code_at_an_address_is_not_run(tmp_path: Path, address: str) -> None:
+    """Lightning unpickles what it fetches; and ``load_state_dict_from_url`` keeps files by their last name alone."""
+    trace = tmp_path / "trace"
+    torch.save({"state_dict": {}, "callbacks": Hostile(trace)}, tmp_path / "hostile.ckpt")
+    for read in (read_checkpoint, DurableCheckpointIO().load_checkpoint, SimCLR.load_from_checkpoint):
+        for place in (f"{address}/hostile.ckpt", str(tmp_path / "hostile.ckpt")):
+            with pytest.raises(InputError, match=r"hostile\.ckpt holds objects of .*refuses them"):
+                read(place)
+    assert not trace.exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -562,6 +563,18 @@ def test_checkpoint_holds_primitives_and_restores_the_data_module(tmp_path: Path
     loaded = SimCLRDataModule.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True, dataset=six_pictures)
     assert loaded.recipe == recipe
     assert dict(loaded.hparams) == dict(data.hparams)
+
+
+def test_a_checkpoint_does_not_say_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs_by_name.py").write_text("def make():\n    return [1]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("theirs_by_name.make", "theirs_by_name:make"):
+        content = {**dict(SimCLRDataModule("digits").hparams), "dataset": name}
+        torch.save({"datamodule_hyper_parameters": content}, tmp_path / "a.ckpt")
+        with pytest.raises(InputError, match=r"nothing is imported .*: import theirs_by_name first, or pass dataset="):
+            SimCLRDataModule.load_from_checkpoint(tmp_path / "a.ckpt")
+        assert "theirs_by_name" not in sys.modules
+        assert SimCLRDataModule.load_from_checkpoint(tmp_path / "a.ckpt", dataset="digits").batch_size == 256
 
 
 def test_checkpoint_restores_a_list_of_recipes(tmp_path: Path) -> None:

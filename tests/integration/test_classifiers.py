@@ -50,7 +50,7 @@ def test_linear_evaluation_is_run_resumed_and_tested(
     assert "test/top1" in capsys.readouterr().out
     assert Path("runs/quickstart-linear/version_1/test_confusion.png").exists()
     simclr("fit", "--config", config, *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", checkpoint)
-    resumed = torch.load("runs/quickstart-linear/version_2/checkpoints/last.ckpt", weights_only=True)
+    resumed = torch.load("runs/quickstart-linear/version_0/checkpoints/last.ckpt", weights_only=True)
     assert resumed["global_step"] == 2  # one in each epoch
 
 

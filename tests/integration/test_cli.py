@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from tests.checkpoints.hostile import Hostile
 
+from simclr_lightning import SimCLR
 from simclr_lightning.errors import InputError, MissingFileError
 
 Simclr = Callable[..., None]
@@ -70,14 +77,109 @@ def test_a_checkpoint_does_not_say_what_is_imported(simclr: Simclr, monkeypatch:
     assert "their_models" not in sys.modules
 
 
-def test_resuming_continues_and_keeps_the_first_run(simclr: Simclr) -> None:
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "evaluate"])
+def test_code_at_an_address_is_not_run(simclr: Simclr, tmp_path: Path, address: str, subcommand: str) -> None:
+    torch.save({"state_dict": {}, "callbacks": Hostile(tmp_path / "trace")}, tmp_path / "hostile.ckpt")
+    with pytest.raises(InputError, match="refuses them"):
+        simclr(subcommand, *TINY, *SHORT[:2], "--ckpt_path", f"{address}/hostile.ckpt")
+    assert not Path("trace").exists()
+
+
+def test_a_run_goes_on_from_an_address(simclr: Simclr, address: str) -> None:
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT)
-    first = only("runs/quickstart/version_0/checkpoints/last.ckpt")
-    before = first.read_bytes()
-    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", first)
-    assert first.read_bytes() == before
-    second = torch.load(only("runs/quickstart/version_1/checkpoints/last.ckpt"), weights_only=True)
-    assert second["global_step"] == 4  # two epochs of two steps, of which it took the second one
+    last = f"{address}/{only('runs/quickstart/version_0/checkpoints/last.ckpt').as_posix()}"
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", last)
+    resumed = torch.load(only("runs/quickstart/version_1/checkpoints/last.ckpt"), weights_only=True)
+    assert resumed["global_step"] == 4
+
+
+LOGGED = ["--trainer.log_every_n_steps", "1"]
+
+
+def rows(run: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
+    """What was logged, without what was not; order within a step does not matter."""
+    with (run / name).open() as file:
+        told = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return sorted(told, key=lambda row: (int(row["step"]), sorted(row)))
+
+
+@pytest.fixture
+def fail_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps, counted from 1 on, at which a training fails."""
+    steps, step, calls = list[int](), SimCLR.training_step, itertools.count(1)
+
+    def failing(self: SimCLR, *arguments: Any) -> Any:
+        if next(calls) in steps:
+            raise RuntimeError("out of memory")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(SimCLR, "training_step", failing)
+    return steps
+
+
+def test_a_run_goes_on_in_its_folder_with_its_records(simclr: Simclr, fail_at: list[int]) -> None:
+    command = ["fit", "--config", str(QUICKSTART), *TINY, *SHORT, *LOGGED, "--trainer.check_val_every_n_epoch", "1"]
+    command += ["--trainer.max_epochs", "3"]
+    simclr(*command, "--trainer.logger.version", "whole")
+    whole, run = Path("runs/quickstart/whole"), Path("runs/quickstart/version_0")
+    fail_at.append(6 + 6)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        simclr(*command)
+    assert {row["step"] for row in rows(run)} == set("012345")  # of which the checkpoint knows four
+    with (run / "metrics.csv").open("a") as file:
+        file.write("1,2")  # as if it had been killed
+    simclr(*command, "--ckpt_path", "last")
+    assert rows(run) == rows(whole)
+    assert {path.name for path in run.iterdir()} - {"views"} == {
+        *("checkpoints", "config.yaml", "config-2.yaml", "hparams.yaml", "metrics.csv")
+    }
+    assert {path.name for path in run.parent.iterdir()} == {"whole", "version_0"}
+    names = ["epoch=2-step=6.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == names
+    ours, theirs = (torch.load(own / "checkpoints/last.ckpt", weights_only=True) for own in (run, whole))
+    assert all(torch.equal(ours["state_dict"][name], value) for name, value in theirs["state_dict"].items())
+
+
+def test_the_same_command_begins_and_goes_on(simclr: Simclr, fail_at: list[int]) -> None:
+    command = ["fit", "--config", str(QUICKSTART), *TINY, *SHORT, *LOGGED, "--auto_resume", "true"]
+    command += ["--trainer.max_epochs", "3", "--trainer.logger.version", "one"]
+    for step in (4, 4 + 2):
+        fail_at.append(step)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            simclr(*command)
+    run = Path("runs/quickstart/one")
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-9])
+    with pytest.warns(
+        UserWarning, match=r"last\.ckpt in .* cannot be read: the run goes on from .* epoch=0-step=2\.ckpt"
+    ):
+        simclr(*command)
+    # Lightning keeps the one that it went on from.
+    names = ["epoch=0-step=2.ckpt", "epoch=2-step=6.ckpt", "last.ckpt", "last.ckpt.damaged"]
+    assert sorted(path.name for path in last.parent.iterdir()) == names
+    assert steps_of(last) == [6]
+    assert [row["step"] for row in rows(run) if "train/loss" in row] == list("012345")
+
+
+def test_what_a_run_goes_on_from_is_there(simclr: Simclr) -> None:
+    fit = ["fit", "--config", str(QUICKSTART), *TINY, *SHORT]
+    with pytest.raises(
+        MissingFileError, match=r"There is no checkpoint in runs/quickstart/\*/checkpoints to go on from"
+    ):
+        simclr(*fit, "--ckpt_path", "last")
+    with pytest.raises(InputError, match=r"which run goes on: name it \(--trainer\.logger\.version NAME\)"):
+        simclr(*fit, "--auto_resume", "true")
+    simclr(*fit)
+    last = only("runs/quickstart/version_0/checkpoints/last.ckpt")
+    damaged = bytearray(last.read_bytes())
+    damaged[5000] ^= 1
+    last.write_bytes(damaged)
+    with pytest.raises(InputError) as refused:
+        simclr(*fit, "--trainer.max_epochs", "2", "--ckpt_path", last)
+    assert str(refused.value).splitlines() == [
+        f"{last} is damaged: it is not what was written, by the checksum in it: copy it anew, or go on from another:",
+        "--ckpt_path runs/quickstart/version_0/checkpoints/epoch=0-step=2.ckpt",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -119,8 +221,32 @@ def test_two_processes_through_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "runs/quickstart/version_0/checkpoints/last.ckpt").exists()
 
 
+def test_a_training_that_is_told_to_stop_saves_and_says_so(tmp_path: Path) -> None:
+    """As ``scancel --signal=USR1`` and ``kubectl delete`` do, to the first of two processes."""
+    command = [sys.executable, "-m", "simclr_lightning", "fit", "--config", str(QUICKSTART), *TINY, *SHORT]
+    command += ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_epochs", "100000"]
+    last = tmp_path / "runs/quickstart/version_0/checkpoints/last.ckpt"
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not last.exists() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGUSR1)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 128 + signal.SIGUSR1, told
+    assert "--ckpt_path" in told
+    assert "Traceback" not in told
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert f"Stopped by SIGUSR1 after step {step}." in told
+    assert not list(last.parent.glob(".*"))
+
+
 def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> None:
-    version = ["--trainer.logger.version", "mine"]
+    version = ["--trainer.logger.version", "mine", *LOGGED]
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version)
     simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version, "--model.loss.temperature", "0.9")
     folder = Path("runs/quickstart/mine")
@@ -130,6 +256,8 @@ def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> N
     ]
     assert temperatures[1] == 0.9
     assert temperatures[0] != 0.9
+    assert (folder / "metrics-earlier.csv").exists()
+    assert (folder / "metrics.csv").exists()
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict", "evaluate"])
@@ -288,3 +416,28 @@ def test_a_run_from_weights_goes_on_without_them(simclr: Simclr, capsys: pytest.
     simclr("validate", "--config", config, "--ckpt_path", last)
     with pytest.raises(MissingFileError, match="to start from"):
         simclr("fit", "--config", config)
+
+
+def steps_of(*files: Path) -> list[int]:
+    return [torch.load(file, weights_only=True)["global_step"] for file in files]
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(simclr: Simclr) -> None:
+    """Lightning saves after validations only, of which there is one in two epochs here, and none in the third."""
+    epochs = ["--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "2"]
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *epochs)
+    files = Path("runs/quickstart/version_0/checkpoints")
+    assert steps_of(files / "last.ckpt", only(f"{files}/epoch*.ckpt")) == [6, 6]
+
+
+def test_checkpoints_are_written_by_the_clock_too(simclr: Simclr) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.limit_train_batches=3", "--save_every_minutes=1e-9")
+    files = Path("runs/quickstart/version_0/checkpoints")
+    assert steps_of(files / "last.ckpt") == [3]
+    assert sorted(file.name for file in files.iterdir()) == [
+        "epoch=0-step=3-v1.ckpt",
+        "epoch=0-step=3.ckpt",
+        "last.ckpt",
+    ]
+    with pytest.raises(InputError, match="save_every_minutes is 0"):
+        simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--save_every_minutes=0")

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from tests.data.test_readers import write_dicom
 
-from simclr_lightning.cli import SimCLRCLI, main
+from simclr_lightning.cli import SimCLRCLI
+from simclr_lightning.console import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 ROWS = dict(re.findall(r"^\| (?!what)(.+?) \| (.*`simclr .+`) \|$", PAGE.read_text(), re.MULTILINE))

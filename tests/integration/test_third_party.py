@@ -54,9 +54,8 @@ def test_subclass_is_run_resumed_and_loaded(
     monkeypatch.syspath_prepend(str(tmp_path))
 
     simclr("fit", "--config", "theirs.yaml")
-    first = Path("runs/theirs/version_0/checkpoints/last.ckpt")
-    simclr("fit", "--config", "theirs.yaml", "--trainer.max_epochs", "2", "--ckpt_path", first)
-    last = Path("runs/theirs/version_1/checkpoints/last.ckpt")
+    last = Path("runs/theirs/version_0/checkpoints/last.ckpt")
+    simclr("fit", "--config", "theirs.yaml", "--trainer.max_epochs", "2", "--ckpt_path", last)
 
     checkpoint = torch.load(last, weights_only=True)
     assert checkpoint["epoch"] == 1

@@ -38,6 +38,7 @@ from simclr_lightning import (
 )
 from simclr_lightning.callbacks import ClassReport, RunSummary
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
+from simclr_lightning.default_callbacks import chosen_callbacks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
@@ -188,10 +189,10 @@ class Linear(LightningModule):
 def test_the_command_trains_without_waiting(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its default callbacks, among them the Rich bar."""
     monkeypatch.chdir(tmp_path)
-    defaults = cli.SimCLRCLI._default_callbacks
+    chosen = chosen_callbacks
     with recorded() as record, contextlib.redirect_stdout(io.StringIO()):
         steps = Steps(record)
-        monkeypatch.setattr(cli.SimCLRCLI, "_default_callbacks", lambda self, config: [*defaults(self, config), steps])
+        monkeypatch.setattr(cli, "chosen_callbacks", lambda *given, **options: [*chosen(*given, **options), steps])
         small = ["--model.encoder", "resnet10", "--model.width", "0.125"] if not model.endswith("Linear") else []
         data = "LabelledDataModule" if model == "Supervised" else "SimCLRDataModule"
         command = f"fit --model {model} --data {data} --data.batch_size 64 --trainer.max_steps 14"

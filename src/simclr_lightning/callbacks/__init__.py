@@ -7,6 +7,7 @@ from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing, view_size
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
+from simclr_lightning.callbacks.save_when_stopped import SaveWhenStopped
 from simclr_lightning.callbacks.unreadable import UnreadablePictures
 from simclr_lightning.callbacks.view_grid import ViewGrid
 
@@ -16,6 +17,7 @@ __all__ = [
     "OnlineLinearProbe",
     "ProgressiveResizing",
     "RunSummary",
+    "SaveWhenStopped",
     "UnreadablePictures",
     "ViewGrid",
     "log_picture",

@@ -130,8 +130,13 @@ class LinearClassifier:
         """Continue where another one of the same size was.
 
         Raises:
-            InputError: if it had another size.
+            InputError: if it had another size, or is no state of one.
         """
+        if not {"head", "optimizer"} <= state.keys():
+            raise InputError(
+                f"The saved probe has no head and no optimizer, but {', '.join(sorted(state))}: the checkpoint is "
+                "broken. Give OnlineLinearProbe another `name` to start it afresh."
+            )
         if state["head"]["weight"].shape != self.head.weight.shape:
             classes, features = state["head"]["weight"].shape
             raise InputError(

@@ -82,6 +82,12 @@ class OnlineLinearProbe(Callback):
         place = {} if self._stream is None else {"cycle": self._stream.cycle, "position": self._stream.position}
         return self._classifier.state_dict() | place
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the epoch's count, that of all processes: a run that is resumed within an epoch goes on with it."""
+        state = checkpoint.get("callbacks", {}).get(self.state_key)
+        if self._classifier is not None and state:
+            state["train_answers"] = self._classifier.train_answers.totals()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state, now or as soon as there is a classifier.
 
@@ -92,6 +98,8 @@ class OnlineLinearProbe(Callback):
             self._loaded = state_dict
             return
         self._classifier.load_state_dict(state_dict)
+        if "train_answers" in state_dict:
+            self._classifier.train_answers.go_on(state_dict["train_answers"])
         if self._stream is not None:
             self._stream.cycle, self._stream.position = state_dict.get("cycle", 0), state_dict.get("position", 0)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,20 +9,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-import torch
 from torch import Tensor
 
+from simclr_lightning.checkpoints.content import BESIDE_PIECES, is_address, load_content
 from simclr_lightning.compat import CLASS_PATH
 from simclr_lightning.errors import InputError, MissingFileError, require_packages
 
-_BROKEN = (
-    *(EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError),
-    *(AttributeError, AssertionError, struct.error),
-)
-"""What ``torch.load`` raises, beside ``UnpicklingError``, for files that are cut off, damaged, or something else."""
-
-
-_BESIDE_PIECES = "meta.pt"  # what Lightning calls it
 CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std", "normalize", "forms")
 """The fields of a ``ViewRecipe`` that clean pictures depend on."""
 
@@ -35,15 +24,16 @@ class Checkpoint:
     """What a file of ``torch.save`` holds: a Lightning checkpoint, or a state dict of another package.
 
     Attributes:
-        path: of the file.
+        path: of the file, or its address.
         content: all of it, on the CPU: tensors and plain values. It is shared, so it must not be changed.
 
     Example:
+        >>> import torch
         >>> Checkpoint(Path("resnet.pth"), {"fc.bias": torch.zeros(3)}).state_dict
         {'fc.bias': tensor([0., 0., 0.])}
     """
 
-    path: Path
+    path: Path | str
     content: dict[str, Any]
 
     @property
@@ -121,16 +111,18 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     As long as somebody holds the result, the same file is not read again, unless it has changed.
 
     Args:
-        path: a checkpoint, or a state dict, also as a ``.safetensors`` file.
+        path: a checkpoint, or a state dict, also as a ``.safetensors`` file; or the address of one (https://, s3://).
         in_pieces: whether it may be a folder of pieces, as FSDP2 writes by default: what is beside the weights is read.
 
     Raises:
         MissingFileError: if there is no such file.
         MissingPackageError: if the package safetensors is needed and missing.
-        InputError: if it holds objects of other classes, which are named, or is damaged, or something else.
+        InputError: if it holds objects of other classes, which are named, or is damaged, or something else, or cannot
+            be fetched.
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> import torch
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder, "weights.pth")
         ...     torch.save({"state_dict": {"bias": torch.zeros(2)}}, path)
@@ -140,8 +132,10 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
         >>> checkpoint.state_dict
         {'bias': tensor([0., 0.])}
     """
+    if is_address(path):
+        return Checkpoint(str(path), _dictionary(load_content(path), path))
     path = Path(path)
-    if (pieces := path / _BESIDE_PIECES).is_file():
+    if (pieces := path / BESIDE_PIECES).is_file():
         if not in_pieces:
             raise InputError(
                 f"The checkpoint {path} is a folder of pieces, from which only `simclr fit` by FSDP2 goes on. "
@@ -155,14 +149,18 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     key = path.resolve(), state.st_mtime_ns, state.st_size
     known = _read.get(key)
     if known is None:
-        content = _load_safetensors(path) if path.suffix == ".safetensors" else _load(path)
-        if not isinstance(content, dict):
-            raise InputError(
-                f"{path} holds neither a state dict of tensors nor a checkpoint with one under state_dict, but a "
-                f"{type(content).__name__}."
-            )
-        known = _read[key] = Checkpoint(path, content)
+        content = _load_safetensors(path) if path.suffix == ".safetensors" else load_content(path)
+        known = _read[key] = Checkpoint(path, _dictionary(content, path))
     return known
+
+
+def _dictionary(content: Any, path: Path | str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds neither a state dict of tensors nor a checkpoint with one under state_dict, but a "
+            f"{type(content).__name__}."
+        )
+    return content
 
 
 def upgraded(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,39 +186,12 @@ def run_of(path: str | Path) -> Path | None:
         'runs/simclr'
     """
     folder = Path(path).parent
-    if folder.resolve().name != "checkpoints":
+    if is_address(path) or folder.resolve().name != "checkpoints":
         return None
     return (folder if folder.name else folder.resolve()).parent
 
 
 _read: WeakValueDictionary[tuple[Path, int, int], Checkpoint] = WeakValueDictionary()
-
-
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *_BROKEN) as error:
-        classes = _refused_classes(path, error)
-        if not classes:
-            raise InputError(
-                f"{path} is damaged, cut off, or no file of torch.save: copy it anew, or name another checkpoint."
-            ) from error
-        raise InputError(
-            f"{path} holds objects of {', '.join(classes)}. It is read with weights_only=True, which refuses them: to "
-            "load them is to run code that the file names.\nIf you trust its origin, keep the weights alone, in an "
-            f"environment that has these classes:\ntorch.save({{'state_dict': torch.load({str(path)!r}, "
-            "weights_only=False)['state_dict']}, 'weights.ckpt')"
-        ) from error
-
-
-def _refused_classes(path: Path, error: Exception) -> list[str]:
-    """All classes that are no plain values; of torch's oldest format, the first one."""
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (pickle.UnpicklingError, *_BROKEN):  # no zip file
-        return re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
 
 
 def _load_safetensors(path: Path) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from simclr_lightning.checkpoints.file import Checkpoint, read_checkpoint, upgraded
 from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.errors import InputError
-from simclr_lightning.models.state_dicts import mismatches
+from simclr_lightning.models.state_dicts import mismatches, without_numbers
 
 Model = TypeVar("Model", bound=LightningModule)
 
@@ -55,27 +55,57 @@ def load_model(model_class: type[Model], checkpoint: Checkpoint | str | Path) ->
             "name what it holds: load_encoder(path, encoder='resnet50'), with stem, width and in_channels where they "
             "are not the usual ones."
         )
-    instantiator = hyperparameters.get(INSTANTIATOR)
-    if instantiator not in (None, "lightning.pytorch.cli.instantiate_module"):
-        raise InputError(
-            f"{path} names a function {instantiator}, which would build the model. It is not called: nothing is "
-            "imported or run because a file names it."
-        )
     origin = checkpoint.class_path
     if origin is not None and not _names(origin, model_class):
         raise InputError(
             f"{path} is a checkpoint of {origin}, not of {name}: load it with that class (simclr export --model "
             f"{origin}). Nothing is imported because a file names it."
         )
-    model = build_model(model_class, hyperparameters)
+    return load_module(model_class, checkpoint)
+
+
+def load_module(
+    model_class: type[Model], checkpoint: Checkpoint | str | Path, *, strict: bool | None = None, **arguments: Any
+) -> Model:
+    """Build the module that a checkpoint describes, of a class that need not be SimCLR, and load it.
+
+    Args:
+        model_class: its class; what the file says of it is not followed.
+        checkpoint: of it, from the command line or from Python.
+        strict: whether all tensors must be there, and no others; None: as the model says (``strict_loading``).
+        arguments: of the constructor, instead of those in the checkpoint.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        InputError: if it cannot be read, names a function or a class that would have to be run or imported, or a tensor
+            is missing, superfluous or of another shape: the message names them.
+
+    Example:
+        >>> from simclr_lightning import Supervised
+        >>> model = Supervised("resnet8", width=0.125, num_classes=3)
+        >>> content = {"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}
+        >>> load_module(Supervised, Checkpoint(Path("last.ckpt"), content)).hparams["num_classes"]
+        3
+    """
+    checkpoint = as_read(checkpoint)
+    told = {**checkpoint.hyperparameters, **arguments}
+    instantiator = told.get(INSTANTIATOR)
+    if instantiator not in (None, "lightning.pytorch.cli.instantiate_module"):
+        raise InputError(
+            f"{checkpoint.path} names a function {instantiator}, which would build the model. It is not called: "
+            "nothing is imported or run because a file names it."
+        )
+    model = build_model(model_class, told)
     model.configure_model()
     content = {**checkpoint.content, "state_dict": dict(checkpoint.state_dict)}  # which the model may change
     model.on_load_checkpoint(content)
-    problems = load_weights(model, content["state_dict"], strict=model.strict_loading)
+    problems = load_weights(
+        model, content["state_dict"], strict=bool(model.strict_loading if strict is None else strict)
+    )
     if problems:
         raise InputError(
-            f"The checkpoint {path} does not fit the model {name} that its hyperparameters describe; it must be loaded "
-            f"with the class that wrote it. {problems}"
+            f"The checkpoint {checkpoint.path} does not fit the model {model_class.__name__} that its hyperparameters "
+            f"describe; it must be loaded with the class that wrote it. {problems}"
         )
     return model
 
@@ -213,7 +243,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, strict: bo
         module.load_state_dict(weights, strict=strict)
     except RuntimeError as error:  # torch names the tensors, on a line each
         return "; ".join(mismatches(module.state_dict(), weights)) or str(error).splitlines()[0]
-    return ""
+    diverged = without_numbers(weights)
+    return f"NaN in {', '.join(diverged[:3])}: the training diverged" if diverged else ""
 
 
 def as_read(checkpoint: Checkpoint | str | Path) -> Checkpoint:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from simclr_lightning.checkpoints import SafelyLoaded
 from simclr_lightning.classifiers.classifier_metrics import ClassifierMetrics, cross_entropy
 from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.compat import read_bar_at_logged_steps, trainer_of
@@ -18,7 +18,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.models import configure_for_strategy
 
 
-class Classifier(LightningModule):
+class Classifier(SafelyLoaded):
     """An encoder with a linear layer: what linear evaluation, fine-tuning and supervised training have in common.
 
     Batches have ``images`` (N, C, H, W) and ``targets`` (N,), as those of ``LabelledDataModule``, or ``features``

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningDataModule
 
+from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
 from simclr_lightning.data.order import Order, uniform_order
@@ -15,6 +18,7 @@ from simclr_lightning.data.packed import order_of
 from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.resident import ResidentPictures
 from simclr_lightning.data.serving import BatchDataset
+from simclr_lightning.data.sources import check_imported
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.data.stream import Stream
 from simclr_lightning.data.value_range import Scaling
@@ -47,6 +51,45 @@ class CleanLoaders(LightningDataModule):
     chunk_window: int | None
     scaling: Scaling
     _resident: ResidentPictures
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is no classmethod to a type checker
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Build the data module that a checkpoint describes; a data set of one's own must have been imported.
+
+        Args:
+            checkpoint_path: of the file, or its address.
+            map_location: has no effect: there are no tensors.
+            hparams_file: has no effect: name the arguments.
+            weights_only: has no effect: nothing but tensors and plain values is ever read.
+            kwargs: arguments, instead of those in the checkpoint.
+
+        Raises:
+            MissingFileError: if there is no such file.
+            InputError: if it cannot be read, or names a data set that would have to be imported.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> from simclr_lightning import SimCLRDataModule
+            >>> content = {"datamodule_hyper_parameters": dict(SimCLRDataModule("digits", batch_size=32).hparams)}
+            >>> with TemporaryDirectory() as folder:
+            ...     torch.save(content, f"{folder}/last.ckpt")
+            ...     SimCLRDataModule.load_from_checkpoint(f"{folder}/last.ckpt").batch_size
+            32
+        """
+        told = read_checkpoint(checkpoint_path).data
+        if "dataset" not in kwargs:
+            check_imported(told.get("dataset"), checkpoint_path)
+        parameters = inspect.signature(cls).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        known = {name: value for name, value in told.items() if not name.startswith("_")}
+        return cls(**{name: value for name, value in known.items() if takes_all or name in parameters} | kwargs)
 
     @property
     def splits(self) -> Splits:

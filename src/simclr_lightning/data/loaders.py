@@ -185,7 +185,9 @@ class ResumableLoader(PictureLoader[_BatchT_co]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch and number of batches that were served in it."""
+        """Epoch and number of batches that were served in it, by this loader or by the one that it continues."""
+        if self._resume is not None:  # saved again before the first batch
+            return dict(zip(("epoch", "batches"), self._resume, strict=True))
         return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -209,6 +210,39 @@ def find_source(dataset: Any) -> Source:
         return _source_of(entry)
     except TypeError as error:
         raise InputError(f"{dataset} is no data set: {error}") from error
+
+
+def check_imported(dataset: object, origin: object) -> None:
+    """Refuse a data set that a file names by an import path, unless its module was imported.
+
+    Args:
+        dataset: as the file names it.
+        origin: of the name, for the message.
+
+    Raises:
+        InputError: if it would have to be imported.
+
+    Example:
+        >>> check_imported("digits", "last.ckpt")
+        >>> check_imported("their_project.data.make", "last.ckpt")
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: last.ckpt names the data set their_project.data.make, and nothing is \
+imported because a file names it: import their_project.data first, or pass dataset=.
+    """
+    if not isinstance(dataset, str) or dataset in SOURCES or dataset.partition(":")[0] in SCHEMES:
+        return
+    parts = dataset.replace(":", ".").split(".")
+    for number in range(len(parts), 0, -1):
+        if (found := sys.modules.get(".".join(parts[:number]))) is not None:
+            for name in parts[number:]:
+                found = getattr(found, name, None)
+            if found is not None:
+                return
+    if len(parts) > 1:
+        raise InputError(
+            f"{origin} names the data set {dataset}, and nothing is imported because a file names it: import "
+            f"{'.'.join(parts[:-1])} first, or pass dataset=."
+        )
 
 
 def qualified_name(dataset: Any) -> str:

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
-from simclr_lightning.checkpoints import CLEAN_FIELDS, load_encoder, plain_scale, read_checkpoint
+from simclr_lightning.checkpoints import CLEAN_FIELDS, is_address, load_encoder, plain_scale, read_checkpoint
 from simclr_lightning.data import PictureSets
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
@@ -277,6 +277,8 @@ def _import_path(thing: Any) -> str:
 
 
 def _digest(path: str | Path) -> str:
+    if is_address(path):
+        return str(path)
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

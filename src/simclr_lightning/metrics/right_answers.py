@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simclr_lightning.distributed import all_reduce_sum
+from simclr_lightning.distributed import all_reduce_sum, rank
 
 TOP = 5
 """Ranks of the second accuracy, which is told of more classes than these."""
@@ -51,9 +51,31 @@ class RightAnswers:
         self._counts = self._counts + counts
         return counts
 
+    def totals(self) -> Tensor:
+        """Counts (2,) or (3,) int64 of all processes, which must all ask: for a checkpoint.
+
+        Example:
+            >>> RightAnswers(3, torch.device("cpu")).totals()
+            tensor([0, 0])
+        """
+        return all_reduce_sum(self._counts)
+
+    def go_on(self, totals: Tensor) -> None:
+        """Continue a count, of any number of processes.
+
+        Example:
+            >>> answers = RightAnswers(3, torch.device("cpu"))
+            >>> answers.go_on(torch.tensor([4, 1]))
+            >>> answers.compute()["top1"].item()
+            0.25
+        """
+        self.reset()
+        if rank() == 0 and totals.shape == self._counts.shape:
+            self._counts += totals.to(self._device)
+
     def compute(self) -> dict[str, Tensor]:
         """Shares () float32 of the labelled rows of all processes, by name; empty where there are none."""
-        labelled, *right = all_reduce_sum(self._counts).unbind()
+        labelled, *right = self.totals().unbind()
         if labelled == 0:
             return {}
         return {name: count.float() / labelled.float() for name, count in zip(self._names, right, strict=True)}

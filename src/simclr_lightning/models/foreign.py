@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from simclr_lightning.errors import InputError
 from simclr_lightning.models.published import first_convolution, for_channels
-from simclr_lightning.models.state_dicts import listed, mismatches
+from simclr_lightning.models.state_dicts import listed, mismatches, without_numbers
 
 PREFIXES = ("encoder.", "backbone.", "")
 """What the encoder's tensors begin with: in lightning-bolts, old solo-learn and here; in lightly and solo-learn; in the
@@ -72,6 +72,7 @@ def load_foreign_weights(
     if to_train:
         found |= _for_our_channels(encoder, dict(zip(expected, names, strict=True)), found)
     problems = mismatches(dict(zip(names, expected.values(), strict=True)), found)
+    problems += [f"{name} holds NaN" for name in without_numbers(found)[:3]]
     if problems:
         raise InputError(
             f"The weights in {path} do not fit the encoder {type(encoder).__name__}: {'; '.join(problems)}. Name "

@@ -45,3 +45,15 @@ def listed(names: Collection[str], most: int = 10) -> str:
     ordered = sorted(names)
     rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + rest
+
+
+def without_numbers(weights: Mapping[str, object]) -> list[str]:
+    """Names of the tensors that hold NaN, as those of a training that diverged; infinity may be meant, in a mask.
+
+    Example:
+        >>> import torch
+        >>> without_numbers({"weight": torch.tensor([1.0, torch.nan]), "mask": torch.tensor([-torch.inf])})
+        ['weight']
+    """
+    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and bool(tensor.isnan().any())]

@@ -1,0 +1,114 @@
+"""Which checkpoint and which folder are meant, without a training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import Namespace
+
+from simclr_lightning.errors import InputError, MissingFileError
+from simclr_lightning.resuming import resolve
+
+
+def settings(**given: Any) -> Any:
+    make: Any = Namespace
+    arguments = make(save_dir="runs", name="views", version=given.pop("version", None))
+    logger = make(class_path="lightning.pytorch.loggers.CSVLogger", init_args=arguments)
+    trainer = make(logger=given.pop("logger", logger), default_root_dir=None)
+    return make(**{"ckpt_path": None, "auto_resume": None, "trainer": trainer, **given})
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes a checkpoint of a run, each a second after the one before."""
+    monkeypatch.chdir(tmp_path)
+    written: list[str] = []
+
+    def write(name: str) -> str:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"state_dict": {}}, path)
+        os.utime(path, (len(written), len(written)))
+        written.append(name)
+        return name
+
+    return write
+
+
+def resolved(subcommand: str = "fit", **given: Any) -> tuple[Any, Any]:
+    """Checkpoint and version."""
+    chosen = settings(**given)
+    resolve(chosen, subcommand)
+    logger = chosen.trainer.logger
+    return chosen.ckpt_path, logger.init_args.version if logger else None
+
+
+def test_last_is_the_newest_checkpoint_of_the_newest_run(checkpoint: Any) -> None:
+    for name in ("a/checkpoints/last", "b/checkpoints/last", "b/checkpoints/epoch=1", "c/elsewhere/last"):
+        checkpoint(f"runs/views/{name}.ckpt")
+    newest = "runs/views/b/checkpoints/epoch=1.ckpt"
+    assert resolved(ckpt_path="last") == (newest, "b")
+    assert resolved("test", ckpt_path="last") == (newest, None)
+    assert resolved(ckpt_path="last", version="a") == ("runs/views/a/checkpoints/last.ckpt", "a")
+    Path(newest).write_bytes(b"cut off")
+    os.utime(newest, (9, 9))
+    with pytest.warns(UserWarning, match=r"epoch=1\.ckpt in runs/views/b/checkpoints cannot be read"):
+        assert resolved(ckpt_path="last") == ("runs/views/b/checkpoints/last.ckpt", "b")
+    assert not Path(newest).exists()
+    assert Path(f"{newest}.damaged").exists()
+    Path("runs/views/b/checkpoints/last.ckpt").unlink()
+    Path(f"{newest}.damaged").rename(newest)
+    with pytest.raises(InputError, match=r"No checkpoint in runs/views/b/checkpoints can be read \(epoch=1\.ckpt\)"):
+        resolved(ckpt_path="last")
+
+
+def test_a_run_goes_on_in_its_folder_and_in_no_other(checkpoint: Any) -> None:
+    own = checkpoint("runs/views/version_3/checkpoints/last.ckpt")
+    others = checkpoint("runs/others/version_3/checkpoints/last.ckpt")
+    assert resolved(ckpt_path=own) == (own, "version_3")
+    assert resolved(ckpt_path=str(Path(own).absolute()))[1] == "version_3"
+    assert resolved(ckpt_path=own, version="new") == (own, "new")
+    assert resolved("test", ckpt_path=own) == (own, None)
+    assert resolved(ckpt_path=others) == (others, None)
+    assert resolved(ckpt_path="https://example.org/runs/views/a/checkpoints/last.ckpt")[1] is None
+    assert resolved(ckpt_path=own, logger=False) == (own, None)
+
+
+def test_auto_resume_begins_or_goes_on(checkpoint: Any) -> None:
+    assert resolved(auto_resume=True, version=4) == (None, 4)
+    last = checkpoint("runs/views/version_4/checkpoints/last.ckpt")
+    assert resolved(auto_resume=True, version=4) == (last, 4)
+    assert resolved(auto_resume=True, logger=False) == (None, None)
+    folder = checkpoint("checkpoints/last.ckpt")
+    assert resolved(auto_resume=True, logger=False) == (folder, None)
+    start = checkpoint("runs/others/a/checkpoints/last.ckpt")
+    assert resolved(auto_resume=True, version="b", ckpt_path=start) == (start, "b")
+    with pytest.raises(InputError, match="auto_resume needs to know which run"):
+        resolved(auto_resume=True)
+
+
+def test_nothing_to_go_on_from_is_told(checkpoint: Any) -> None:
+    with pytest.raises(MissingFileError, match=r"in runs/views/\*/checkpoints to go on from"):
+        resolved(ckpt_path="last")
+    with pytest.raises(MissingFileError, match=r"in runs/views/a/checkpoints to go on from"):
+        resolved(ckpt_path="last", version="a")
+
+
+def test_a_job_of_slurm_has_its_own_folder_and_goes_on_there(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = checkpoint("runs/views/job_70/checkpoints/last.ckpt")
+    for name, value in {"JOB_ID": "71", "JOB_NAME": "views", "NTASKS": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert resolved() == (None, "job_71")
+    assert resolved(ckpt_path=other) == (other, "job_70")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert resolved() == (None, "job_71")
+    own = checkpoint("runs/views/job_71/checkpoints/last.ckpt")
+    assert resolved() == (own, "job_71")
+    assert resolved(auto_resume=False) == (None, "job_71")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "60")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert resolved() == (None, "job_60_2")
