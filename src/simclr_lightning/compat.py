@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 CLASS_PATH = "_class_path"
@@ -157,22 +158,67 @@ def stop_between_batches(trainer: Trainer) -> None:
     trainer._signal_connector.received_sigterm = True
 
 
-def as_before_validation(checkpoint: dict[str, Any]) -> None:
-    """Change a checkpoint that was made within a validation, so that the resumed training runs all of it.
-
-    Lightning goes back into a validation only if it believes that a batch of it has failed.
+def accumulates(trainer: Trainer) -> bool:
+    """Whether gradients are held for a later step, which no checkpoint has.
 
     Example:
-        >>> progress = {kind: dict.fromkeys(["ready", "started", "processed", "completed"], 2) for kind in _KINDS}
-        >>> checkpoint = {"loops": {"fit_loop": {"epoch_loop.val_loop.batch_progress": progress}}}
-        >>> as_before_validation(checkpoint)
-        >>> progress["total"]
-        {'ready': 1, 'started': 1, 'processed': 0, 'completed': 0}
+        >>> accumulates(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+        False
     """
-    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-    before = progress["total"]["completed"] - progress["current"]["completed"]
-    for kind, done in zip(_KINDS, (before, 0), strict=True):
-        progress[kind] |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
+    return bool(trainer.fit_loop._should_accumulate())
+
+
+def between_batches(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Change a checkpoint that is made at the end of a batch or in a validation to one that is made before or after it.
+
+    Lightning takes a batch whose last hook has not ended for one after which there was a validation, and the last one
+    of an epoch for the end of the epoch; and a validation that was broken off for one that has ended. What comes after
+    the batch is then left out, and an epoch too many is trained where such a run is resumed again. A validation is
+    begun again where a batch of it seems to have failed.
+
+    Args:
+        trainer: that makes it.
+        checkpoint: is changed; a second time nothing happens.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> content = {"loops": {"fit_loop": trainer.fit_loop.state_dict()}}
+        >>> between_batches(trainer, content)
+        >>> content["loops"]["fit_loop"] == trainer.fit_loop.state_dict()
+        True
+    """
+    if trainer.state.fn != TrainerFn.FITTING or "loops" not in checkpoint:
+        return
+    loops, loop = checkpoint["loops"]["fit_loop"], trainer.fit_loop.epoch_loop
+    batches = loops["epoch_loop.batch_progress"]
+    ends = batches["total"]["completed"] == batches["total"]["processed"] - 1
+    if ends:
+        for kind in _KINDS:
+            batches[kind]["completed"] = batches[kind]["processed"]
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    if trainer.validating or (ends and loop._should_check_val_fx(fetcher)):
+        progress = loops["epoch_loop.val_loop.batch_progress"]
+        in_it = progress["current"]["completed"] if trainer.validating else 0
+        before = progress["total"]["completed"] - in_it
+        for kind, done in zip(_KINDS, (before, 0), strict=True):
+            progress[kind] |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
+    elif ends and not accumulates(trainer):
+        loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+
+
+def end_epoch_that_is_over(trainer: Trainer) -> None:
+    """Take no batch more where a run goes on after the last one of an epoch, of which ``limit_train_batches`` may be.
+
+    Args:
+        trainer: that starts to train, and has restored its state.
+
+    Example:
+        >>> end_epoch_that_is_over(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+    """
+    loop = trainer.fit_loop
+    if loop.restarting and loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches:
+        fetcher: Any = loop._data_fetcher
+        fetcher.done = True
 
 
 _KINDS = ("total", "current")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 
 from simclr_lightning.callbacks import (
@@ -18,6 +18,7 @@ from simclr_lightning.callbacks import (
 )
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.classifiers import Classifier
+from simclr_lightning.compat import accumulates
 from simclr_lightning.errors import InputError
 from simclr_lightning.simclr import SimCLR
 
@@ -56,8 +57,21 @@ def chosen_callbacks(
         if save_every_minutes <= 0:
             raise InputError(f"save_every_minutes is {save_every_minutes}: choose more than 0", "save_every_minutes 10")
         # Beside that of every epoch: Lightning's callback knows one occasion only.
-        callbacks.append(ModelCheckpoint(train_time_interval=timedelta(minutes=save_every_minutes)))
+        callbacks.append(CheckpointByTheClock(train_time_interval=timedelta(minutes=save_every_minutes)))
     return callbacks
+
+
+class CheckpointByTheClock(ModelCheckpoint):
+    """Saves so often as ``train_time_interval`` says, but never between gradients that make up one step.
+
+    Example:
+        >>> callback = CheckpointByTheClock(train_time_interval=timedelta(minutes=10))
+    """
+
+    def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+        """Save if it is time, and the step is complete."""
+        if not accumulates(trainer):
+            super().on_train_batch_end(trainer, *arguments)
 
 
 def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchnorm: bool) -> list[Callback]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from simclr_lightning import LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule
 from simclr_lightning.callbacks import SaveWhenStopped
+from simclr_lightning.checkpoints import newest_checkpoint
 
 
 class Records(Logger):
@@ -56,6 +58,7 @@ class Stop(Callback):
 def fit(folder: Path, values: dict[tuple[int, str], float], *callbacks: Callback, **settings: Any) -> Any:
     """Three epochs of four steps and three validation batches each, from ``last.ckpt`` on where it is there."""
     torch.manual_seed(0)
+    every = ModelCheckpoint(folder / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
     files = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True)
     trainer = Trainer(
         accelerator="cpu",
@@ -66,7 +69,7 @@ def fit(folder: Path, values: dict[tuple[int, str], float], *callbacks: Callback
         logger=Records(values),
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[*callbacks, LARSWarmup(warmup_epochs=0.1), OnlineLinearProbe(), files, SaveWhenStopped()],
+        callbacks=[*callbacks, LARSWarmup(warmup_epochs=0.1), OnlineLinearProbe(), every, files, SaveWhenStopped()],
         default_root_dir=folder,
         **{"devices": 1, **settings},
     )
@@ -74,7 +77,9 @@ def fit(folder: Path, values: dict[tuple[int, str], float], *callbacks: Callback
     data = SimCLRDataModule("digits", batch_size=48, val_fraction=0.2)
     last = folder / "last.ckpt"
     trainer.fit(model, data, ckpt_path=last if last.exists() else None, weights_only=True)
-    content = torch.load(last, weights_only=True)
+    written = newest_checkpoint(folder).path  # last-v1.ckpt where a copy is called last.ckpt
+    assert written is not None
+    content = torch.load(written, weights_only=True)
     for group in content["optimizer_states"][0]["param_groups"]:
         del group["lr"]  # LARSWarmup sets it before every step, and when a run is resumed
     return {name: content[name] for name in ("global_step", "epoch", "state_dict", "optimizer_states", "lr_schedulers")}
@@ -121,7 +126,37 @@ def test_the_rest_is_that_of_an_uninterrupted_run(place: str, uninterrupted: Any
     final = fit(tmp_path, values)
     assert_equal(final, uninterrupted[0])
     assert values == uninterrupted[1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch=2-step=12.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch=2-step=12.ckpt", "last.ckpt", "steps"]
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "two validations": {"val_check_interval": 2},
+    "few validations": {"check_val_every_n_epoch": 2},
+    "accumulated": {"accumulate_grad_batches": 3},
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_run_goes_on_from_the_end_of_any_step_and_so_does_that_one(kind: str, tmp_path: Path) -> None:
+    """From checkpoints of ``every_n_train_steps``, also of those that a resumed run has made."""
+    settings = SETTINGS[kind]
+    values: dict[tuple[int, str], float] = {}
+    whole = fit(tmp_path / "whole", values, **settings)
+
+    def check(origin: str, step: int) -> str:
+        folder = tmp_path / f"{origin}-{step}"
+        folder.mkdir()
+        shutil.copy(tmp_path / origin / "steps" / f"step={step}.ckpt", folder / "last.ckpt")
+        rest: dict[tuple[int, str], float] = {}
+        assert_equal(fit(folder, rest, **settings), whole)
+        assert rest.items() <= values.items()
+        assert {key for key in values if key[0] >= step} <= rest.keys()
+        return folder.name
+
+    epoch = whole["global_step"] // 3  # in steps
+    for step in (epoch - 1, epoch):
+        check(check("whole", step), step + 1)
 
 
 def test_a_validation_within_an_epoch_is_broken_off_twice(tmp_path: Path) -> None:

@@ -177,4 +177,4 @@ def test_what_is_no_checkpoint_of_lightning_is_told_in_a_line(changes: Any, wron
     )
     with pytest.raises(InputError) as refused:
         DurableCheckpointIO().load_checkpoint(path)
-    assert str(refused.value) == f"{message}from weights alone by --model.init_from {path}."
+    assert str(refused.value) == f"{message}weights alone by --model.init_from {path}."

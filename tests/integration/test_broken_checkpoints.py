@@ -55,7 +55,7 @@ BREAK: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "broken loss": (lambda content: content["hyper_parameters"].update(loss={"x": 1}), "tells of a loss {.x.: 1}"),
     "broken probe": (
-        lambda content: [probe(content).clear(), probe(content).update(x=1)],  # type: ignore[func-returns-value]
+        lambda content: probe(content).pop("head"),
         "The saved probe has no head",
     ),
 }

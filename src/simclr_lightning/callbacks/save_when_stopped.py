@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
-from simclr_lightning.compat import as_before_validation, stop_between_batches
+from simclr_lightning.compat import accumulates, between_batches, end_epoch_that_is_over, stop_between_batches
 from simclr_lightning.distributed import largest_of_processes
 
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
@@ -33,12 +33,15 @@ class SaveWhenStopped(Checkpoint):
     """Saves and ends the process after the step in which it is told to stop, so that a resumed run *is* the run.
 
     On SIGTERM, SIGUSR1, SIGHUP or the first Ctrl-C, in any of the processes of a training, all of them finish their
-    step; ``last.ckpt`` is written, and the process exits with 128 + the signal's number (143, 138, 129, 130), which
-    schedulers take for a run to be started again. A validation is not waited for: the resumed run begins it anew. A
-    second signal ends the process at once. At the end of ``Trainer(max_time=...)`` the same happens, with status 0, and
-    the resumed run has as much time again; Lightning would end an epoch that is not over.
+    step, gradients that are accumulated included; ``last.ckpt`` is written, and the process exits with 128 + the
+    signal's number (143, 138, 129, 130), which schedulers take for a run to be started again. A validation is not
+    waited for: the resumed run begins it anew. A second signal ends the process at once. At the end of
+    ``Trainer(max_time=...)`` the same happens, with status 0, and the resumed run has as much time again; Lightning
+    would end an epoch that is not over.
 
     Jobs of SLURM are requeued where the signal was SIGUSR1 (``#SBATCH --signal=USR1@90``), as Lightning does.
+
+    Every other checkpoint of a training that has it is exact, too, wherever it was saved.
 
     It stands behind a ``ModelCheckpoint``, in whose folder it writes.
 
@@ -50,7 +53,6 @@ class SaveWhenStopped(Checkpoint):
         super().__init__()
         self._received = 0
         self._agreed = 0
-        self._in_validation = False
 
     # --- signals ---
 
@@ -61,6 +63,7 @@ class SaveWhenStopped(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; Lightning puts back what was there when a fit is over."""
         self._listen()
+        end_epoch_that_is_over(trainer)
 
     def _listen(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -103,6 +106,8 @@ class SaveWhenStopped(Checkpoint):
             self._agree(trainer)
 
     def _agree(self, trainer: Trainer) -> None:
+        if accumulates(trainer):  # a step that is not complete would be lost
+            return
         if not self._agreed:
             self._agreed = largest_of_processes(self._received, trainer.strategy.root_device)
         if self._agreed:
@@ -116,7 +121,6 @@ class SaveWhenStopped(Checkpoint):
         """Save, and give the exception, with which Lightning ends the process, its status."""
         if not self._agreed or not isinstance(exception, SIGTERMException):
             return
-        self._in_validation = bool(trainer.validating)
         path = self._path(trainer)
         trainer.save_checkpoint(path)
         number = self._agreed
@@ -132,15 +136,15 @@ class SaveWhenStopped(Checkpoint):
         _tell(f"Stopped by {reason} after step {step}. To go on: the same command, with\n--ckpt_path {path}")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the state back to where the validation had not begun."""
-        if self._in_validation:
-            as_before_validation(checkpoint)
+        """Put the state to between two batches, in whatever hook it is saved."""
+        between_batches(trainer, checkpoint)
         if self._agreed == _TIME_IS_UP:  # the resumed run has as much time again
             for timer in _timers(trainer):
                 checkpoint["callbacks"].pop(timer.state_key, None)
 
     def _path(self, trainer: Trainer) -> str:
         savers = [own for own in trainer.checkpoint_callbacks if isinstance(own, ModelCheckpoint)]
+        savers.sort(key=lambda own: not own.save_last)
         folder = savers[0].dirpath if savers and savers[0].dirpath else run_folder(trainer) / "checkpoints"
         path = savers[0].last_model_path if savers else ""
         path = path or str(unused_name(Path(folder, f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}.ckpt")))
