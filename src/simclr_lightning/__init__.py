@@ -1,6 +1,13 @@
 """SimCLR (Chen et al. 2020) for PyTorch Lightning."""
 
-from simclr_lightning.callbacks import LARSWarmup, OnlineLinearProbe, ProgressiveResizing, ViewGrid
+from simclr_lightning.callbacks import (
+    LARSWarmup,
+    OnlineKNN,
+    OnlineLinearProbe,
+    ProgressiveResizing,
+    RepresentationHealth,
+    ViewGrid,
+)
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.compat import version_of
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
@@ -18,8 +25,10 @@ __all__ = [
     "LabelledDataModule",
     "LinearEvaluation",
     "NTXentLoss",
+    "OnlineKNN",
     "OnlineLinearProbe",
     "ProgressiveResizing",
+    "RepresentationHealth",
     "SimCLR",
     "SimCLRDataModule",
     "Supervised",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pkgutil
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +16,20 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 import simclr_lightning
 from simclr_lightning.ablation import ablate
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, ViewGrid
+from simclr_lightning.callbacks import (
+    ClassReport,
+    EpochLines,
+    LARSWarmup,
+    RepresentationHealth,
+    RunSummary,
+    ViewGrid,
+)
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
-from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
+from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps, without_noise
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.data.packed_writer import pack_pictures
 from simclr_lightning.describe import describe
@@ -77,6 +83,7 @@ class SimCLRCLI(CommandLine):
                     "init_args": {"save_dir": "runs", "name": "simclr"},
                 },
                 "enable_autolog_hparams": False,  # SaveRunConfig logs the whole configuration instead
+                "enable_model_summary": False,  # RunSummary has what is known before a batch
             },
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -237,11 +244,13 @@ class SimCLRCLI(CommandLine):
             callbacks.append(LARSWarmup(warmup_epochs=0))
         callbacks.append(RunSummary(advise=config["precision"] is None))
         if config["enable_progress_bar"] is not False and not any(isinstance(own, ProgressBar) for own in given):
-            callbacks.append(RichProgressBar())
+            callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines())
         if config["fast_dev_run"]:
             return callbacks
         if not classifies:
             callbacks.append(ViewGrid())
+        if isinstance(self.model, SimCLR):
+            callbacks.append(RepresentationHealth())
         if config["enable_checkpointing"] is not False:
             callbacks.append(ModelCheckpoint(save_last=True))
         if config["logger"] is not False:
@@ -256,15 +265,7 @@ def main(args: list[str] | None = None) -> None:
         args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
     """
     words = sys.argv[1:] if args is None else args
-    with warnings.catch_warnings():
-        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
-        warnings.filterwarnings("ignore", ".*does not have many workers")
-        # Pictures to watch a training by are nobody's duty.
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
-        # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
+    with without_noise():
         if words and words[0] in COMMANDS:
             auto_cli(
                 COMMANDS[words[0]],
