@@ -76,7 +76,7 @@ def slow(views: Tensor) -> HealthMetrics:
 def test_metrics_are_those_of_loops_in_float64(dtype: torch.dtype, shape: tuple[int, int]) -> None:
     views = two_views(dtype, *shape)
     expected = slow(views)
-    assert 0 < expected.overtaken < 1
+    assert shape[0] < 9 or 0 < expected.overtaken < 1
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     for name, value in health_metrics(views)._asdict().items():
         assert value.dtype == dtype
@@ -103,7 +103,7 @@ def test_everything_the_same(value: float) -> None:
     found = health_metrics(torch.full((2, 5, 4), value))
     assert [found.std.item(), found.uniformity.item(), found.alignment.item()] == [0, 0, 0]
     assert found.overtaken == 1
-    assert found.rank.isnan() if value == 0 else found.rank == 1
+    assert found.rank.isnan() if value == 0 else found.rank == pytest.approx(1, abs=1e-5)
 
 
 def test_rank_counts_so_many_rows_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

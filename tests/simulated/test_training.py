@@ -27,7 +27,7 @@ from tests.simulated.training import Step, Steps, on_simulated_device
 from torch import Tensor, nn
 
 from simclr_lightning import LabelledDataModule, LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule, ViewGrid, cli
-from simclr_lightning.callbacks import ClassReport, RunSummary
+from simclr_lightning.callbacks import ClassReport, EpochLines, RepresentationHealth, RunSummary
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 
 pytestmark = [
@@ -58,6 +58,7 @@ def pretrain(
             OnlineLinearProbe(),
             RunSummary(),
             ViewGrid(),
+            RepresentationHealth(),
             *([] if settings.get("logger") is False else [LearningRateMonitor("step")]),
             ModelCheckpoint(save_last=True, every_n_train_steps=settings.get("log_every_n_steps", EVERY) or 50),
         )
@@ -122,6 +123,11 @@ def test_no_wait_between_logged_steps(setting: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_wait_in_any_kind_of_training(setting: str, tmp_path: Path) -> None:
     _, steps = pretrain(tmp_path, **SETTINGS[setting])
+    assert waits(steps) == []
+
+
+def test_no_wait_for_lines_of_a_log_file(tmp_path: Path) -> None:
+    _, steps = pretrain(tmp_path, EpochLines(minutes=0))
     assert waits(steps) == []
 
 

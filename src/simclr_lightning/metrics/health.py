@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -179,13 +180,14 @@ def uniformity(features: Tensor) -> Tensor:
         tensor(-8.)
     """
     rows = F.normalize(features, dim=-1)
+    lengths = rows.square().sum(1)  # 1, but of rows without a direction
     number = len(rows)
     with full_precision(rows.device):
-        parts = [
-            _without_own((4 * (part @ rows.T) - 4), first, -torch.inf).flatten().logsumexp(0)
-            for first, part in _parts(rows)
+        sums = [
+            _without_own(4 * (part @ rows.T) - 2 * (lengths[start : start + _ROWS, None] + lengths), start).logsumexp(1)
+            for start, part in _parts(rows)
         ]
-    return torch.stack(parts).logsumexp(0) - torch.tensor(number * (number - 1.0)).log().to(rows)
+    return torch.cat(sums).logsumexp(0) - math.log(number * (number - 1))
 
 
 @torch.no_grad()
@@ -208,7 +210,7 @@ def pair_similarities(first: Tensor, second: Tensor) -> PairSimilarities:
     hardest = []
     with full_precision(rows.device):
         for start, part in _parts(rows):
-            cosines = _without_own(part @ rows.T, start, -torch.inf)
+            cosines = _without_own(part @ rows.T, start)
             places = torch.arange(start, start + len(part), device=rows.device)
             hardest.append(cosines.scatter_(1, (places + number).remainder(2 * number)[:, None], -torch.inf).amax(1))
     negatives = torch.cat(hardest)
@@ -221,7 +223,7 @@ def _parts(rows: Tensor) -> list[tuple[int, Tensor]]:
     return [(first, rows[first : first + _ROWS]) for first in range(0, len(rows), _ROWS)]
 
 
-def _without_own(values: Tensor, first: int, instead: float) -> Tensor:
+def _without_own(values: Tensor, first: int) -> Tensor:
     """Values (n, M) of rows from ``first`` on with all rows, of which those with themselves do not count."""
-    values.diagonal(first).fill_(instead)
+    values.diagonal(first).fill_(-torch.inf)
     return values
