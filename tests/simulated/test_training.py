@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     Callback,
     LearningRateMonitor,
     ModelCheckpoint,
+    ProgressBar,
     RichProgressBar,
     ThroughputMonitor,
     TQDMProgressBar,
@@ -62,7 +63,7 @@ def pretrain(
             *([] if settings.get("logger") is False else [LearningRateMonitor("step")]),
             ModelCheckpoint(save_last=True, every_n_train_steps=settings.get("log_every_n_steps", EVERY) or 50),
         )
-        shows = any(isinstance(callback, (RichProgressBar, TQDMProgressBar)) for callback in callbacks)
+        shows = any(isinstance(callback, ProgressBar) for callback in callbacks)
         trainer = on_simulated_device(
             **{
                 "max_steps": 11,
