@@ -8,7 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simclr_lightning.callbacks import LARSWarmup, OnlineLinearProbe, ProgressiveResizing, ViewGrid
+    from simclr_lightning.callbacks import (
+        LARSWarmup,
+        OnlineKNN,
+        OnlineLinearProbe,
+        ProgressiveResizing,
+        RepresentationHealth,
+        ViewGrid,
+    )
     from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
     from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
     from simclr_lightning.losses import NTXentLoss
@@ -25,8 +32,10 @@ __all__ = [
     "LabelledDataModule",
     "LinearEvaluation",
     "NTXentLoss",
+    "OnlineKNN",
     "OnlineLinearProbe",
     "ProgressiveResizing",
+    "RepresentationHealth",
     "SimCLR",
     "SimCLRDataModule",
     "Supervised",
@@ -37,7 +46,14 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "callbacks": ("LARSWarmup", "OnlineLinearProbe", "ProgressiveResizing", "ViewGrid"),
+    "callbacks": (
+        "LARSWarmup",
+        "OnlineKNN",
+        "OnlineLinearProbe",
+        "ProgressiveResizing",
+        "RepresentationHealth",
+        "ViewGrid",
+    ),
     "classifiers": ("FineTune", "LinearEvaluation", "Supervised"),
     "data": ("LabelledDataModule", "SimCLRDataModule"),
     "losses": ("NTXentLoss",),

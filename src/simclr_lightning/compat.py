@@ -5,11 +5,18 @@ No other file uses any of these names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -41,6 +48,46 @@ class CommandLine(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lightning lets the checkpoint overrule configuration and command line here."""
+
+
+_TOLD_TO_EVERYBODY = ("💡 Tip: ", "GPU available: False", "TPU available: False")
+_WARNED_OF = (
+    # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
+    ("`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning),
+    # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
+    (".*does not have many workers", Warning),
+    # Pictures to watch a training by are nobody's duty.
+    ("Total length of `list` across ranks is zero", Warning),
+    # A run that goes on in its folder keeps its records (ContinueMetrics).
+    ("Experiment logs directory .* exists and is not empty", Warning),
+    ("Checkpoint directory .* exists and is not empty", Warning),
+    # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
+    ("LightningCLI's args parameter is intended", Warning),
+)
+
+
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """Leave out what Lightning tells everybody and nobody can act on: advertising, and some warnings.
+
+    Example:
+        >>> from lightning.pytorch.utilities import rank_zero_info
+        >>> with without_noise():
+        ...     rank_zero_info("💡 Tip: try our shop")
+    """
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+
+    def is_of_use(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(_TOLD_TO_EVERYBODY)
+
+    log.addFilter(is_of_use)
+    try:
+        with warnings.catch_warnings():
+            for pattern, category in _WARNED_OF:
+                warnings.filterwarnings("ignore", pattern, category)
+            yield
+    finally:
+        log.removeFilter(is_of_use)
 
 
 def trainer_of(module: LightningModule) -> Trainer | None:
@@ -222,6 +269,44 @@ def end_epoch_that_is_over(trainer: Trainer) -> None:
 
 
 _KINDS = ("total", "current")
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """CSVLogger in a folder that has files already: a metrics.csv that is there goes on, and nothing is deleted.
+
+    Lightning's deletes it, with a warning about any file.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """What writes the file."""
+        if self._experiment is None:
+            self._experiment = _ContinuingWriter(self.log_dir)
+        return self._experiment
+
+
+class _ContinuingWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        """Take over the columns that are there."""
+        if self._fs.isfile(self.metrics_file_path):
+            with self._fs.open(self.metrics_file_path, "r", newline="") as file:
+                self.metrics_keys = list(csv.DictReader(file).fieldnames or ())
+
+
+def continued(logger: Logger) -> Logger:
+    """Lightning's CSV logger as one that goes on with the file that is there; any other as it is.
+
+    Example:
+        >>> type(continued(CSVLogger("runs"))).__name__
+        'ContinuedCSVLogger'
+    """
+    if type(logger) is not CSVLogger:
+        return logger
+    return ContinuedCSVLogger(
+        logger._save_dir, logger._name, logger._version, logger._prefix, logger._flush_logs_every_n_steps
+    )
+
 
 _DEFAULT_PERIOD = 50
 """Steps, for whoever logs none: Lightning's own."""

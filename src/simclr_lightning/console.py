@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from pkgutil import resolve_name
+from typing import Any
 
 from simclr_lightning.command_line import as_flags
 from simclr_lightning.commands import COMMANDS, Command, check_command, overview
@@ -62,31 +64,30 @@ def main(args: list[str] | None = None) -> None:
 
 def _start(words: list[str], *, is_typed: bool) -> None:
     command = COMMANDS.get(words[0])
-    with warnings.catch_warnings():
-        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
-        warnings.filterwarnings("ignore", ".*does not have many workers")
-        # Pictures to watch a training by are nobody's duty.
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
-        # A run that goes on in its folder keeps its records (ContinueMetrics).
-        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-        # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
-        if command is not None and command.function:
-            _call(command, words)
-            return
-        known = with_recipes(words)
-        from simclr_lightning.cli import SimCLRCLI
+    if command is not None and command.function:
+        function = resolve_name(command.function)
+        with _quiet():
+            _call(command, function, words)
+        return
+    known = with_recipes(words)
+    from simclr_lightning.cli import SimCLRCLI
 
+    with _quiet():
         SimCLRCLI(args=None if is_typed and known == words else known)
 
 
-def _call(command: Command, words: list[str]) -> None:
+def _quiet() -> AbstractContextManager[None]:
+    """What Lightning tells everybody is left out, where it was imported."""
+    if "lightning" not in sys.modules:
+        return nullcontext()
+    from simclr_lightning.compat import without_noise
+
+    return without_noise()
+
+
+def _call(command: Command, function: Callable[..., Any], words: list[str]) -> None:
     from jsonargparse import ArgumentError, auto_cli
 
-    function = resolve_name(command.function)
     typed = as_flags(words[1:], command.flags)
     if command.first and typed and not typed[0].startswith("-"):
         typed.insert(0, command.first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Pr
 
 from simclr_lightning.callbacks import (
     ClassReport,
+    EpochLines,
     LARSWarmup,
+    RepresentationHealth,
     RunSummary,
     SaveWhenStopped,
     UnreadablePictures,
@@ -91,11 +94,13 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
         callbacks.append(LARSWarmup(warmup_epochs=0))
     callbacks.append(RunSummary(advise=trainer["precision"] is None))
     if trainer["enable_progress_bar"] is not False and not any(isinstance(own, ProgressBar) for own in given):
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines())
     if trainer["fast_dev_run"]:
         return callbacks
     if not classifies:
         callbacks.append(ViewGrid())
+    if isinstance(model, SimCLR):
+        callbacks.append(RepresentationHealth())
     if trainer["enable_checkpointing"] is not False:
         # Lightning's own choice is to save after validation, which may never come.
         callbacks.append(ModelCheckpoint(save_last=True, save_on_train_epoch_end=True))

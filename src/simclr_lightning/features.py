@@ -123,7 +123,7 @@ def encode_batch(trainer: Trainer, module: LightningModule, batch: Any) -> tuple
         tensor([[0.5000, 0.5000, 0.5000],
                 [0.5000, 0.5000, 0.5000]])
     """
-    batch = _finished(trainer, module, getattr(trainer, "datamodule", None), batch)
+    batch = finished_batch(trainer, module, getattr(trainer, "datamodule", None), batch)
     return encode(module, batch.images, precision=trainer.precision_plugin.forward_context()), batch
 
 
@@ -205,7 +205,7 @@ def loader_features(
     rows = []
     with _on_device(trainer, module):
         for number, loaded in enumerate(track(loader, f"Encoding {name} pictures", disable=silent)):
-            batch = _finished(trainer, module, datamodule, loaded)
+            batch = finished_batch(trainer, module, datamodule, loaded)
             with evaluation_mode(module), trainer.precision_plugin.forward_context():
                 features = _predicted(module, batch, number)
             indices = getattr(batch, "indices", None)
@@ -217,10 +217,21 @@ def loader_features(
     return Features(torch.cat(columns[0]), torch.cat(columns[1]), indices)
 
 
-def _finished(trainer: Trainer, module: nn.Module, datamodule: LightningDataModule | None, batch: Any) -> Any:
+def finished_batch(trainer: Trainer, module: nn.Module, datamodule: LightningDataModule | None, batch: Any) -> Any:
     """A loader's batch on the Trainer's device, by the batch hooks of the data module, or else of the module.
 
     The Trainer has no public method for it that works before it has run.
+
+    Args:
+        trainer: tells device and precision.
+        module: whose hooks count where the data module has none.
+        datamodule: whose hooks are called.
+        batch: as a loader gives it.
+
+    Example:
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> finished_batch(trainer, nn.Identity(), LightningDataModule(), torch.ones(2))
+        tensor([1., 1.])
     """
     batch = trainer.precision_plugin.convert_input(batch)
     for name, arguments in (

@@ -11,11 +11,11 @@ from typing import Any, cast
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, run_of
+from simclr_lightning.compat import ContinuedCSVLogger
 from simclr_lightning.errors import InputError, MissingFileError
 
 LAST = "last"
@@ -149,53 +149,40 @@ def _job() -> str:
 
 
 class ContinueMetrics(Callback):
-    """Keeps the ``metrics.csv`` of a run that is resumed in its folder, where Lightning begins the file anew.
+    """Trims the ``metrics.csv`` of a run that is resumed in its folder to what the checkpoint knows of.
 
     Rows of steps after the checkpoint are left out: these steps are taken again. Where a training begins anew, the file
     of the one before stays as metrics-earlier.csv.
 
-    Args:
-        loggers: of the Trainer, before it has begun; the file is set aside at once.
-
     Example:
-        >>> ContinueMetrics([]).files
+        >>> ContinueMetrics().state_dict()
         {}
     """
 
-    def __init__(self, loggers: list[Any]) -> None:
-        super().__init__()
-        self.files = {
-            Path(own.log_dir, "metrics.csv"): own for own in loggers if isinstance(own, CSVLogger) and _writes()
-        }
-        for file in self.files:
-            if file.exists() and not _aside(file).exists():  # from a run that was killed before its first step
-                file.rename(_aside(file))
-
+    @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the rows back that the checkpoint knows of."""
-        for file, logger in self.files.items():
-            aside = _aside(file)
-            if not aside.exists():
+        """Before a line is written."""
+        for logger in trainer.loggers:
+            if not isinstance(logger, ContinuedCSVLogger):
+                continue
+            file, writer = Path(logger.log_dir, "metrics.csv"), logger.experiment
+            if not file.exists():
                 continue
             if trainer.global_step == 0:
-                aside.rename(unused_name(file.with_name(EARLIER)))
+                file.rename(unused_name(file.with_name(EARLIER)))
+                writer.metrics_keys = []
                 continue
-            with aside.open(newline="") as lines:
+            with file.open(newline="") as lines:
                 reader = csv.DictReader(lines)
                 names = list(reader.fieldnames or [])
                 rows = [row for row in reader if _is_before(row, trainer.global_step)]
             part = file.with_suffix(".part")
             with part.open("w", newline="") as lines:
-                writer = csv.DictWriter(lines, names)
-                writer.writeheader()
-                writer.writerows(rows)
+                table = csv.DictWriter(lines, names)
+                table.writeheader()
+                table.writerows(rows)
             part.replace(file)
-            logger.experiment.metrics_keys = names
-            aside.unlink()
-
-
-def _aside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.aside")
+            writer.metrics_keys = names
 
 
 def _is_before(row: dict[str, Any], step: int) -> bool:

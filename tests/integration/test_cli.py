@@ -51,6 +51,52 @@ def test_bare_fit_pretrains_on_digits_with_every_default(simclr: Simclr, capsys:
     assert "5.541 at chance" in summary  # log(2 * 128 - 1)
 
 
+def test_a_log_file_has_a_line_an_epoch_and_no_advertising(
+    simclr: Simclr, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, "--trainer.max_epochs", "2")
+    shown = capsys.readouterr().out
+    assert [line.split(" | ")[0] for line in shown.splitlines() if line.startswith("epoch")] == [
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
+    for noise in ("FLOPs", "litlogger", "TPU"):
+        assert noise not in shown + caplog.text
+    assert "health/projections_rank" in Path("runs/quickstart/version_0/metrics.csv").read_text().splitlines()[0]
+
+
+def test_metrics_are_in_the_folder_whatever_the_logger(simclr: Simclr, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("their_loggers.py").write_text(
+        "from lightning.pytorch.loggers.logger import DummyLogger\n"
+        "class Theirs(DummyLogger):\n"
+        "    save_dir, name, version = 'theirs', 'project', 'run'\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    theirs = ["--trainer.logger", "their_loggers.Theirs", "--trainer.log_every_n_steps", "1"]
+    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *theirs)
+    metrics = Path("theirs/project/run/metrics.csv")
+    before = metrics.read_text()
+    assert "train/loss" in before.splitlines()[0]
+    checkpoint = Path("theirs/project/run/checkpoints/last.ckpt")
+    simclr(
+        "validate",
+        "--config",
+        QUICKSTART,
+        *TINY,
+        *theirs,
+        "--trainer.limit_val_batches",
+        "1",
+        "--ckpt_path",
+        checkpoint,
+    )
+    assert metrics.read_text() == before
+    simclr(
+        "fit", "--config", QUICKSTART, *TINY, *SHORT, *theirs, "--ckpt_path", checkpoint, "--trainer.max_epochs", "2"
+    )
+    assert metrics.read_text().startswith(before), "it goes on"
+    assert len(metrics.read_text()) > len(before)
+
+
 def test_model_learns_channels_and_size_from_the_data(simclr: Simclr) -> None:
     simclr("fit", "--model.encoder", "resnet10", *TINY, *SHORT)
     checkpoint = torch.load(only("runs/simclr/*/checkpoints/last.ckpt"), weights_only=True)

@@ -77,6 +77,7 @@ def test_run_holds_configuration_metrics_and_views(tmp_path: Path) -> None:
         folder = tmp_path / "wb" / "views" / run.stem.removeprefix("run-")
         saved = yaml.safe_load((folder / "config.yaml").read_text())
         assert (folder / "checkpoints" / "last.ckpt").exists()
+        assert "train/loss" in (folder / "metrics.csv").read_text().splitlines()[0]
         config = configuration(run)
         assert config["model"] == saved["model"]
         assert config["data"] == saved["data"]

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     Callback,
     LearningRateMonitor,
     ModelCheckpoint,
+    ProgressBar,
     RichProgressBar,
     ThroughputMonitor,
     TQDMProgressBar,
@@ -36,7 +37,7 @@ from simclr_lightning import (
     cli,
     console,
 )
-from simclr_lightning.callbacks import ClassReport, RunSummary
+from simclr_lightning.callbacks import ClassReport, EpochLines, RepresentationHealth, RunSummary
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.default_callbacks import chosen_callbacks
 
@@ -68,10 +69,11 @@ def pretrain(
             OnlineLinearProbe(),
             RunSummary(),
             ViewGrid(),
+            RepresentationHealth(),
             *([] if settings.get("logger") is False else [LearningRateMonitor("step")]),
             ModelCheckpoint(save_last=True, every_n_train_steps=settings.get("log_every_n_steps", EVERY) or 50),
         )
-        shows = any(isinstance(callback, (RichProgressBar, TQDMProgressBar)) for callback in callbacks)
+        shows = any(isinstance(callback, ProgressBar) for callback in callbacks)
         trainer = on_simulated_device(
             **{
                 "max_steps": 11,
@@ -132,6 +134,11 @@ def test_no_wait_between_logged_steps(setting: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_wait_in_any_kind_of_training(setting: str, tmp_path: Path) -> None:
     _, steps = pretrain(tmp_path, **SETTINGS[setting])
+    assert waits(steps) == []
+
+
+def test_no_wait_for_lines_of_a_log_file(tmp_path: Path) -> None:
+    _, steps = pretrain(tmp_path, EpochLines(minutes=0))
     assert waits(steps) == []
 
 

@@ -1,10 +1,13 @@
 """Lightning callbacks: the schedule, the online probe, and what a run shows of itself."""
 
 from simclr_lightning.callbacks.class_report import ClassReport
+from simclr_lightning.callbacks.epoch_lines import EpochLines
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.callbacks.log_picture import log_picture
+from simclr_lightning.callbacks.online_knn import OnlineKNN
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing, view_size
+from simclr_lightning.callbacks.representation_health import RepresentationHealth
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.save_when_stopped import SaveWhenStopped
@@ -13,9 +16,12 @@ from simclr_lightning.callbacks.view_grid import ViewGrid
 
 __all__ = [
     "ClassReport",
+    "EpochLines",
     "LARSWarmup",
+    "OnlineKNN",
     "OnlineLinearProbe",
     "ProgressiveResizing",
+    "RepresentationHealth",
     "RunSummary",
     "SaveWhenStopped",
     "UnreadablePictures",

@@ -11,10 +11,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+from simclr_lightning.callbacks.expected_loss import expected_loss
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing
 from simclr_lightning.callbacks.run_folder import run_folder
-from simclr_lightning.losses import ContrastiveLoss, NTXentLoss
+from simclr_lightning.losses import NTXentLoss
 
 
 class RunSummary(Callback):
@@ -134,28 +135,16 @@ def _groups(trainer: Trainer) -> dict[str, str]:
 
 def _loss(trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
     """What the loss itself says of so many pictures, where there is one that says anything."""
-    loss = getattr(pl_module, "loss", None)
-    data: Any = getattr(trainer, "datamodule", None)
-    batch_size = getattr(data, "batch_size", None)
-    if batch_size is None or not isinstance(loss, ContrastiveLoss):
+    loss: Any = getattr(pl_module, "loss", None)
+    expected = expected_loss(trainer, pl_module)
+    if expected is None:
         return {}
-    pictures = batch_size if loss.gather else batch_size // trainer.world_size
-    groups: Any = getattr(data, "groups", None)
-    together = 0 if groups is None else round((pictures - 1) * groups.lost_share)
-    recipes: Any = getattr(data, "recipes", ())
-    views = (
-        sum(recipe.count for recipe in recipes if recipe.size == recipes[0].size) or 2
-    )  # local crops are no negatives
     rows = {"loss": type(loss).__name__}
     if isinstance(loss, NTXentLoss):
-        rows["negatives per view"] = f"{views * (pictures - 1 - together)}" + " (of this process only)" * (
-            not loss.gather
-        )
-        rows["negatives per view"] += " on average, without those of the same group" * (groups is not None)
-    # Whoever says nothing of more views than two is asked for two alone.
-    told = {"views": views} if "views" in inspect.signature(loss.expected).parameters else {}
-    expected = loss.expected(pictures - together, **told) if told or views == 2 else None
-    if expected is not None:
-        chance, floor = expected
+        grouped = getattr(getattr(trainer, "datamodule", None), "groups", None) is not None
+        rows["negatives per view"] = f"{expected.negatives}" + " (of this process only)" * (not loss.gather)
+        rows["negatives per view"] += " on average, without those of the same group" * grouped
+    if expected.bounds is not None:
+        chance, floor = expected.bounds
         rows["loss"] += f", {chance:.3f} at chance, {floor:.3f} at its floor"
     return rows

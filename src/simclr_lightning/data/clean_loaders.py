@@ -114,6 +114,26 @@ class CleanLoaders(LightningDataModule):
         """
         return self._loader(self._served(self._part(split), random=False))
 
+    def sample_dataloader(
+        self, split: Literal["train", "val", "test"], pictures: int, *, views: bool = False
+    ) -> PictureLoader[Any] | None:
+        """A sample of the pictures of a split, in their order, which are the same each time.
+
+        Args:
+            split: as for :meth:`clean_dataloader`.
+            pictures: at most; drawn by the seed.
+            views: whether two or more random views come beside the clean pictures, the same each time.
+
+        Returns:
+            None where there are no such pictures, as in a stream.
+        """
+        part = {"train": self.splits.labelled or self.splits.train, "val": self.splits.val, "test": self.splits.test}
+        found = part[split]
+        if found is None or not len(found.positions):
+            return None
+        chosen = torch.randperm(len(found.positions), generator=torch.Generator().manual_seed(self.seed))[:pictures]
+        return self._loader(self._served(Split(found.pictures, found.positions[chosen.sort().values]), random=views))
+
     def _part(self, split: Literal["train", "val", "test"]) -> Split:
         splits = self.splits
         part = {"train": splits.labelled or splits.train, "val": splits.val, "test": splits.test}[split]

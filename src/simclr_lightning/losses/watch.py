@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -110,8 +111,30 @@ def check_temperature(temperature: float) -> None:
         )
 
 
+class DivergedError(InputError):
+    """Training has come to NaN or infinity.
+
+    Args:
+        message: what was found.
+        rows: of the batch that were found so, where they are known.
+
+    Example:
+        >>> raise DivergedError("The loss is NaN", rows=[3])
+        Traceback (most recent call last):
+        simclr_lightning.losses.watch.DivergedError: The loss is NaN. Usual causes: a learning rate that is too high \
+or has no warm-up, or float16 overflow (try --trainer.precision bf16-mixed or 32-true).
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(
+            f"{message}. Usual causes: a learning rate that is too high or has no warm-up, or float16 overflow (try "
+            "--trainer.precision bf16-mixed or 32-true)."
+        )
+        self.rows = rows
+
+
 def check_finite(projections: Tensor) -> None:
-    """Raise InputError if a projection is NaN or infinite; the host waits for the device.
+    """Raise DivergedError if a projection is NaN or infinite; the host waits for the device.
 
     Args:
         projections: (V, N, D).
@@ -122,8 +145,8 @@ def check_finite(projections: Tensor) -> None:
     bad_rows = ~projections.isfinite().all(-1).all(0)
     if bad_rows.any():  # else the sum alone overflowed
         pictures = bad_rows.nonzero().flatten().tolist()
-        raise InputError(
+        raise DivergedError(
             f"The projections of {len(pictures)} of {len(bad_rows)} pictures are NaN or infinite (first at row "
-            f"{pictures[0]}): training has diverged. Usual causes: a learning rate that is too high or has no "
-            "warm-up, or float16 overflow (try --trainer.precision bf16-mixed or 32-true)."
+            f"{pictures[0]}): training has diverged",
+            pictures,
         )

@@ -92,6 +92,51 @@ def knn_predict(
     return gather_rows(classes[:, None])[0][:, 0] if sharded else classes
 
 
+@torch.no_grad()
+def neighbour_consistency(first: Tensor, second: Tensor, *, k: int = 10) -> Tensor:
+    """Share of the k nearest neighbours of a picture that are the same by its first view and by its second one.
+
+    It needs no labels: neighbours are looked for by cosine among the first views of all other pictures, and among their
+    second ones. Chance is k / (N - 1); an encoder for which views do not matter comes to 1, also where it has
+    collapsed to a constant, so look at its spread as well.
+
+    Args:
+        first: (N, F) features of first views.
+        second: (N, F) features of second views of the same pictures.
+        k: neighbours, less than N.
+
+    Returns:
+        () float32, in [0, 1].
+
+    Raises:
+        InputError: if shapes or ``k`` make no sense.
+
+    Source: mutual nearest neighbours of two representations, as in Huh et al. 2024 (arXiv 2405.07987), section 2.
+
+    Example:
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> neighbour_consistency(features, features.flip(1), k=1)
+        tensor(1.)
+    """
+    if first.shape != second.shape or first.ndim != 2:
+        raise InputError(f"Two views of every picture are compared, got {tuple(first.shape)}, {tuple(second.shape)}.")
+    if not 0 < k < len(first):
+        raise InputError(f"k is {k}: choose 1 to {len(first) - 1} neighbours of {len(first)} pictures.")
+    first, second = F.normalize(first.float()), F.normalize(second.float())
+    same = first.new_zeros(())
+    for start in range(0, len(first), rows := max(1, _BLOCK_VALUES // len(first))):
+        shown = [_others(views, start, rows).topk(k).indices for views in (first, second)]
+        same += (shown[0][:, :, None] == shown[1][:, None, :]).sum()
+    return same / (k * len(first))
+
+
+def _others(views: Tensor, start: int, rows: int) -> Tensor:
+    """Cosines of some views with all, of which their own do not count."""
+    cosines = views[start : start + rows] @ views.T
+    cosines.diagonal(start).fill_(-torch.inf)
+    return cosines
+
+
 def _weighted_vote(similarities: Tensor, nearest: Tensor, num_classes: int, temperature: float) -> Tensor:
     # Relative to the nearest one, so that nothing overflows at low temperatures; the winner is the same.
     weights = ((similarities - similarities[:, :1]) / temperature).exp()

@@ -1,0 +1,100 @@
+"""``EpochLines``: progress for log files, where a bar would write over itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+
+from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
+
+
+class EpochLines(ProgressBar):
+    """Prints a line at the end of every training epoch: epoch, loss, probe, learning rate, and time left.
+
+    In an epoch that takes longer than ``minutes`` there are lines within, at logged steps, where the host waits for
+    numbers anyway. It takes the place of a progress bar; the command line does so where standard output is no terminal.
+
+    Example:
+        >>> trainer = Trainer(callbacks=[EpochLines()], accelerator="cpu", logger=False, enable_checkpointing=False)
+
+    Args:
+        minutes: between two lines of one epoch, at least.
+    """
+
+    def __init__(self, minutes: float = 10.0) -> None:
+        super().__init__()
+        self.minutes = minutes
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Print nothing; Lightning calls it on all processes but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Print again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to measure the time."""
+        self._begun = self._printed = time.monotonic()
+        self._first = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print a line where there was none for long."""
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
+        is_logged = every > 0 and trainer.global_step % every == 0
+        if is_logged and time.monotonic() - self._printed > 60 * self.minutes:
+            self._print_line(trainer, f", batch {batch_idx + 1:,}{_of(trainer.num_training_batches)}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's line."""
+        self._print_line(trainer)
+
+    def _print_line(self, trainer: Trainer, within: str = "") -> None:
+        self._printed = time.monotonic()
+        if not self._enabled:
+            return
+        parts = [f"epoch {trainer.current_epoch + 1:,}{_of(trainer.max_epochs)}{within}"]
+        metrics = trainer.callback_metrics
+        if "train/loss" in metrics:
+            parts.append(f"loss {float(metrics['train/loss']):.4f}")
+        for probe in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(probe, OnlineLinearProbe):
+                told = {split: metrics.get(f"{probe.name}/{split}_top1") for split in ("train", "val")}
+                shares = [f"{split} {float(value):.1%}" for split, value in told.items() if value is not None]
+                parts += [f"{probe.name} {', '.join(shares)}"] if shares else []
+        if trainer.optimizers:
+            parts.append(f"rate {trainer.optimizers[0].param_groups[0]['lr']:.3g}")
+        parts += [f"{_duration(self._seconds_left(trainer))} left"] if self._seconds_left(trainer) is not None else []
+        print(" | ".join(parts), flush=True)
+
+    def _seconds_left(self, trainer: Trainer) -> float | None:
+        """From the batches since the start; None where the run has no end."""
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1 - self._first
+        steps: float = trainer.estimated_stepping_batches
+        if not done or steps == float("inf"):
+            return None
+        steps_left = max(0.0, steps - trainer.global_step)
+        seconds_a_batch = (time.monotonic() - self._begun) / done
+        return seconds_a_batch * steps_left * trainer.accumulate_grad_batches
+
+
+def _of(total: float | None) -> str:
+    return "" if total is None or total < 0 or total == float("inf") else f"/{total:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    """In the two largest units."""
+    minutes, rest = divmod(round(seconds or 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

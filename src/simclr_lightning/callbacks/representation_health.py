@@ -1,0 +1,268 @@
+"""``RepresentationHealth``: whether the training is well, in numbers, and in words where it is not."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from simclr_lightning.callbacks.divergence import LossRecord, names_of_pictures
+from simclr_lightning.callbacks.expected_loss import expected_loss
+from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
+from simclr_lightning.distributed import all_reduce_sum, gather_rows, world_size
+from simclr_lightning.errors import InputError
+from simclr_lightning.losses.watch import DivergedError
+from simclr_lightning.metrics.health import HealthMetrics, health_metrics
+from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word
+
+
+class _Taken(NamedTuple):
+    """Outputs of a step: references, for which nothing is computed."""
+
+    features: Tensor
+    projections: Tensor
+    indices: Tensor
+    targets: Tensor
+    loss: Tensor
+
+
+class RepresentationHealth(Callback):
+    """Measures what the encoder makes of views, and says in words what is wrong; it says nothing where nothing is.
+
+    At the end of every epoch, and every ``every_n_steps`` in longer ones, it takes a sample of the features and
+    projections that ``training_step`` returned for the last batches, of all processes: the same as on one. It logs
+    ``health/features_...`` and ``health/projections_...`` with the fields of
+    :class:`~simclr_lightning.metrics.HealthMetrics`, ``health/loss_above_floor``, and, at logged steps,
+    ``health/gradient_norm``, before clipping.
+
+    The words are warnings, each said once: complete collapse, dimensional collapse, loss at its floor, probe at chance.
+    The bounds, and the runs they come from, are in :mod:`simclr_lightning.metrics.health_words`. A loss that is NaN or
+    infinite ends the run: the message names the step, its pictures and the last good checkpoint, and no checkpoint
+    with such weights is written.
+
+    Between these moments a step costs nothing, and no host waits for its device.
+
+    Example:
+        >>> trainer = Trainer(callbacks=[RepresentationHealth()], accelerator="cpu", logger=False)
+
+    Args:
+        pictures: of the sample, two views of each.
+        every_n_steps: in longer epochs, and where data never end; it happens at logged steps.
+        seed: of the sample.
+
+    Attributes:
+        words: said so far.
+
+    Raises:
+        InputError: if a number is out of range.
+    """
+
+    def __init__(self, pictures: int = 256, every_n_steps: int = 1000, seed: int = 0) -> None:
+        super().__init__()
+        for name, value, least in (("pictures", pictures, 2), ("every_n_steps", every_n_steps, 1)):
+            if value < least:
+                raise InputError(f"{name} of RepresentationHealth is {value}: choose {least} or more.")
+        self.pictures, self.every_n_steps, self.seed = pictures, every_n_steps, seed
+        self.words: list[Word] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._taken: deque[_Taken] = deque()
+        self._record = LossRecord()
+        self._start: dict[str, float] = {}
+        self._probes: dict[str, tuple[float, int]] = {}
+        self._measured = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far features were apart at the start, and the best of each probe."""
+        return {"start": dict(self._start), "probes": {name: list(best) for name, best in self._probes.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._start = dict(state_dict["start"])
+        self._probes = {name: (best, epochs) for name, (best, epochs) in state_dict["probes"].items()}
+
+    # --- what is kept of a step ---
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier fit; a resumed one keeps its start."""
+        start, probes = (self._start, self._probes) if trainer.global_step else ({}, {})
+        self._forget()
+        self._start, self._probes = start, probes
+        self._measured = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember the pictures."""
+        self._record.begin(trainer.global_step, getattr(batch, "indices", None))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Log the norm of the gradient, at logged steps."""
+        if _is_logged(trainer, trainer.global_step + 1):
+            gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+            norm: Any = get_total_norm(gradients)
+            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of parts, under FSDP2
+            pl_module.log("health/gradient_norm", norm, on_step=True, on_epoch=False)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep what was computed anyway; look at it where the host waits anyway."""
+        if not outputs:  # training_step may return None to leave out a step
+            return
+        if isinstance(outputs.get("loss") if isinstance(outputs, dict) else None, Tensor):
+            self._record.end(outputs["loss"])
+        taken = _take(outputs, batch)
+        if taken is None:
+            return
+        self._taken.append(taken)
+        spare = sum(len(own.indices) for own in self._taken) - -(-self.pictures // world_size())
+        while len(self._taken) > 1 and spare >= len(self._taken[0].indices):
+            spare -= len(self._taken.popleft().indices)
+        if not self._start:
+            self._start = {space: _spread(*found) for space, found in self._metrics().items()}
+        if _is_logged(trainer, trainer.global_step):
+            self._record.check(partial(names_of_pictures, trainer))
+            if trainer.global_step - self._measured >= self.every_n_steps:
+                values = self._measure(trainer, pl_module)
+                for logger in trainer.loggers:  # by self.log they would come again at every logged step
+                    logger.log_metrics(values, trainer.global_step - 1)  # as Lightning counts
+
+    # --- when it is looked at ---
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure, and judge the probes.
+
+        Raises:
+            DivergedError: if a loss was not finite.
+        """
+        self._record.check(partial(names_of_pictures, trainer))
+        if self._taken:
+            # Equal on all processes already; Lightning warns of sync_dist=False.
+            pl_module.log_dict(self._measure(trainer, pl_module), on_step=False, on_epoch=True, sync_dist=True)
+            self._judge_probes(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let no weights be written that are NaN or infinite: the file before stays what it was.
+
+        Raises:
+            DivergedError: if they are, or the loss was.
+        """
+        self._record.check(partial(names_of_pictures, trainer))
+        weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point() and value.numel()]
+        if weights and not math.isfinite(get_total_norm(weights, norm_type=math.inf)):
+            raise DivergedError("The weights are NaN or infinite, so no checkpoint is written")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Add to what says that training has diverged: the pictures, and the last good checkpoint."""
+        if isinstance(exception, DivergedError):
+            told = self._record.told(exception, partial(names_of_pictures, trainer))
+            exception.args = (f"{exception.args[0]}\n{told}{_last_checkpoint(trainer)}",)
+
+    # --- how ---
+
+    def _sample(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (2, N, F) and projections (2, N, D) of the sample, on the CPU, and the targets (N,)."""
+        columns: list[list[Tensor]] = [[], [], []]
+        for number, own in enumerate(self._taken):
+            pictures = len(own.indices)
+            places = torch.stack([torch.full((pictures,), number), own.indices.cpu(), own.targets.cpu()], 1)
+            columns[2].append(places)
+            for column, rows in zip(columns, (own.features, own.projections), strict=False):
+                column.append(rows.unflatten(0, (-1, pictures))[:2].transpose(0, 1).flatten(1).float().cpu())
+        device = self._taken[0].features.device  # where processes talk
+        features, projections, places = (gather_rows(torch.cat(own).to(device))[0].cpu() for own in columns)
+        order = places[:, 1].argsort(stable=True)
+        order = order[places[order, 0].argsort(stable=True)]  # batch by batch, whoever had the picture
+        chosen = torch.randperm(len(order), generator=torch.Generator().manual_seed(self.seed))[: self.pictures]
+        order = order[chosen.sort().values]
+        features, projections = (rows[order].unflatten(1, (2, -1)).transpose(0, 1) for rows in (features, projections))
+        return features, projections, places[order, 2]
+
+    def _metrics(self) -> dict[str, tuple[HealthMetrics, int, int]]:
+        """What was found in features and projections, with the numbers of dimensions and rows."""
+        *spaces, self._targets = self._sample()
+        return {
+            name: (health_metrics(views), views.shape[2], 2 * views.shape[1])
+            for name, views in zip(("features", "projections"), spaces, strict=True)
+        }
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
+        self._measured = trainer.global_step
+        values: dict[str, float] = {}
+        for space, found in self._metrics().items():
+            metrics, dimensions, rows = found
+            values |= {f"health/{space}_{name}": value.item() for name, value in metrics._asdict().items()}
+            spread = (metrics.std.item(), metrics.rank.item(), dimensions, rows)
+            self._say(trainer, collapse_word(space, *spread, self._start.get(space, math.inf)))
+        expected = expected_loss(trainer, pl_module)
+        if expected is not None and expected.bounds is not None:
+            losses = torch.stack([own.loss.float() for own in self._taken])
+            losses = losses * trainer.accumulate_grad_batches  # by which Lightning has divided them
+            loss = (all_reduce_sum(losses.mean()) / world_size()).item()
+            values["health/loss_above_floor"] = loss - expected.bounds[1]
+            self._say(trainer, floor_word(loss, *expected.bounds))
+        return values
+
+    def _judge_probes(self, trainer: Trainer) -> None:
+        known = self._targets[self._targets >= 0]
+        if not len(known):
+            return
+        chance = known.bincount().amax().item() / len(known)
+        for probe in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(probe, OnlineLinearProbe):
+                told = [trainer.callback_metrics.get(f"{probe.name}/{split}_top1") for split in ("train", "val")]
+                found = [float(value) for value in told if value is not None]
+                if found:
+                    best, epochs = self._probes.get(probe.name, (0.0, 0))
+                    self._probes[probe.name] = best, epochs = max(best, *found), epochs + 1
+                    self._say(trainer, probe_word(probe.name, best, chance, epochs))
+
+    def _say(self, trainer: Trainer, word: Word | None) -> None:
+        if word is not None and not any(said.name == word.name for said in self.words):
+            self.words.append(word)
+            when = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
+            rank_zero_warn(f"{word.name[0].upper()}{word.name[1:]} ({when}): {word.text}")
+
+
+def _take(outputs: Any, batch: Any) -> _Taken | None:
+    """None where a module returns something else than SimCLR does, or there is one view, or one picture."""
+    told = [outputs.get(name) if isinstance(outputs, dict) else None for name in ("features", "projections", "loss")]
+    told += [getattr(batch, name, None) for name in ("indices", "targets")]
+    if not all(isinstance(value, Tensor) for value in told):
+        return None
+    features, projections, loss, indices, targets = told
+    if len(indices) < 2 or len(features) < 2 * len(indices) or len(features) % len(indices):
+        return None
+    return _Taken(features, projections, indices, targets, loss)
+
+
+def _spread(found: HealthMetrics, dimensions: int, rows: int) -> float:
+    return found.std.item() * math.sqrt(dimensions)
+
+
+def _is_logged(trainer: Trainer, step: int) -> bool:
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of its connectors
+    return every > 0 and step % every == 0
+
+
+def _last_checkpoint(trainer: Trainer) -> str:
+    """Where the newest checkpoint is, none of which holds such weights."""
+    names = [
+        getattr(own, name, "")
+        for own in trainer.checkpoint_callbacks
+        for name in ("last_model_path", "best_model_path")
+    ]
+    there = [Path(name) for name in names if name and Path(name).exists()]
+    if not there:
+        return "There is no checkpoint of this run yet."
+    newest = max(there, key=lambda path: path.stat().st_mtime)
+    return f"The last good checkpoint is {newest}: go on from it with a lower rate (--ckpt_path {newest})."

@@ -1,0 +1,63 @@
+"""A log file shows where a training is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+
+from simclr_lightning import LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule
+from simclr_lightning.callbacks.epoch_lines import EpochLines, _duration
+
+
+def fit(lines: EpochLines, tmp_path: Path, **settings: Any) -> None:
+    trainer = Trainer(
+        **{
+            "accelerator": "cpu",
+            "max_epochs": 2,
+            "limit_train_batches": 4,
+            "limit_val_batches": 1,
+            "logger": False,
+            "log_every_n_steps": 2,
+            "default_root_dir": tmp_path,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "callbacks": [LARSWarmup(warmup_epochs=0), OnlineLinearProbe(), lines],
+            **settings,
+        }
+    )
+    trainer.fit(SimCLR("resnet8", width=0.125, stem="pooled", in_channels=1), SimCLRDataModule("digits", batch_size=64))
+
+
+def test_a_line_an_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(EpochLines(), tmp_path)
+    first, second = capsys.readouterr().out.splitlines()
+    number = r"[\d.e-]+"
+    pattern = rf"epoch 1/2 \| loss {number} \| probe train {number}%, val {number}% \| rate {number} \| \d+ s left"
+    assert re.fullmatch(pattern, first)
+    assert second.startswith("epoch 2/2 | loss ")
+    assert second.endswith(" | 0 s left")
+
+
+def test_lines_within_a_long_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(EpochLines(minutes=0), tmp_path, max_epochs=-1, max_steps=4, limit_train_batches=8)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines] == ["epoch 1, batch 2/8", "epoch 1, batch 4/8", "epoch 1"]
+
+
+def test_other_processes_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = EpochLines()
+    lines.disable()
+    fit(lines, tmp_path, max_epochs=1)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.2, "0 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90_061, "1 d 1 h")]
+)
+def test_durations(seconds: float, told: str) -> None:
+    assert _duration(seconds) == told
