@@ -127,7 +127,7 @@ class OnlineKNN(Callback):
             rows.append(torch.stack(both, 1).flatten(1))
             indices.append(batch.indices[:, None])
         together, _ = _in_order(torch.cat(rows), torch.cat(indices))
-        first, second = together.unflatten(1, (2, -1)).unbind(1)
+        first, second = torch.unflatten(together, 1, (2, -1)).unbind(1)
         return "consistency", neighbour_consistency(first, second, k=self._neighbours(len(first))).item()
 
     def _encoded(self, trainer: Trainer, pl_module: LightningModule, split: str) -> _Encoded:

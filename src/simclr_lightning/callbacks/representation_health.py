@@ -177,14 +177,16 @@ class RepresentationHealth(Callback):
             places = torch.stack([torch.full((pictures,), number), own.indices.cpu(), own.targets.cpu()], 1)
             columns[2].append(places)
             for column, rows in zip(columns, (own.features, own.projections), strict=False):
-                column.append(rows.unflatten(0, (-1, pictures))[:2].transpose(0, 1).flatten(1).float().cpu())
+                column.append(torch.unflatten(rows, 0, (-1, pictures))[:2].transpose(0, 1).flatten(1).float().cpu())
         device = self._taken[0].features.device  # where processes talk
         features, projections, places = (gather_rows(torch.cat(own).to(device))[0].cpu() for own in columns)
         order = places[:, 1].argsort(stable=True)
         order = order[places[order, 0].argsort(stable=True)]  # batch by batch, whoever had the picture
         chosen = torch.randperm(len(order), generator=torch.Generator().manual_seed(self.seed))[: self.pictures]
         order = order[chosen.sort().values]
-        features, projections = (rows[order].unflatten(1, (2, -1)).transpose(0, 1) for rows in (features, projections))
+        features, projections = (
+            torch.unflatten(rows[order], 1, (2, -1)).transpose(0, 1) for rows in (features, projections)
+        )
         return features, projections, places[order, 2]
 
     def _metrics(self) -> dict[str, tuple[HealthMetrics, int, int]]:
@@ -235,7 +237,9 @@ class RepresentationHealth(Callback):
 
 def _take(outputs: Any, batch: Any) -> _Taken | None:
     """None where a module returns something else than SimCLR does, or there is one view, or one picture."""
-    told = [outputs.get(name) if isinstance(outputs, dict) else None for name in ("features", "projections", "loss")]
+    told: list[Any] = [
+        outputs.get(name) if isinstance(outputs, dict) else None for name in ("features", "projections", "loss")
+    ]
     told += [getattr(batch, name, None) for name in ("indices", "targets")]
     if not all(isinstance(value, Tensor) for value in told):
         return None
