@@ -108,9 +108,7 @@ class RepresentationHealth(Callback):
         """Log the norm of the gradient, at logged steps."""
         if _is_logged(trainer, trainer.global_step + 1):
             gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-            norm: Any = get_total_norm(gradients)
-            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of parts, under FSDP2
-            pl_module.log("health/gradient_norm", norm, on_step=True, on_epoch=False)
+            pl_module.log("health/gradient_norm", _norm(gradients), on_step=True, on_epoch=False)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -158,7 +156,7 @@ class RepresentationHealth(Callback):
         """
         self._record.check(partial(names_of_pictures, trainer))
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point() and value.numel()]
-        if weights and not math.isfinite(get_total_norm(weights, norm_type=math.inf)):
+        if weights and not math.isfinite(_norm(weights, math.inf)):
             raise DivergedError("The weights are NaN or infinite, so no checkpoint is written")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -247,6 +245,11 @@ def _take(outputs: Any, batch: Any) -> _Taken | None:
     if len(indices) < 2 or len(features) < 2 * len(indices) or len(features) % len(indices):
         return None
     return _Taken(features, projections, indices, targets, loss)
+
+
+def _norm(tensors: list[Tensor], kind: float = 2.0) -> Tensor:
+    norm: Any = get_total_norm(tensors, norm_type=kind)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of parts, under FSDP2
 
 
 def _spread(found: HealthMetrics, dimensions: int, rows: int) -> float:
