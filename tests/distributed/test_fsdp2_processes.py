@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from simclr_lightning import LabelledDataModule
+from simclr_lightning.callbacks import RepresentationHealth
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation
 from simclr_lightning.distributed import rank, world_size
 from simclr_lightning.errors import InputError
@@ -27,6 +28,7 @@ from simclr_lightning.views import ViewBatch
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    pytest.mark.filterwarnings("ignore:Complete collapse"),  # of noise, at a rate that shows differences
 ]
 
 PICTURES = 12  # of a global batch
@@ -159,7 +161,9 @@ def train(strategy: str, folder: str, trainer: dict[str, Any], **options: Any) -
     torch.manual_seed(rank())  # the weights of the first process are those of all
     model = Model(weight_decay=1e-2, **{"learning_rate": 1.0, **options})
     losses = Losses()
-    trained = trainer_for(strategy, folder, callbacks=[losses], max_steps=STEPS, **trainer)
+    trained = trainer_for(
+        strategy, folder, callbacks=[losses, RepresentationHealth(pictures=4)], max_steps=STEPS, **trainer
+    )
     trained.fit(model, loader())
     return {
         "losses": losses.losses,

@@ -11,6 +11,7 @@ from tests.distributed.harness import run_in_processes
 from torch import Tensor, nn
 
 from simclr_lightning import LARSWarmup, OnlineKNN, OnlineLinearProbe, RepresentationHealth, SimCLR, SimCLRDataModule
+from simclr_lightning.callbacks import EpochLines
 from simclr_lightning.distributed import world_size
 
 
@@ -45,11 +46,11 @@ def train(labelled: bool) -> dict[str, Tensor]:
         log_every_n_steps=2,
         logger=False,
         enable_checkpointing=False,
-        enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[
             LARSWarmup(warmup_epochs=0),
             *probe,
+            EpochLines(),  # one process prints, and none waits for it
             RepresentationHealth(pictures=100),
             OnlineKNN(bank=101, queries=51, k=5),
         ],

@@ -88,7 +88,7 @@ def names_of_pictures(trainer: Trainer, indices: Iterable[int]) -> list[str]:
     """
     data: Any = getattr(trainer, "datamodule", None)
     train = getattr(getattr(data, "splits", None), "train", None)
-    pictures = None if getattr(data, "stream", None) is not None else getattr(train, "pictures", None)
+    pictures: Any = None if getattr(data, "stream", None) is not None else getattr(train, "pictures", None)
     return [pictures.name(index) if hasattr(pictures, "name") else f"picture {index}" for index in indices]
 
 

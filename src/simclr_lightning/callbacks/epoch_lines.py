@@ -57,10 +57,10 @@ class EpochLines(ProgressBar):
 
     def _print_line(self, trainer: Trainer, within: str = "") -> None:
         self._printed = time.monotonic()
+        metrics = trainer.callback_metrics  # on every process: means over them are computed here
         if not self._enabled:
             return
         parts = [f"epoch {trainer.current_epoch + 1:,}{_of(trainer.max_epochs)}{within}"]
-        metrics = trainer.callback_metrics
         if "train/loss" in metrics:
             parts.append(f"loss {float(metrics['train/loss']):.4f}")
         for probe in trainer.callbacks:  # type: ignore[attr-defined]

@@ -31,7 +31,8 @@ class OnlineKNN(Callback):
     views of it. Nothing is trained, and the model is left as it was. Several processes share the pictures, with the
     result of one.
 
-    Every picture costs a forward pass: of 50,000 training pictures the default takes 0.5 % of the time of training.
+    Every picture costs a forward pass. Where the bank is all of a small data set, as of the 1,437 digits, the default
+    takes 1.6 % of the CPU time of ten epochs; of a larger one it takes less.
 
     Example:
         >>> trainer = Trainer(callbacks=[OnlineKNN(every_n_epochs=1)], accelerator="cpu", logger=False)
@@ -49,7 +50,7 @@ class OnlineKNN(Callback):
 
     def __init__(
         self,
-        every_n_epochs: int = 5,
+        every_n_epochs: int = 10,
         bank: int = 5000,
         queries: int = 1000,
         k: int = 200,
@@ -127,7 +128,7 @@ class OnlineKNN(Callback):
             rows.append(torch.stack(both, 1).flatten(1))
             indices.append(batch.indices[:, None])
         together, _ = _in_order(torch.cat(rows), torch.cat(indices))
-        first, second = together.unflatten(1, (2, -1)).unbind(1)
+        first, second = torch.unflatten(together, 1, (2, -1)).unbind(1)
         return "consistency", neighbour_consistency(first, second, k=self._neighbours(len(first))).item()
 
     def _encoded(self, trainer: Trainer, pl_module: LightningModule, split: str) -> _Encoded:

@@ -110,7 +110,8 @@ def effective_rank(features: Tensor) -> Tensor:
     products = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
     values = torch.linalg.eigvalsh(products).clamp_(0).sqrt_()
     shares = values / values.sum()
-    return torch.special.entr(shares).sum().exp().to(features.dtype)
+    rank: Tensor = torch.special.entr(shares).sum().exp()
+    return rank.to(features.dtype)
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def collapse_word(space: str, std: float, rank: float, dimensions: int, rows: in
         return Word(
             "complete collapse",
             f"all pictures look the same: {told}. Whatever the loss does, nothing is learned. Start anew with a lower "
-            "rate or a longer warm-up (--model.learning_rate, --trainer.callbacks LARSWarmup), and look whether the "
+            "rate (--model.learning_rate) or a longer warm-up (warmup_epochs of LARSWarmup), and look whether the "
             "pictures differ (views/ in the run's folder).",
         )
     possible = min(rows, dimensions)
