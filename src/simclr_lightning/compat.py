@@ -229,7 +229,8 @@ def epoch_record(trainer: Trainer) -> dict[str, float]:
         >>> epoch_record(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
         {}
     """
-    loop, epochs = trainer.fit_loop, trainer.fit_loop.epoch_progress.total
+    loop = trainer.fit_loop
+    epochs: Any = loop.epoch_progress.total
     if trainer.state.fn != TrainerFn.FITTING or not trainer.training or epochs.processed != epochs.completed + 1:
         return {}
     logged = {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
