@@ -11,7 +11,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "simclr_lightning"
 FLOORS = (  # from the top; docs/architecture.md draws them
     {"console"},
-    {"cli"},
+    {"cli", "commands"},
+    {"option_errors", "recipe_files"},
     {"ablation", "default_callbacks", "describe", "embed", "export", "resuming", "run_config"},
     {"evaluation"},
     {"classifiers"},
@@ -20,7 +21,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"checkpoints"},
     {"metrics", "models"},
     {"losses", "views", "optim"},
-    {"distributed", "precision", "errors", "compat", "command_line"},
+    {"distributed", "precision", "errors", "compat", "command_line", "versions"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -15,7 +15,8 @@ from torch import nn
 
 from simclr_lightning import SimCLR
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
-from simclr_lightning.cli import SimCLRCLI, main
+from simclr_lightning.cli import SimCLRCLI
+from simclr_lightning.console import main
 
 
 @pytest.mark.parametrize(

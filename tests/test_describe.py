@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from simclr_lightning import SimCLRDataModule
-from simclr_lightning.cli import main
+from simclr_lightning.console import main
 from simclr_lightning.describe import describe
 from simclr_lightning.errors import InputError
 

@@ -413,18 +413,23 @@ def test_a_bad_picture_stops_the_run_or_is_left_out(
     assert len(found["features"]) == len(found["targets"]) == 23
     assert f"Skipped. Cannot read the picture {bad}" in (text := capsys.readouterr().out)
     assert "(23 pictures; 1 that could not be read are left out)" in text
+    (listed,) = (tmp_path / "features.npz.unreadable.txt").read_text().splitlines()
+    assert listed.startswith(f"Cannot read the picture {bad}: ")
 
 
 def test_a_whole_batch_may_be_bad(embed: Embed, photos: Path, tmp_path: Path) -> None:
     for number in range(6):
         (photos / "train" / "cat" / f"{number}.png").write_bytes(b"no picture")
-    found = arrays(embed(on_bad_picture="skip"))
+    for num_workers in (1, 0):
+        with pytest.raises(BadPictureError, match=r"max_bad_share 0\.1 allows.*\(--max_bad_share 0\.5\)"):
+            embed(on_bad_picture="skip", num_workers=num_workers)
+    found = arrays(embed(on_bad_picture="skip", max_bad_share=0.5))
     assert found["files"].tolist() == NAMES[6:]
     assert len(found["features"]) == 18
     with pytest.raises(
         ValueError, match=r"None of the 6 pictures can be read: no file is written\. Cannot read .*cat/0\.png"
     ):
-        embed("cats.npz", root=photos / "train" / "cat", on_bad_picture="skip")
+        embed("cats.npz", root=photos / "train" / "cat", on_bad_picture="skip", max_bad_share=1.0)
 
 
 # ---- memory

@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu.check import Check
 from gpu.waits import Waits, are_seen
 from simclr_lightning import LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule, ViewGrid
-from simclr_lightning.cli import main
+from simclr_lightning.console import main
 
 STEPS, RESUMED_FROM = 12, 5
 

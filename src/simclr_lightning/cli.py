@@ -1,47 +1,34 @@
-"""The command ``simclr``: LightningCLI with SimCLR and its data as defaults, and commands that need neither."""
+"""LightningCLI with SimCLR and its data as defaults: the commands of ``simclr`` that need a model and pictures."""
 
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
-import warnings
-from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import Namespace, auto_cli
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
-from simclr_lightning.ablation import ablate
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
-from simclr_lightning.command_line import as_flags, put_back, with_stand_ins
+from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
-from simclr_lightning.data.packed_writer import pack_pictures
 from simclr_lightning.default_callbacks import chosen_callbacks
-from simclr_lightning.describe import describe
-from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation import SimCLRTrainer
-from simclr_lightning.export import export_encoder
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
+from simclr_lightning.option_errors import option_error
 from simclr_lightning.resuming import ContinueMetrics, resolve
 from simclr_lightning.run_config import SaveRunConfig
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "ablate": ablate,
-    "describe": describe,
-    "embed": embed_pictures,
-    "export": export_encoder,
-    "pack": pack_pictures,
-}
-"""Commands that need no data module and no Trainer, which LightningCLI would build for them."""
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -84,7 +71,8 @@ class SimCLRCLI(CommandLine):
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={
                 "version": simclr_lightning.__version__,
-                "epilog": "More commands: " + ", ".join(f"`simclr {name} --help`" for name in COMMANDS),
+                "exit_on_error": False,  # option_error says it in three lines
+                "allow_abbrev": False,  # --trainer.max_epoch is a typing error
             },
             args=args,
         )
@@ -126,6 +114,17 @@ class SimCLRCLI(CommandLine):
         The defaults of our classes would otherwise become those of the classes that are chosen instead, whose arguments
         have the same names. The hyperparameters of a named checkpoint replace defaults, and nothing else.
         """
+        try:
+            self._parse_twice(parser, args)
+        except ArgumentError as error:
+            words = sys.argv[1:] if args is None else [str(word) for word in args] if isinstance(args, list) else []
+            command = next((word for word in words if word in self.subcommands()), "fit")
+            options = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
+            configs = [value for before, value in pairwise(words) if before in ("--config", "-c")]
+            configs += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+            raise option_error(str(error), command, options, configs=configs) from error
+
+    def _parse_twice(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         words = sys.argv[1:] if args is None else args
         typed = words if isinstance(words, list) else []
         printed = any(word.startswith(_PRINT) for word in typed)
@@ -137,8 +136,8 @@ class SimCLRCLI(CommandLine):
         super().parse_arguments(parser, first)
         chosen = self._resolved()
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
-            parser.error("data.views is a list of recipes: change the list, no field of one can be typed.")
-        model = self._model_defaults(parser, chosen, printed)
+            raise InputError("data.views is a list of recipes: change the list, no field of one can be typed.")
+        model = self._model_defaults(chosen, printed)
         defaults = {"model": model, "data": {"class_path": chosen.data.class_path}}
         if defaults != DEFAULTS or printed:
             self.parser_of(self.config.subcommand).set_defaults(defaults)
@@ -160,7 +159,7 @@ class SimCLRCLI(CommandLine):
         ):
             config.data.init_args["seed"] = int(self.chosen(self.config, "seed_everything") or 0)
 
-    def _model_defaults(self, parser: LightningArgumentParser, chosen: Namespace, printed: bool) -> dict[str, Any]:
+    def _model_defaults(self, chosen: Namespace, printed: bool) -> dict[str, Any]:
         """Class path and arguments that apply where nothing is typed."""
         arguments: dict[str, Any] = {}
         if "loss" in chosen.model.init_args:
@@ -175,7 +174,7 @@ class SimCLRCLI(CommandLine):
         if chosen.model.class_path.rpartition(".")[2] == name:
             wrote = chosen.model.class_path
         elif package.partition(".")[0] != "simclr_lightning" or not hasattr(simclr_lightning, name):
-            parser.error(
+            raise InputError(
                 f"The checkpoint {path} is of the class {wrote}, and nothing is imported because a file names it: "
                 f"type --model {wrote}, or a --config that does."
             )
@@ -185,10 +184,10 @@ class SimCLRCLI(CommandLine):
         told = checkpoint.hyperparameters.items()
         arguments |= {name: value for name, value in told if name not in linked and not name.startswith("_")}
         if arguments.get("loss") is not None:
-            arguments["loss"] = self._loss_default(parser, arguments["loss"], chosen.model.init_args.get("loss"))
+            arguments["loss"] = self._loss_default(arguments["loss"], chosen.model.init_args.get("loss"))
         return {"class_path": wrote, "init_args": arguments}
 
-    def _loss_default(self, parser: LightningArgumentParser, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
+    def _loss_default(self, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
         """What a checkpoint tells of its loss, unless another one was chosen."""
         if not isinstance(told, dict) or not isinstance(told.get("class_path"), str):
             raise InputError(
@@ -201,7 +200,7 @@ class SimCLRCLI(CommandLine):
                 return {"class_path": chosen.class_path}
         elif isinstance(known, UnknownLoss):
             if self.config.subcommand == "fit":
-                parser.error(
+                raise InputError(
                     f"The loss of the checkpoint is {told['class_path']}, and nothing is imported because a file names "
                     f"it: type --model.loss {told['class_path']}, or a --config that does."
                 )
@@ -244,36 +243,6 @@ class SimCLRCLI(CommandLine):
             return logger
         folder = unused_name(Path(f"{logger.log_dir}-{self.subcommand}"))
         return CSVLogger(logger.save_dir, logger.name, version=folder.name)
-
-
-def main(args: list[str] | None = None) -> None:
-    """Entry point of the ``simclr`` command.
-
-    Args:
-        args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
-    """
-    words = sys.argv[1:] if args is None else args
-    with warnings.catch_warnings():
-        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
-        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
-        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
-        warnings.filterwarnings("ignore", ".*does not have many workers")
-        # Pictures to watch a training by are nobody's duty.
-        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
-        # A run that goes on in its folder keeps its records (ContinueMetrics).
-        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-        # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
-        if words and words[0] in COMMANDS:
-            auto_cli(
-                COMMANDS[words[0]],
-                args=as_flags(words[1:], {"--json"}),
-                as_positional=words[0] in ("describe", "pack"),  # simclr describe ROOT
-                prog=f"simclr {words[0]}",
-            )
-        else:
-            SimCLRCLI(args=args)
 
 
 def _view_size(data: LightningDataModule) -> int | None:

@@ -89,10 +89,9 @@ def as_flags(words: list[str], flags: Collection[str]) -> list[str]:
         >>> as_flags(["photos", "--json"], {"--json"}), as_flags(["--json", "false"], {"--json"})
         (['photos', '--json=true'], ['--json', 'false'])
     """
-    following = [*words[1:], ""]
     return [
-        f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
-        for word, after in zip(words, following, strict=True)
+        f"{word}=true" if word in flags and (words[number + 1 :] or [""])[0].lower() not in ("true", "false") else word
+        for number, word in enumerate(words)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The private names of Lightning that this package relies on, each with its reason, and the versions of packages.
+"""The private names of Lightning that this package relies on, each with its reason.
 
 No other file uses any of these names.
 """
@@ -6,7 +6,6 @@ No other file uses any of these names.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -21,19 +20,6 @@ CLASS_PATH = "_class_path"
 INSTANTIATOR = "_instantiator"
 """Hyperparameter that names a function which ``load_from_checkpoint`` would call: nothing is run because a file names
 it, so it is dropped."""
-
-
-def version_of(package: str) -> str:
-    """Version of a package, "unknown" where it is on the path without being installed, as a clone of this one can be.
-
-    Example:
-        >>> version_of("no-such-package")
-        'unknown'
-    """
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class CommandLine(LightningCLI):

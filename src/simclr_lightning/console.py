@@ -1,14 +1,19 @@
-"""The ``simclr`` command as a shell sees it: complaints about its input are one message, not a traceback."""
+"""The ``simclr`` command as a shell sees it: it answers at once, and complaints about input are no tracebacks."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
+from inspect import signature
+from pkgutil import resolve_name
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-from simclr_lightning.cli import main
+from simclr_lightning.command_line import as_flags
+from simclr_lightning.commands import COMMANDS, Command, check_command, overview
 from simclr_lightning.errors import InputError
+from simclr_lightning.option_errors import option_error
+from simclr_lightning.recipe_files import with_recipes
+from simclr_lightning.versions import version_of
 
 TRACEBACK = "SIMCLR_TRACEBACK"
 """Environment variable; anything but nothing shows where a complaint comes from."""
@@ -22,8 +27,88 @@ def run() -> None:
     """
     try:
         main()
-    except (InputError, MisconfigurationException) as error:
-        if os.environ.get(TRACEBACK):
+    except Exception as error:
+        if os.environ.get(TRACEBACK) or not _is_complaint(error):
             raise
         print(f"simclr: error: {error}\n({TRACEBACK}=1 shows where this comes from.)", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command, without what :func:`run` does about complaints.
+
+    torch and Lightning, which take seconds to import, are imported only for what needs them.
+
+    Args:
+        args: the command line after ``simclr``, ``sys.argv[1:]`` by default.
+
+    Raises:
+        InputError: whatever is wrong with what was typed.
+        SystemExit: with status 2 where nothing was typed, and whatever argparse exits with.
+    """
+    words = sys.argv[1:] if args is None else args
+    if not words:
+        print(overview(), file=sys.stderr)
+        raise SystemExit(2)
+    if words[0] in ("--help", "-h"):
+        print(overview())
+    elif words[0] == "--version":
+        print(f"simclr {version_of('simclr-lightning')}")
+    else:
+        if not words[0].startswith("-"):
+            check_command(words[0])
+        _start(words, is_typed=args is None)
+
+
+def _start(words: list[str], *, is_typed: bool) -> None:
+    command = COMMANDS.get(words[0])
+    with warnings.catch_warnings():
+        # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning)
+        # Pictures in memory need no workers, and files have as many as there are cores (warn_of_workers).
+        warnings.filterwarnings("ignore", ".*does not have many workers")
+        # Pictures to watch a training by are nobody's duty.
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+        # A run that goes on in its folder keeps its records (ContinueMetrics).
+        warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
+        if command is not None and command.function:
+            _call(command, words)
+            return
+        known = with_recipes(words)
+        from simclr_lightning.cli import SimCLRCLI
+
+        SimCLRCLI(args=None if is_typed and known == words else known)
+
+
+def _call(command: Command, words: list[str]) -> None:
+    from jsonargparse import ArgumentError, auto_cli
+
+    function = resolve_name(command.function)
+    typed = as_flags(words[1:], command.flags)
+    if command.first and typed and not typed[0].startswith("-"):
+        typed.insert(0, command.first)
+    try:
+        auto_cli(
+            function,
+            args=typed,
+            as_positional=command.positional,  # simclr describe ROOT
+            prog=f"simclr {words[0]}",
+            exit_on_error=False,
+            allow_abbrev=False,
+        )
+    except ArgumentError as error:
+        options = signature(function).parameters
+        raise option_error(str(error), words[0], options, positional=command.positional) from error
+
+
+def _is_complaint(error: Exception) -> bool:
+    if isinstance(error, InputError):
+        return True
+    if "lightning" not in sys.modules:
+        return False
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    return isinstance(error, MisconfigurationException)

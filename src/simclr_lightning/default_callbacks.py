@@ -8,7 +8,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 
-from simclr_lightning.callbacks import ClassReport, LARSWarmup, RunSummary, SaveWhenStopped, ViewGrid
+from simclr_lightning.callbacks import (
+    ClassReport,
+    LARSWarmup,
+    RunSummary,
+    SaveWhenStopped,
+    UnreadablePictures,
+    ViewGrid,
+)
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.compat import accumulates
@@ -40,7 +47,7 @@ def chosen_callbacks(
         >>> settings = dict.fromkeys(["callbacks", "barebones", "precision", "logger", "enable_checkpointing"])
         >>> settings |= {"fast_dev_run": True, "enable_progress_bar": False}
         >>> [type(callback).__name__ for callback in chosen_callbacks("fit", SimCLR("resnet8"), settings)]
-        ['SyncBatchNormOnDevices', 'LARSWarmup', 'RunSummary']
+        ['UnreadablePictures', 'SyncBatchNormOnDevices', 'LARSWarmup', 'RunSummary']
     """
     callbacks = list(trainer["callbacks"] or [])
     for default in _defaults(subcommand, model, trainer, sync_batchnorm):
@@ -71,7 +78,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
     if trainer["barebones"]:
         return []
     classifies = isinstance(model, Classifier)
-    given, callbacks = trainer["callbacks"] or [], list[Callback]()
+    given, callbacks = trainer["callbacks"] or [], list[Callback]([UnreadablePictures()])
     if classifies and subcommand in ("fit", "validate", "test"):
         callbacks.append(ClassReport())
     if subcommand != "fit":

@@ -14,7 +14,7 @@ from rich.table import Table
 from simclr_lightning.data import Pictures, PictureSets
 from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.contents import counted, duplicates, looked_at, summarised
-from simclr_lightning.data.folder import find_splits, picture_sets
+from simclr_lightning.data.folder import picture_sets, splits_of
 from simclr_lightning.data.splits import arrange
 from simclr_lightning.errors import InputError, options_without
 
@@ -63,7 +63,7 @@ def describe(
         raise InputError(f"sample is {sample}: choose 0 (no pixels are read) or more (--sample 200).")
     with options_without("data."):
         chosen = choose_source(dataset, root, labels)
-        named = find_splits(root, labels) if chosen.name == "folder" else None
+        named = splits_of(root, labels) if chosen.name == "folder" else None
         sets = chosen.source.load(chosen.root, False) if named is None else picture_sets(named)
         if not isinstance(sets, PictureSets):
             raise InputError(f"{dataset} comes as a stream, whose pictures cannot be counted.")

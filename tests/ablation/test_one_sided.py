@@ -14,7 +14,7 @@ import torch
 from simclr_lightning.ablation import OPERATIONS, AblationDataModule, OneSidedViews
 from simclr_lightning.ablation.one_sided import shorter_side
 from simclr_lightning.ablation.operations import Draw, operate
-from simclr_lightning.data import InMemoryPictures
+from simclr_lightning.data import BadPictureError, InMemoryPictures
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, crop_views, draw_parameters
 
 NUMBER = 10
@@ -139,6 +139,11 @@ def test_pictures_that_cannot_be_read_are_left_out(write_tree: Callable[..., Pat
     assert data.splits.labelled is not None
     served = torch.cat([data.splits.labelled.positions, data.splits.val.positions]).tolist()
     assert sorted(served) == [place for place in range(16) if place != 3]
+    for number in (1, 2):
+        (root / "dog" / f"{number}.png").write_bytes(b"no picture")
+    data = AblationDataModule("folder", root, 8, RECIPE, val_fraction=0.25, num_workers=0, on_bad_picture="skip")
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(BadPictureError, match="max_bad_share"):
+        data.setup()
 
 
 def test_unlabelled_data_keep_what_they_lack(write_tree: Callable[..., Path]) -> None:

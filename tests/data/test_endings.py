@@ -11,6 +11,7 @@ from PIL import Image
 from simclr_lightning.data import endings
 from simclr_lightning.data.endings import ENDINGS, missing_for
 from simclr_lightning.data.folder import find_splits, scan
+from simclr_lightning.data.readers import READERS
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".JPG"),
@@ -35,7 +36,8 @@ def picture() -> Image.Image:
 
 
 def test_every_ending_is_tried() -> None:
-    assert {ending.lower() for own in FORMATS.values() for ending in own} | {".heic", ".heif"} == set(ENDINGS)
+    photos = {ending.lower() for own in FORMATS.values() for ending in own} | {".heic", ".heif"}
+    assert photos | READERS.keys() - {".zarr"} == set(ENDINGS)  # a folder, and a set of pictures
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -90,8 +92,8 @@ def test_phone_pictures_without_the_extra_are_counted(
         found = find_splits(tmp_path)["train"].findings
         assert found is not None
         assert [str(left) for left in found.left_out] == [
-            "2 x .heic: needs pip install pillow-heif (b.heic)",
-            "1 x without an ending: needs pip install pillow-heif (c)",
+            "2 x .heic: needs pip install 'simclr-lightning[heic]' (b.heic)",
+            "1 x without an ending: needs pip install 'simclr-lightning[heic]' (c)",
         ]
     finally:
         missing_for.cache_clear()

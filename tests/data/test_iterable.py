@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.data import BadPictureError, IterableStream
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe, centre_view, crop_views
 
@@ -126,6 +127,24 @@ def test_only_what_is_asked_for_is_decoded() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Cannot read Picture")
+@pytest.mark.parametrize("bad", [(1, 2), (3, 5, 6)])
+def test_too_many_unreadable_pictures(tmp_path: Path, bad: tuple[int, ...]) -> None:
+    class Damaged(Photos):
+        def __iter__(self) -> Iterator[Any]:
+            for number, (picture, label) in enumerate(super().__iter__()):
+                yield (Image.new("F", (9, 9)) if number in bad else picture), label
+
+    stream = IterableStream({"train": Damaged(8)}, RECIPES, on_bad_picture="skip")
+    stream.reading = Reading(max_bad_share=0.01, file=tmp_path / "unreadable.txt")
+    with pytest.raises(BadPictureError, match=r"2 of the \d pictures seen so far"):
+        batches(stream)
+    assert len((tmp_path / "unreadable.txt").read_text().splitlines()) == 2
+    stream.reading = Reading(max_megapixels=1e-6)
+    with pytest.raises(BadPictureError, match="megapixels"):
+        batches(IterableStream.with_views(stream, RECIPES, seed=0, on_bad_picture="raise"))
+
+
+@pytest.mark.filterwarnings("ignore:Cannot read Picture")
 def test_unreadable_pictures() -> None:
     class Damaged(Photos):
         def __iter__(self) -> Iterator[Any]:
@@ -145,7 +164,7 @@ def test_unreadable_pictures() -> None:
     ("items", "message"),
     [
         ([], "is empty"),
-        ([torch.zeros(3, 4, 4)], r"Picture 0 of the stream is a \(3, 4, 4\) torch.float32"),
+        ([torch.zeros(3, 4, 4).int()], r"Picture 0 of the stream is a \(3, 4, 4\) torch.int32"),
         ([{"image": 1}], "Picture 0 of the stream is a dict: the data set should return PIL pictures"),
         ([*tensors(1), torch.zeros(1, 9, 9, dtype=torch.uint8)] * 2, "Picture 1 of the stream has shape"),
         ([(picture, 0.5) for picture in tensors(4)], "labels of Picture 0 of the stream should be integers, got 0.5"),

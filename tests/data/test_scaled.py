@@ -11,15 +11,22 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 
 from simclr_lightning.data import BadPictureError, FilePictures, Key, SimCLRDataModule, read_picture
+from simclr_lightning.data.decode import opened
 from simclr_lightning.data.folder import scan
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.data.serving import BatchDataset
+from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewRecipe, draw_parameters
 from simclr_lightning.views.draw import draw_for_each
 from simclr_lightning.views.workers import ScaledPicture, largest_scales
 
 RECIPE = ViewRecipe("imagenet", size=32)
 TWO = [RECIPE, ViewRecipe("imagenet", size=16, count=3)]
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    with opened(path) as picture:
+        return picture.size()
 
 
 def photo(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -192,3 +199,9 @@ def test_workers_and_the_option(photos: FilePictures) -> None:
     for first, second in zip(alone, helped, strict=True):
         assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(first.crops, second.crops, strict=True))
     assert not all(torch.equal(a.crops[0].pixels, b.crops[0].pixels) for a, b in zip(alone, whole, strict=True))
+
+
+def test_the_official_forms_are_not_scaled(tmp_path: Path) -> None:
+    for views in (ViewRecipe("official"), ViewRecipe("cifar10", forms="official")):
+        with pytest.raises(InputError, match=r"scaled_decoding makes pictures smaller .*data.scaled_decoding false"):
+            SimCLRDataModule(root=tmp_path, dataset="folder", views=views, scaled_decoding=True)

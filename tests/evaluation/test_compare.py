@@ -17,9 +17,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from simclr_lightning import SimCLR, SimCLRDataModule
-from simclr_lightning.evaluation import SimCLRTrainer, evaluate, knn_accuracy, label_curve
+from simclr_lightning.evaluation import SimCLRTrainer, evaluate, knn_accuracy, label_curve, linear_accuracy
 from simclr_lightning.evaluation.inner_fits import FineTuneRecipe
-from simclr_lightning.features import clean_features
+from simclr_lightning.features import RawPixels, clean_features
+from simclr_lightning.metrics import Metric
 
 Make = Callable[..., Any]
 
@@ -340,3 +341,45 @@ def test_our_model_and_data_are_evaluated(trainer: Make, tmp_path: Path) -> None
     assert 20 < evaluation.accuracy("random encoder", "linear@1%") < 75
     assert [result.labels for result in evaluation.results] == [1437, 14] * 2
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("asked", [None, "top1", "mean_per_class"])
+def test_the_metric_that_is_asked_for_is_that_of_every_protocol(trainer: Make, tmp_path: Path, asked: Any) -> None:
+    data = SimCLRDataModule("digits", label_fraction=0.1, metric=asked)
+    data.setup()
+    model = SimCLR("resnet8", width=0.125, in_channels=1)
+    metric: Metric = asked or "top1"
+    kinds = "linear,knn,linear_sgd,transfer,finetune@100%"
+    recipe = FineTuneRecipe(epochs=1, draws=1)
+    evaluation = trainer().evaluate(
+        model, data, protocols=kinds, draws=1, finetune=recipe, picture=False, output=tmp_path
+    )
+    assert {row.metric for row in evaluation.rows} == {metric}
+    parts = [clean_features(trainer(), RawPixels(), data, split) for split in ("train", "test")]
+    others = {name: 100 * knn_accuracy(*parts, k=143, metric=name) for name in ("top1", "mean_per_class")}
+    assert others["top1"] != others["mean_per_class"]
+    assert evaluation.accuracy("raw pixels", "knn") == others[metric]
+    assert evaluation.accuracy("raw pixels", "linear") == 100 * linear_accuracy(*parts, metric=metric)
+    (tuned,) = [
+        own for own in evaluation.results if own.protocol == "finetune@100%" and own.encoder == "random encoder"
+    ]
+    assert ("mean_per_class" in tuned.also[0]) == (metric == "top1")
+
+
+def test_a_label_curve_says_by_what_it_judges(trainer: Make, tmp_path: Path) -> None:
+    data = SimCLRDataModule("digits", label_fraction=0.1, metric="mean_per_class")
+    model = SimCLR("resnet8", width=0.125, in_channels=1)
+    curve = label_curve(trainer(), model, data, counts=[1], draws=1, output=tmp_path)
+    assert any("mean_per_class" in note for note in curve.notes)
+    data.setup()
+    parts = [clean_features(trainer(), RawPixels(), data, split) for split in ("train", "test")]
+    assert curve.curves["raw pixels"][-1].accuracy == 100 * linear_accuracy(*parts, metric="mean_per_class")
+
+
+def test_pictures_of_several_classes_have_their_own_metric() -> None:
+    with pytest.raises(
+        ValueError, match=r"metric is 'top1': pictures of voc2007 may show several classes.*--data\.metric"
+    ):
+        SimCLRDataModule("voc2007", metric="top1")
+    with pytest.raises(ValueError, match=r"metric is 'map11': choose top1 or mean_per_class"):
+        SimCLRDataModule("digits", metric="map11")  # type: ignore[arg-type]

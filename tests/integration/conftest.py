@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simclr_lightning.cli import main
+from simclr_lightning.console import main
 
 Simclr = Callable[..., None]
 

@@ -67,16 +67,13 @@ def test_what_was_typed_wins_over_the_checkpoint(simclr: Simclr) -> None:
     assert resumed["encoder"] == yaml.safe_load(QUICKSTART.read_text())["model"]["init_args"]["encoder"]  # remembered
 
 
-def test_a_checkpoint_does_not_say_what_is_imported(
-    simclr: Simclr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_does_not_say_what_is_imported(simclr: Simclr, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("their_models.py").write_text("from simclr_lightning import SimCLR\nclass Theirs(SimCLR):\n    pass\n")
     monkeypatch.syspath_prepend(str(Path.cwd()))
     hyperparameters = {"_class_path": "their_models.Theirs", "encoder": "resnet8"}
     torch.save({"hyper_parameters": hyperparameters, "state_dict": {}}, "theirs.ckpt")
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match=r"type --model their_models\.Theirs"):
         simclr("fit", *TINY, "--ckpt_path", "theirs.ckpt")
-    assert "type --model their_models.Theirs" in capsys.readouterr().err
     assert "their_models" not in sys.modules
 
 
@@ -204,13 +201,11 @@ def test_what_a_run_goes_on_from_is_there(simclr: Simclr) -> None:
         (["--data.batch_size", "0"], "batch_size"),
     ],
 )
-def test_mistakes_are_named_before_training(
-    simclr: Simclr, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    with pytest.raises((SystemExit, ValueError, FileNotFoundError)) as error:
+def test_mistakes_are_named_before_training(simclr: Simclr, arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError) as error:
         simclr("fit", *SHORT, "--trainer.accelerator", "cpu", *arguments)
-    assert message in str(error.value) + capsys.readouterr().err
-    assert "Union subtypes" not in str(error.value)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) <= 3
 
 
 def test_users_callbacks_replace_the_defaults_of_their_type(simclr: Simclr) -> None:
@@ -390,20 +385,19 @@ def test_an_encoder_is_judged_without_the_class_of_its_loss(
     del sys.modules["heavy"]
     simclr("evaluate", *TINY, "--ckpt_path", checkpoint, "--protocols", "knn", "--picture", "false")
     assert (checkpoint.parents[1] / "evaluation.json").exists()
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match=r"type --model\.loss heavy\.Heavy"):
         simclr("fit", *TINY, *SHORT, "--ckpt_path", checkpoint)
-    assert "type --model.loss heavy.Heavy" in capsys.readouterr().err
     assert "heavy" not in sys.modules
+    capsys.readouterr()
     with pytest.raises(SystemExit):
         simclr("fit", *TINY, "--ckpt_path", checkpoint, "--model.loss", "heavy.Heavy", "--print_config")
     arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["loss"]
     assert arguments == {"class_path": "heavy.Heavy", "init_args": {"temperature": 0.2}}
 
 
-def test_a_field_of_a_list_of_recipes_cannot_be_typed(simclr: Simclr, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_field_of_a_list_of_recipes_cannot_be_typed(simclr: Simclr) -> None:
+    with pytest.raises(InputError, match=r"data\.views is a list of recipes"):
         simclr("fit", *TINY, "--data.views", "[{preset: digits}, {preset: digits, size: 8}]", "--data.views.size", "12")
-    assert "data.views is a list of recipes" in capsys.readouterr().err
 
 
 def test_a_run_from_weights_goes_on_without_them(simclr: Simclr, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.test_readers import write_dicom
 
 from simclr_lightning.cli import SimCLRCLI
 
@@ -69,6 +70,33 @@ def phone() -> None:
     write(*(f"phone/IMG_{k}.HEIC" for k in range(4)), kind="HEIF")
 
 
+def tiles() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    Path("tiles").mkdir()
+    for k in range(4):
+        tifffile.imwrite(f"tiles/{k}.tif", numbers(k, 13, 20, 24), photometric="minisblack", planarconfig="separate")
+
+
+def xrays() -> None:
+    Path("xrays").mkdir()
+    for k in range(4):
+        write_dicom(Path(f"xrays/IM{k:04}" if k else "xrays/0.dcm"), numbers(k, 20, 24))
+
+
+def arrays() -> None:
+    Path("arrays").mkdir()
+    for k in range(4):
+        np.save(f"arrays/{k}.npy", numbers(k, 20, 24))
+
+
+def one_file() -> None:
+    np.savez("cells.npz", train_images=numbers(0, 8, 20, 24, 3), train_labels=np.arange(8) % 2)
+
+
+def numbers(seed: int, *shape: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    return np.random.default_rng(seed).integers(0, 4096, shape, dtype=np.uint16)
+
+
 INPUTS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {  # by a word of the row: input, pictures by split
     "pictures in any folder": (flat, {"train": 8}),
     "a folder a class": (classes, {"train": 8}),
@@ -83,6 +111,10 @@ INPUTS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {  # by a word of 
     "different sizes": (scans, {"train": 8, "test": 8}),
     "cannot be read": (damaged, {"train": 9}),
     "phone": (phone, {"train": 4}),
+    "many bands": (tiles, {"train": 4}),
+    "X-rays": (xrays, {"train": 4}),
+    "one array a file": (arrays, {"train": 4}),
+    "in one file": (one_file, {"train": 8, "labelled": 8}),
     "no pictures yet": (lambda: None, {"train": 1437, "test": 360}),
 }
 
@@ -101,7 +133,7 @@ def test_row(row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (command,) = re.findall(r"`(simclr .+?)`", ROWS[row])
     small = ["--model.encoder", "resnet8", "--model.width", "0.125", "--trainer.accelerator", "cpu"]
     quick = ["--data.batch_size", "4", "--data.num_workers", "0", "--data.views.size", "16"]
-    quick = quick[:4] if own == "no pictures yet" else quick  # their own views are small
+    quick = quick[:4] if own in ("no pictures yet", "many bands") else quick  # which have views of their own
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *small, *quick])
     data = SimCLRCLI().datamodule
     data.setup("fit")

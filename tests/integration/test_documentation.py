@@ -98,7 +98,7 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
     elif subcommand == "evaluate" and "cifar10" in words:
         typed = words[words.index("--protocols") + 1]
         added += ["--protocols", re.sub(r"@[\d.]+%", "@50%", typed)]  # sixteen pictures, too
-    if any(word.endswith(("quickstart.yaml", "quickstart_supervised.yaml")) for word in words):
+    if any(word in ("quickstart", "quickstart_supervised") for word in words):
         added += ["--model.width", "0.125"]
     return added
 

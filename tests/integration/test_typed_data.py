@@ -79,7 +79,9 @@ def test_what_would_be_without_effect_is_an_error(
 
 
 @pytest.mark.parametrize("name", ["null", "[set 1]", "a: b", "~x", "~", "007", "#x", "- a", "{x}", "1.10", "true"])
-def test_folders_may_have_any_name(built: Built, name: str) -> None:
+def test_folders_may_have_any_name(built: Built, write_pictures: Callable[..., Path], name: str) -> None:
+    for folder in {name, "x", "a: b"}:  # the channels of the encoder are those of the pictures
+        write_pictures(folder, ["cat", "dog"])
     for words in (["--data.root", name], [f"--data.root={name}"], ["--data.init_args.root", name]):
         assert built(*words).hparams["root"] == name
     assert built("--data.root", "x", "--data.probe", "a: b").hparams["probe"] == "a: b"
@@ -96,7 +98,9 @@ def test_a_saved_configuration_knows_the_name(simclr: Simclr, write_pictures: Ca
     simclr("fit", "--config", config, "--trainer.logger.version", "two", "--trainer.fast_dev_run", "true")
 
 
-def test_several_roots_are_typed_or_written(built: Built) -> None:
+def test_several_roots_are_typed_or_written(built: Built, write_pictures: Callable[..., Path]) -> None:
+    write_pictures("a", ["cat", "dog"])
+    write_pictures("b", ["cat", "dog"])
     assert built("--data.root", "[a, b]").hparams["root"] == "[a, b]"
     Path("two.yaml").write_text("data: {class_path: SimCLRDataModule, init_args: {root: [a, b]}}\n")
     assert built("--config", "two.yaml").hparams["root"] == "[a, b]"

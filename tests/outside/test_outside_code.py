@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from simclr_lightning.cli import main
+from simclr_lightning.console import main
 from simclr_lightning.data import SOURCES
 
 HERE = Path(__file__).parent

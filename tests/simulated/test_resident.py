@@ -17,7 +17,7 @@ from tests.simulated.training import Steps, on_simulated_device
 from torch import Tensor
 
 from simclr_lightning import LabelledDataModule, OnlineLinearProbe, SimCLR, SimCLRDataModule
-from simclr_lightning.data import PictureDataModule
+from simclr_lightning.data import InMemoryPictures, PictureDataModule, PictureSets
 from simclr_lightning.views import ViewRecipe
 from simclr_lightning.views.batch import sent
 
@@ -74,6 +74,17 @@ def digits(**options: Any) -> SimCLRDataModule:
 def test_batches_are_the_same_to_the_last_bit(num_workers: int) -> None:
     runs = [fit(digits(on_device=kept, num_workers=num_workers), epochs=2 - num_workers) for kept in (False, True)]
     assert {kind for kind, _ in runs[0]} == {"train", "val"}
+    assert same(*runs)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int16, torch.float32])
+def test_pictures_of_other_types(dtype: torch.dtype) -> None:
+    images = (torch.rand(60, 4, 16, 16) * 3000).to(dtype)
+    recipe = ViewRecipe(size=16, jitter=0.0, grey=0.0)
+    labels = torch.arange(60) % 2
+    sets = PictureSets(InMemoryPictures(images, labels), InMemoryPictures(images[:20], labels[:20]))
+    options: Any = {"batch_size": 20, "views": recipe, "scale": "percentile"}
+    runs = [fit(SimCLRDataModule(lambda: sets, on_device=kept, **options)) for kept in (False, True)]
     assert same(*runs)
 
 

@@ -26,7 +26,16 @@ from tests.simulated.device import NAME, Record, Wait, recorded
 from tests.simulated.training import Step, Steps, on_simulated_device
 from torch import Tensor, nn
 
-from simclr_lightning import LabelledDataModule, LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule, ViewGrid, cli
+from simclr_lightning import (
+    LabelledDataModule,
+    LARSWarmup,
+    OnlineLinearProbe,
+    SimCLR,
+    SimCLRDataModule,
+    ViewGrid,
+    cli,
+    console,
+)
 from simclr_lightning.callbacks import ClassReport, RunSummary
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.default_callbacks import chosen_callbacks
@@ -190,7 +199,7 @@ def test_the_command_trains_without_waiting(model: str, tmp_path: Path, monkeypa
         device = f"--trainer.accelerator {NAME} --trainer.strategy single_{NAME} --trainer.log_every_n_steps {EVERY}"
         probe = ["--trainer.callbacks+=OnlineLinearProbe"] if model == "SimCLR" else []
         monkeypatch.setattr(sys, "argv", ["simclr", *command.split(), *small, *device.split(), *probe])
-        cli.main()
+        console.main()
     assert waits(steps) == []
 
 

@@ -14,7 +14,7 @@ from simclr_lightning.views import torch_ops
 from simclr_lightning.views.draw import view_keys
 from simclr_lightning.views.normalisation import normalise_
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import gaussian_blur, pixel_noise, rotate, unit_range
+from simclr_lightning.views.torch_ops import gaussian_blur, pixel_noise, rotate
 
 
 def pictures(number: int = 40) -> torch.Tensor:
@@ -163,14 +163,6 @@ def test_pixel_noise_is_standard_normal_and_differs_between_pictures() -> None:
     assert stats.kstest(noise.flatten().double().numpy(), "norm").pvalue > 0.01
     correlation = np.corrcoef(noise.flatten(1).numpy()) - np.eye(16)
     assert np.abs(correlation).max() < 5 / (3 * 32 * 32) ** 0.5
-
-
-def test_unit_range_copies_floats() -> None:
-    floats = torch.rand(3, 4)
-    result = unit_range(floats)
-    assert torch.equal(result, floats)
-    assert result.data_ptr() != floats.data_ptr()
-    assert unit_range(floats.double()).dtype == torch.float32
 
 
 def test_normalising_another_number_of_channels_is_an_error() -> None:

@@ -16,7 +16,7 @@ from simclr_lightning.data.cache import reduced
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.views import ImageBatch, ViewEngine, ViewRecipe
 from simclr_lightning.views.normalisation import normalise_
-from simclr_lightning.views.torch_ops import unit_range
+from simclr_lightning.views.scale import in_unit_range
 
 
 class OneSidedViews(ViewEngine):
@@ -62,7 +62,7 @@ class OneSidedViews(ViewEngine):
         """
         if batch.epoch is None:
             return ()
-        first = self._crop(batch)[0][0] if batch.crops is None else unit_range(batch.crops[0].pixels[0])
+        first = self._crop(batch)[0][0] if batch.crops is None else in_unit_range(batch.crops[0].pixels[0])
         second = first
         for operation in self.operations:
             second = operate(operation, second, self.recipe, Draw(batch.indices, self.seed, batch.epoch))

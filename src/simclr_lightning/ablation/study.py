@@ -15,7 +15,7 @@ from simclr_lightning.ablation.tables import markdown, plot_matrix
 from simclr_lightning.ablation.training import Training, run_cell, small_model
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import find_source
-from simclr_lightning.data.folder import find_splits
+from simclr_lightning.data.folder import splits_of
 from simclr_lightning.errors import InputError, options_without
 from simclr_lightning.views import ViewRecipe
 
@@ -42,6 +42,8 @@ def ablate(
     probe: str | Path | None = None,
     val_fraction: float | None = None,
     on_bad_picture: Literal["raise", "skip"] = "raise",
+    max_bad_share: float = 0.1,
+    max_megapixels: float | None = None,
     accelerator: str = "auto",
     seed: int = 0,
     output: str | Path = "ablation",
@@ -74,7 +76,10 @@ def ablate(
         probe: folder of labelled pictures, in class folders, to judge the features of unlabelled ones with.
         val_fraction: share of the labelled training pictures that is held out to judge by. By default the folder val of
             the data serves; where there is none, a fifth is held out. Test pictures are left alone.
-        on_bad_picture: stop at a picture that cannot be read (raise), or warn and go on without it (skip).
+        on_bad_picture: stop at a picture that cannot be read (raise), or list it (unreadable.txt) and go on without it
+            (skip).
+        max_bad_share: share of the pictures seen that skip may leave out; with more, the study stops.
+        max_megapixels: larger pictures count as unreadable. None: 179.
         accelerator: auto, cpu, gpu, or another one of Lightning's.
         seed: of the first run of every cell, and of the pictures that are held out.
         output: folder of the results.
@@ -111,6 +116,8 @@ def ablate(
             probe=probe,
             val_fraction=val_fraction,
             on_bad_picture=on_bad_picture,
+            max_bad_share=max_bad_share,
+            max_megapixels=max_megapixels,
             num_workers=0,
             seed=seed,
         )
@@ -126,6 +133,7 @@ def ablate(
     small_model(data, training)
 
     folder = Path(output)
+    data.reading.list_in(folder / "unreadable.txt")
     settings = {
         "dataset": dataset,
         "root": str(root),
@@ -188,7 +196,7 @@ def default_val_fraction(dataset: str, root: str | Path, probe: str | Path | Non
         0.2
     """
     folders = [root] * (dataset == "folder") + [probe] * (probe is not None)
-    return 0.0 if any("val" in find_splits(str(folder)) for folder in folders) else _HELD_OUT
+    return 0.0 if any("val" in splits_of(str(folder)) for folder in folders) else _HELD_OUT
 
 
 def _run(data: AblationDataModule, training: Training, matrix: Matrix, record: Record, command: str | None) -> None:

@@ -8,6 +8,7 @@ from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing,
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.save_when_stopped import SaveWhenStopped
+from simclr_lightning.callbacks.unreadable import UnreadablePictures
 from simclr_lightning.callbacks.view_grid import ViewGrid
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ProgressiveResizing",
     "RunSummary",
     "SaveWhenStopped",
+    "UnreadablePictures",
     "ViewGrid",
     "log_picture",
     "run_folder",

@@ -46,6 +46,7 @@ class RunSummary(Callback):
                 **_schedule(trainer),
                 **_sizes(trainer),
                 **_data(trainer),
+                **_values(trainer),
                 **_model(pl_module),
                 **_groups(trainer),
                 **_loss(trainer, pl_module),
@@ -107,6 +108,12 @@ def _data(trainer: Trainer) -> dict[str, str]:
     """What the data module tells of its pictures, where there is one that does."""
     tell = getattr(getattr(trainer, "datamodule", None), "summary", None)
     return {} if tell is None else dict(tell())
+
+
+def _values(trainer: Trainer) -> dict[str, str]:
+    """What is black and what is white, where pictures are no bytes."""
+    told = getattr(getattr(getattr(trainer, "datamodule", None), "scaling", None), "told", "")
+    return {"black to white": told} if told else {}
 
 
 def _model(pl_module: LightningModule) -> dict[str, str]:

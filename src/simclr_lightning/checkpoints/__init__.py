@@ -3,7 +3,7 @@
 from simclr_lightning.checkpoints.content import is_address, newest_checkpoint
 from simclr_lightning.checkpoints.durable import DurableCheckpointIO
 from simclr_lightning.checkpoints.encoder import load_encoder
-from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, read_checkpoint, run_of, upgraded
+from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, plain_scale, read_checkpoint, run_of, upgraded
 from simclr_lightning.checkpoints.loading import SafelyLoaded
 from simclr_lightning.checkpoints.misfit import explain_misfits
 from simclr_lightning.checkpoints.model import (
@@ -33,6 +33,7 @@ __all__ = [
     "load_encoder",
     "load_model",
     "newest_checkpoint",
+    "plain_scale",
     "read_checkpoint",
     "run_of",
     "start_from",

@@ -94,6 +94,17 @@ class Checkpoint:
         return told if side is None else {**told, "eval_size": side}
 
 
+def plain_scale(data: Mapping[str, Any]) -> Any:
+    """What the data's hyperparameters of a checkpoint tell of the range of values: numbers, or dtype; None: nothing.
+
+    Example:
+        >>> plain_scale({"scale": [0.0, 4095.0]}), plain_scale({"scale": "percentile"})
+        ([0.0, 4095.0], None)
+    """
+    found = data.get("scale")
+    return found if isinstance(found, list) or found == "dtype" else None
+
+
 def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     """Read a file, if it holds nothing but tensors and plain values.
 

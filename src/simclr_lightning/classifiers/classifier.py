@@ -128,6 +128,7 @@ class Classifier(SafelyLoaded):
         data = getattr(trainer_of(self), "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's
+            data.adopt_scale(getattr(self.encoder, "scale_of_pictures", None))
         elif isinstance(data, SimCLRDataModule) and stage == "fit":
             raise InputError(
                 f"{type(self).__name__} trains on single labelled pictures, and {type(data).__name__} serves pairs of "

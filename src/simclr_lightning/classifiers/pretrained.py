@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from simclr_lightning.checkpoints import Architecture, build_described, load_model
+from simclr_lightning.checkpoints import Architecture, build_described, load_model, plain_scale, read_checkpoint
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.simclr import SimCLR
 
@@ -40,4 +41,8 @@ def starting_model(
             f"There is no checkpoint {str(checkpoint)!r}: name that of a pre-trained model, such as --model.checkpoint "
             "runs/simclr/version_0/checkpoints/last.ckpt."
         )
-    return load_model(model_class, checkpoint)
+    read = read_checkpoint(checkpoint)
+    model = load_model(model_class, read)
+    encoder: Any = model.encoder
+    encoder.scale_of_pictures = plain_scale(read.data)  # which a Classifier hands on to its data module
+    return model

@@ -1,6 +1,7 @@
 """Pictures and how they reach the device: data sets, samplers, loaders and the data modules."""
 
 from simclr_lightning.data import datasets, huggingface  # noqa: F401  # register the data sets that have a name
+from simclr_lightning.data.dataset_pictures import DatasetPictures
 from simclr_lightning.data.decode import BadPictureError, read_picture
 from simclr_lightning.data.feature_batches import FeatureBatch
 from simclr_lightning.data.iterable import IterableStream
@@ -8,7 +9,7 @@ from simclr_lightning.data.labelled import LabelledDataModule
 from simclr_lightning.data.labels import balanced_subset, stratified_split
 from simclr_lightning.data.loaders import GlobalBatchSampler
 from simclr_lightning.data.module import PictureDataModule
-from simclr_lightning.data.pictures import DatasetPictures, FilePictures, InMemoryPictures, Pictures, PictureSets
+from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.data.pretraining import SimCLRDataModule
 from simclr_lightning.data.serving import Key
 from simclr_lightning.data.sources import SOURCES, Source, find_source, register_source

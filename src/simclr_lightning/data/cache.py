@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.data import suggested_max_num_workers
 from rich.progress import track
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import leave_out, report_left_out
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pictures import InMemoryPictures, Pictures
 from simclr_lightning.distributed import rank
 from simclr_lightning.errors import InputError
+from simclr_lightning.views.scale import limits_of
 
 _CHUNK = 256  # an error stops the reading after so many pictures at most
 
@@ -28,7 +28,7 @@ class RaggedPictures(Pictures):
     """Pictures of different sizes in memory.
 
     Args:
-        images: one (C, H, W) uint8 for each picture, None where it cannot be read.
+        images: one (C, H, W) for each picture, None where it cannot be read.
         source: where they are from; gives labels, names and channels.
 
     Example:
@@ -47,6 +47,7 @@ class RaggedPictures(Pictures):
             equal_size=False,
             multi_targets=source.multi_targets,
         )
+        self.dtype = next((image.dtype for image in images if image is not None), source.dtype)
         self.images = images
         self.source = source
         self.bad |= torch.tensor([image is None for image in images])
@@ -56,7 +57,7 @@ class RaggedPictures(Pictures):
         return self.source.name(position)
 
     def read(self, position: int) -> Tensor:
-        """One picture, (C, H, W) uint8.
+        """One picture, (C, H, W).
 
         Raises:
             BadPictureError: if it could not be read.
@@ -89,15 +90,16 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
         >>> cached(DatasetPictures([Image.new("RGB", (6, 4))] * 5)).images.shape
         torch.Size([5, 3, 4, 6])
     """
-    shape = _first_shape(pictures, on_bad_picture)
-    needed, available = len(pictures) * int(np.prod(shape)), available_memory()
+    first = _first(pictures, on_bad_picture)
+    shape, dtype = first.shape, first.dtype
+    needed, available = len(pictures) * first.nbytes, available_memory()
     if available is not None and needed > available:
         raise InputError(
             f"A cache of {len(pictures)} pictures of {shape[1]} x {shape[2]} pixels needs {needed / 2**30:.1f} GiB, "
             f"but {available / 2**30:.1f} GiB are free: leave it off",
             "data.cache false",
         )
-    images = torch.empty(len(pictures), *shape, dtype=torch.uint8)
+    images = torch.empty(len(pictures), *shape, dtype=dtype)
     bad = torch.ones(len(pictures), dtype=torch.bool)
 
     def keep(position: int, pixels: Tensor) -> None:
@@ -105,6 +107,12 @@ def cached(pictures: Pictures, on_bad_picture: Literal["raise", "skip"] = "raise
             raise InputError(
                 f"{pictures.name(position)} has {pixels.shape[1]} x {pixels.shape[2]} pixels, the pictures before it "
                 f"{shape[1]} x {shape[2]}: only pictures of equal size can be cached, so leave the cache off",
+                "data.cache false",
+            )
+        if pixels.dtype != dtype:
+            raise InputError(
+                f"{pictures.name(position)} is of type {_words(pixels.dtype)}, the pictures before it of "
+                f"{_words(dtype)}: only pictures of one type can be cached, so leave the cache off",
                 "data.cache false",
             )
         images[position], bad[position] = pixels, False
@@ -148,12 +156,12 @@ def reduced(pictures: Pictures, shorter_side: int, on_bad_picture: Literal["rais
         scale = shorter_side / min(height, width)
         if scale < 1:
             size = round(scale * height), round(scale * width)
-            pixels = F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
+            pixels = _resized(pixels, size)
         images[position] = pixels
 
     held = 0
     for part in _read(pictures, keep, on_bad_picture):
-        held += sum(image.numel() for image in images[part.start : part.stop] if image is not None)
+        held += sum(image.nbytes for image in images[part.start : part.stop] if image is not None)
         needed, available = held / part.stop * (len(images) - part.stop), available_memory()
         if available is not None and needed > available:
             raise InputError(
@@ -164,7 +172,7 @@ def reduced(pictures: Pictures, shorter_side: int, on_bad_picture: Literal["rais
     readable = [image for image in images if image is not None]
     if not readable:
         raise BadPictureError(f"None of the {len(images)} pictures can be read.")
-    if len(readable) < len(images) or len({image.shape for image in readable}) > 1:
+    if len(readable) < len(images) or len({(image.shape, image.dtype) for image in readable}) > 1:
         return RaggedPictures(images, pictures)
     array = InMemoryPictures(torch.stack(readable), pictures.targets, pictures.class_names)
     array.multi_targets = pictures.multi_targets
@@ -191,13 +199,26 @@ def available_memory() -> int | None:
     return min(limits, default=None)
 
 
-def _first_shape(pictures: Pictures, on_bad_picture: str) -> tuple[int, ...]:
+def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    if pixels.dtype == torch.uint8:
+        return F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
+    resized = F.interpolate(pixels[None].float(), size, mode="bicubic", antialias=True)[0]
+    if pixels.is_floating_point():
+        return resized
+    return resized.round_().clamp_(*limits_of(pixels.dtype)).to(pixels.dtype)
+
+
+def _words(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _first(pictures: Pictures, on_bad_picture: Literal["raise", "skip"]) -> Tensor:
     for position in range(len(pictures)):
         try:
-            return pictures.read(position).shape
-        except BadPictureError:
+            return pictures.read(position)
+        except BadPictureError as error:
             if on_bad_picture == "raise":
-                raise
+                leave_out(pictures, position, error, on_bad_picture, "")
     raise BadPictureError(f"None of the {len(pictures)} pictures can be read.")
 
 
@@ -210,10 +231,9 @@ def _read(
         try:
             pixels = pictures.read(position)
         except BadPictureError as error:
-            if on_bad_picture == "raise":
-                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
-            warnings.warn(f"{error} It is left out.", stacklevel=2)
+            leave_out(pictures, position, error, on_bad_picture, "It is left out.")
             return
+        pictures.seen[position] = True
         keep(position, pixels)
 
     with ThreadPoolExecutor(suggested_max_num_workers(1)) as threads:  # pictures are decoded outside of Python's lock
@@ -222,3 +242,4 @@ def _read(
             part = range(first, min(first + _CHUNK, len(pictures)))
             list(threads.map(read, part))
             yield part
+    report_left_out(pictures)

@@ -21,6 +21,7 @@ from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.sources import check_imported
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.data.stream import Stream
+from simclr_lightning.data.value_range import Scaling
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ViewRecipe
 
@@ -33,6 +34,7 @@ class CleanLoaders(LightningDataModule):
         stream: the training pictures where they have no length, otherwise None.
         batch_size, seed, on_bad_picture, scaled_decoding, num_workers, pin_memory, prefetch_factor, persistent_workers,
         on_device, chunk_window: as :class:`PictureDataModule` takes them.
+        scaling: what counts as black and as white.
     """
 
     recipes: tuple[ViewRecipe, ...]
@@ -47,6 +49,7 @@ class CleanLoaders(LightningDataModule):
     persistent_workers: bool | None
     on_device: bool | None
     chunk_window: int | None
+    scaling: Scaling
     _resident: ResidentPictures
 
     @classmethod
@@ -140,6 +143,7 @@ class CleanLoaders(LightningDataModule):
             on_bad_picture=self.on_bad_picture,
             scaled=self.scaled_decoding,
             groups=groups,
+            scale=self.scaling.range,
         )
 
     def _loader(

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.progress import track
 
 from simclr_lightning.data.pictures import FilePictures, Pictures
-from simclr_lightning.data.scaled import upright_size
 from simclr_lightning.data.splits import Split, Splits
 from simclr_lightning.data.walk import Findings
 from simclr_lightning.errors import InputError
@@ -56,14 +55,12 @@ def read_header(pictures: Pictures, position: int) -> Header:
         Header(height=8, width=9, channels=3, bits=8)
     """
     if isinstance(pictures, FilePictures):
-        try:
-            with Image.open(pictures.path(position)) as picture:
-                channels, bits = len(picture.getbands()), _bits(picture)
-            height, width = upright_size(pictures.path(position))
-            return Header(height, width, channels, bits)
-        except UnidentifiedImageError:
-            pass
-    pixels = pictures.read(position)
+        with pictures.opened(position) as picture:
+            if picture.header is not None:
+                return Header(*picture.size(), len(picture.header.getbands()), _bits(picture.header))
+            pixels = picture.pixels()
+    else:
+        pixels = pictures.read(position)
     channels, height, width = pixels.shape
     return Header(height, width, channels, 32 if pixels.is_floating_point() else torch.iinfo(pixels.dtype).bits)
 
@@ -81,12 +78,14 @@ def read_values(pictures: Pictures, position: int) -> NDArray[Any]:
     """
     pixels = pictures.read(position)  # complains of what is damaged
     if isinstance(pictures, FilePictures):
-        try:
-            with Image.open(pictures.path(position)) as picture:
-                if picture.mode not in ("P", "PA"):
-                    return np.asarray(picture)
-        except (OSError, ValueError):
-            pass
+        with pictures.opened(position) as picture:
+            if picture.header is None:
+                return picture.pixels().numpy()
+            if picture.header.mode not in ("P", "PA"):
+                try:
+                    return np.asarray(picture.header)
+                except Exception:  # of files that are read without their metadata
+                    pass
     return pixels.numpy()
 
 
@@ -185,10 +184,12 @@ def looked_at(sets: dict[str, Pictures], sample: int, *, quiet: bool = False) ->
                 headers.append(header)
                 if position in chosen:
                     own = read_values(pictures, position)
+                    own = own[np.isfinite(own)]
                     read += 1
                     key = f"{header.bits} bits"
-                    low, high = values.get(key, [own.min().item(), own.max().item()])
-                    values[key] = [min(low, own.min().item()), max(high, own.max().item())]
+                    if own.size:
+                        low, high = values.get(key, [own.min().item(), own.max().item()])
+                        values[key] = [min(low, own.min().item()), max(high, own.max().item())]
             except InputError as error:
                 unreadable[pictures.name(position)] = str(error)
     return {

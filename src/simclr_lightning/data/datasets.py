@@ -110,5 +110,5 @@ _files("pets", "OxfordIIITPet", official("OxfordIIITPet", train="trainval", test
 _files("caltech101", "Caltech101", caltech101, "mean_per_class")
 _files("flowers", "Flowers102", official("Flowers102", **_THREE), "mean_per_class")
 register_source("birdsnap", in_channels=3)(birdsnap)
-register_source("folder", in_channels=3)(folder_sets)
-register_source("packed", in_channels=3)(packed_sets)
+register_source("folder")(folder_sets)  # of photos three channels; of other files as many as there are bands
+register_source("packed")(packed_sets)

@@ -14,6 +14,7 @@ import yaml
 from simclr_lightning.data.endings import ENDINGS
 from simclr_lightning.data.label_table import labelled_by, ordered_classes, read_table
 from simclr_lightning.data.pictures import FilePictures, Pictures, PictureSets
+from simclr_lightning.data.readers.array_sets import array_splits, holds_a_set
 from simclr_lightning.data.split_names import SPLITS, split_of
 from simclr_lightning.data.tree import Labelled, Tree, split_tree
 from simclr_lightning.data.walk import Findings, LeftOut, Walk
@@ -143,12 +144,37 @@ def picture_sets(found: Mapping[str, Pictures]) -> PictureSets:
     return PictureSets(found["train"], found.get("val", test), test)
 
 
+def splits_of(root: Roots, labels: str | os.PathLike[str] | None = None) -> Mapping[str, Pictures]:
+    """The splits of a folder, or of several, see :func:`find_splits`, or of a file that holds many pictures.
+
+    Raises:
+        MissingFileError: if there is no such folder or file, or no picture in it.
+        InputError: if it is another file, or the table of labels does not fit.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/tiles.npy", np.zeros((5, 32, 32, 13), np.uint16))
+        ...     splits_of(f"{folder}/tiles.npy")["train"].in_channels
+        13
+    """
+    if isinstance(root, (str, os.PathLike)) and holds_a_set(root):
+        if labels is not None:
+            raise InputError(
+                f"labels is {os.fspath(labels)!r}, a table of the files of a folder, and {os.fspath(root)!r} holds its "
+                f"own: leave labels out",
+                f"data.root {os.fspath(root).partition('::')[0]}::labels=NAME",
+            )
+        return array_splits(root)
+    return find_splits(root, labels)
+
+
 def folder_sets(root: Roots, labels: str | os.PathLike[str] | None = None) -> PictureSets:
-    """All pictures of a folder, or of several, see :func:`find_splits`.
+    """All pictures of a folder, or of several, see :func:`find_splits`, or of a file that holds many.
 
     Raises:
         MissingFileError: if there is no such folder, or no picture in it.
-        InputError: if it is a file, or the table of labels does not fit.
+        InputError: if it is another file, or the table of labels does not fit.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -160,7 +186,7 @@ def folder_sets(root: Roots, labels: str | os.PathLike[str] | None = None) -> Pi
         >>> len(sets.train), len(sets.val), sets.test is sets.val
         (2, 1, True)
     """
-    return picture_sets(find_splits(root, labels))
+    return picture_sets(splits_of(root, labels))
 
 
 def _found(roots: list[Path], base: Path) -> tuple[Tree, list[LeftOut]]:

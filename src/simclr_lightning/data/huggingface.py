@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from simclr_lightning.data.class_labels import class_indices
-from simclr_lightning.data.decode import BROKEN, BadPictureError, decoded
+from simclr_lightning.data.decode import BadPictureError, fault
+from simclr_lightning.data.items import decoded
 from simclr_lightning.data.pictures import Pictures, PictureSets
 from simclr_lightning.data.sources import IMAGENET, SCHEMES, Metric
 from simclr_lightning.data.split_names import split_folders, split_of
@@ -62,9 +63,11 @@ class HuggingFacePictures(Pictures):
         """One picture in RGB."""
         try:
             picture = self.dataset[position][self.image]
-        except BROKEN as error:
-            raise BadPictureError(f"Cannot read {self.name(position)}: {str(error).rstrip('.')}.") from error
-        return decoded(picture, None, self.name(position))
+        except InputError:
+            raise
+        except Exception as error:  # whatever its decoder raises
+            raise BadPictureError(f"Cannot read {self.name(position)}: {fault(error)}.") from error
+        return decoded(picture, None, self.name(position), self.reading.max_megapixels)
 
 
 class HuggingFaceSource:
@@ -135,7 +138,7 @@ class HuggingFaceSource:
 
     def _loaded(self, root: str, download: bool) -> Any:
         try:
-            import datasets  # type: ignore[import-not-found, unused-ignore]
+            import datasets
         except ImportError as error:
             raise MissingPackageError(
                 'Data sets named hf:... need the package datasets: pip install "simclr-lightning[hf]"'

@@ -11,14 +11,17 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import LEAST, NAMED, Reading, advice, check_share
 from simclr_lightning.data.class_labels import class_indices
-from simclr_lightning.data.decode import BadPictureError, check_picture, decoded, picture_of
+from simclr_lightning.data.decode import BadPictureError
+from simclr_lightning.data.items import check_picture, decoded, picture_of
+from simclr_lightning.data.pillow_files import left_out
 from simclr_lightning.errors import InputError
-from simclr_lightning.views import ImageBatch, ViewRecipe, centre_view, crop_views
+from simclr_lightning.views import ImageBatch, ValueRange, ViewRecipe, centre_views, crop_views
 
 
 class IterableStream:
-    """A stream of PIL pictures, which may differ in size, or of uint8 tensors (C, H, W), which may not.
+    """A stream of PIL pictures, which may differ in size, or of tensors (C, H, W), which may not.
 
     Items are pictures or (picture, label) pairs, in the same order whenever one goes through them. A set that has a
     method ``set_epoch`` is told the epoch first, and may give another order in each. Every process and every worker
@@ -30,6 +33,7 @@ class IterableStream:
         seed: of the views.
         on_bad_picture: raise an error that names a picture which cannot be read, or skip it: warn, and let another of
             its batch take its place.
+        scale: what counts as black and as white in crops; None: the range of each picture's type.
 
     Raises:
         InputError: if an iterable is an iterator, which ends for good, or there are no pictures, or something else.
@@ -50,6 +54,7 @@ class IterableStream:
         *,
         seed: int = 0,
         on_bad_picture: Literal["raise", "skip"] = "raise",
+        scale: ValueRange | None = None,
     ) -> None:
         for pictures in sets.values():
             if isinstance(pictures, Iterator):
@@ -61,6 +66,9 @@ class IterableStream:
         self.recipes = tuple(recipes)
         self.seed = seed
         self.on_bad_picture = on_bad_picture
+        self.scale = scale
+        self.reading = Reading()
+        self._seen = self._bad = 0
         self.class_names: Sequence[str] | None = getattr(self.sets["train"], "classes", None)
         items = list(islice(self.sets["train"], 1))
         if not items:
@@ -70,11 +78,27 @@ class IterableStream:
         check_picture(first, self._shape, "Picture 0 of the stream")
         self.in_channels = self._shape[0] if self._shape else 3
 
-    def with_views(self, recipes: Sequence[ViewRecipe], *, seed: int, on_bad_picture: Literal["raise", "skip"]) -> Self:
+    def with_views(
+        self,
+        recipes: Sequence[ViewRecipe],
+        *,
+        seed: int,
+        on_bad_picture: Literal["raise", "skip"],
+        scale: ValueRange | None = None,
+    ) -> Self:
         """The same pictures in other views."""
         other = copy.copy(self)
-        other.recipes, other.seed, other.on_bad_picture = tuple(recipes), seed, on_bad_picture
+        other.recipes, other.seed, other.on_bad_picture, other.scale = tuple(recipes), seed, on_bad_picture, scale
         return other
+
+    def pictures(self) -> Iterator[Tensor]:
+        """The training pictures that can be read, (C, H, W)."""
+        for position, item in enumerate(self.sets["train"]):
+            try:
+                name = f"Picture {position} of the stream"
+                yield decoded(picture_of(item), self._shape, name, self.reading.max_megapixels)
+            except BadPictureError:
+                continue
 
     def batches(
         self,
@@ -114,11 +138,19 @@ class IterableStream:
         name = f"Picture {position} of the stream"
         target = self._target(label, name)
         try:
-            return _Read(position, decoded(picture_of(item), self._shape, name), target)
+            picture = picture_of(item)
+            self._seen += 1
+            if self.reading.is_news(rest := left_out(picture)):
+                warnings.warn(f"{name} is read in part: {rest}. Other such pictures are not named.", stacklevel=2)
+            return _Read(position, decoded(picture, self._shape, name, self.reading.max_megapixels), target)
         except BadPictureError as error:
             if self.on_bad_picture == "raise":
-                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
-            warnings.warn(f"{error} Another of its batch takes its place.", stacklevel=2)
+                raise advice(error) from error
+            self._bad += 1
+            self.reading.listed(str(error.args[0]))
+            check_share(self.reading, self._bad, max(self._seen, LEAST), self._seen, name)
+            if self._bad <= NAMED:
+                warnings.warn(f"{error} Another of its batch takes its place.", stacklevel=2)
             return _Read(position, None, target)
 
     def _target(self, label: Any, name: str) -> int:
@@ -144,8 +176,8 @@ class IterableStream:
             return ImageBatch(torch.stack(pictures), None, targets, indices, epoch)
         images = None
         if split != "train":
-            images = torch.stack([centre_view(picture, self.recipes[0]) for picture in pictures])
-        crops = crop_views(pictures, self.recipes, indices, seed=self.seed, epoch=epoch)
+            images = centre_views(pictures, self.recipes[0], self.scale)
+        crops = crop_views(pictures, self.recipes, indices, seed=self.seed, epoch=epoch, scale=self.scale)
         return ImageBatch(images, crops, targets, indices, epoch)
 
 

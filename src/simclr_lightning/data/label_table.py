@@ -67,7 +67,7 @@ def read_table(path: str | os.PathLike[str]) -> list[Row]:
         ...     read_table(Path(folder, "labels.csv"))
         [Row(file='1.jpg', label='cat', split='train'), Row(file='2.jpg', label=None, split='test')]
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise MissingFileError(f"There is no table of labels {os.fspath(path)!r}: correct its name", "data.labels")
     columns = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)

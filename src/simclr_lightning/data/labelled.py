@@ -152,9 +152,10 @@ class LabelledDataModule(PictureDataModule):
             chunk_window=data.chunk_window,
             seed=seed,
         )
-        own.judged_by = data.judged_by
+        own.judged_by, own.reading = data.judged_by, data.reading
         own.save_hyperparameters({"dataset": data.hparams.get("dataset"), "metric": data.judged_by})
         pictures, labelled = labelled_part(data.splits)
+        own.use_scaling(data.scaling)
         own._splits = data.splits._replace(labelled=Split(pictures, labelled[positions]), test=test)
         return own
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from simclr_lightning import distributed
+from simclr_lightning.data.bad_pictures import report_left_out
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.order import Order, uniform_order
 from simclr_lightning.data.resident import ResidentBatch
@@ -141,6 +142,8 @@ class PictureLoader(DataLoader[_BatchT_co]):
                     raise batch
                 if isinstance(self.dataset, BatchDataset) and number == len(self):
                     self.dataset.report_unreadable()
+                if isinstance(self.dataset, BatchDataset):
+                    report_left_out(self.dataset.pictures)
                 yield batch
         except RuntimeError as error:
             exit_codes = [worker.exitcode for worker in getattr(batches, "_workers", ())]

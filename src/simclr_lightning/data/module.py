@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
-from simclr_lightning.data.clean_loaders import CleanLoaders
 from simclr_lightning.data.contents import summarised
 from simclr_lightning.data.loaders import shared_evenly
 from simclr_lightning.data.pairs import PictureGroups, read_groups
@@ -18,15 +18,17 @@ from simclr_lightning.data.recipes import plain_recipes, resolved_recipes
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures
 from simclr_lightning.data.sources import Metric, Source
 from simclr_lightning.data.splits import Splits, arrange, arrange_beside_stream
-from simclr_lightning.data.stream import Stream, with_views
+from simclr_lightning.data.stream import Stream
 from simclr_lightning.data.suit import suit
+from simclr_lightning.data.value_range import Scaling, check_scale, tell
+from simclr_lightning.data.value_scaling import ValueScaling
 from simclr_lightning.data.walk import Findings
 from simclr_lightning.data.worker_processes import warn_of_workers
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
 
 
-class PictureDataModule(CleanLoaders):
+class PictureDataModule(ValueScaling):
     """Finds pictures, and turns the batches of its loaders into views: the part that all our data modules share.
 
     The views of a picture depend on (seed, epoch, position of the picture) alone: not on the number of processes or
@@ -40,7 +42,7 @@ class PictureDataModule(CleanLoaders):
             and classes below), packed (what ``simclr pack`` makes of one), hf:NAME or hf:FOLDER (a data set of Hugging
             Face, with the extra hf; columns that are not found are named: 'hf:NAME?image=COLUMN&label=COLUMN'), what
             ``register_source`` has given a name, or a callable, or its import path, that returns a map-style or an
-            iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs with a label. A callable is
+            iterable data set of PIL pictures or tensors (C, H, W), alone or in pairs with a label. A callable is
             given those of the arguments ``root``, ``download`` and ``train`` that it has; ``train=False`` is for
             validation and test. A ``Source`` or a ``Stream`` will do as well. None: packed or folder, as
             it is, where ``root`` or ``labels`` is given, otherwise digits.
@@ -61,8 +63,17 @@ class PictureDataModule(CleanLoaders):
         on_device: keep cached pictures on the accelerator. None: where they take an eighth of its free memory at most.
         scaled_decoding: decode JPEG files at 1/2, 1/4 or 1/8 of their size where every random crop is so much larger
             than its view. Photos of megapixels load about twice as fast; training views differ by a level or so of 255.
+        scale: what counts as black and as white, one range for the whole data set. dtype: the range of the pictures'
+            type. Two numbers, [low, high], or [[low, ...], [high, ...]] of every band. percentile, or
+            percentile_per_band: from the 0.5th to the 99.5th of 256 training pictures, which the seed chooses. None:
+            bytes by their range; others, too, where the values in use cover half of it, otherwise by percentile.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: warn with its
-            name; in training the next good one takes its place, and where pictures are judged it does not count.
+            name and list it in the run's folder (unreadable.txt); in training the next good one takes its place, and
+            where pictures are judged it does not count.
+        max_bad_share: share of the pictures seen that skip may leave out; with more, the run stops: rather the folder
+            is missing. One picture may always be left out.
+        max_megapixels: larger pictures count as unreadable, and are not decoded: a damaged header may claim any size.
+            None: 179, where Pillow takes them for bombs.
         download: fetch the data set if it is not under ``root``.
         num_workers: processes that load pictures, for each training process. None: none for pictures in memory, one for
             a stream, otherwise one per core that is left beside the training process, up to 32 if /dev/shm has room.
@@ -82,6 +93,7 @@ class PictureDataModule(CleanLoaders):
         recipe: the first of them, of which clean pictures are.
         engine: draws the views of an ``ImageBatch``: ``ViewEngine(recipes, seed)``, or a callable that takes its place.
         groups: training pictures that belong together, None without ``pairs``; known after ``setup``.
+        reading: how files are read, and where unreadable ones are listed.
         stream: the training pictures where they have no length, otherwise None; known after ``setup``.
         judged_by: the metric that was asked for, None for none.
         findings: what was left out of a folder, and why; None for other data sets; known after ``setup``.
@@ -110,7 +122,10 @@ class PictureDataModule(CleanLoaders):
         cache: bool = False,
         on_device: bool | None = None,
         scaled_decoding: bool = False,
+        scale: Literal["dtype", "percentile", "percentile_per_band"] | list[float] | list[list[float]] | None = None,
         on_bad_picture: Literal["raise", "skip"] = "raise",
+        max_bad_share: float = 0.1,
+        max_megapixels: float | None = None,
         download: bool = True,
         num_workers: int | None = None,
         pin_memory: bool | None = None,
@@ -128,9 +143,13 @@ class PictureDataModule(CleanLoaders):
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
+        _check(0 <= max_bad_share <= 1, "max_bad_share", max_bad_share, "choose a number from 0 to 1")
+        large = max_megapixels is None or max_megapixels > 0
+        _check(large, "max_megapixels", max_megapixels, "choose a number above 0, or leave it out")
         _check(
             chunk_window is None or chunk_window >= 1, "chunk_window", chunk_window, "choose 1 or more, 16 by default"
         )
+        check_scale(scale)
         _check(seed >= 0, "seed", seed, "choose 0 or more")
         _check(metric in (None, "top1", "mean_per_class"), "metric", metric, "choose top1 or mean_per_class")
         self.source, name, self._root = choose_source(dataset, root, labels)
@@ -152,17 +171,21 @@ class PictureDataModule(CleanLoaders):
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
         self.on_device, self.scaled_decoding, self.chunk_window = on_device, scaled_decoding, chunk_window
+        self.scale, self.scaling = scale, Scaling(None, "", "", scale)
         self._resident = ResidentPictures()
         self._probe = None if probe is None else str(probe)
         self.pairs = None if pairs is None else str(pairs)
+        self.reading = Reading(max_megapixels, max_bad_share)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
             "label_fraction": label_fraction,
             "cache": cache,
             "on_bad_picture": on_bad_picture,
             "seed": seed,
+            "reading": self.reading,
         }
         self._splits: Splits | None = None
+        self._scaling_is_known = False
         self.save_hyperparameters()
         # Checkpoints hold primitives only, so that they load with weights_only=True.
         primitives = {
@@ -232,7 +255,7 @@ class PictureDataModule(CleanLoaders):
                     )
                 fits = self.chunk_window is None
                 _check(fits, "chunk_window", self.chunk_window, "a stream has its own order, so leave it out")
-                self.stream = with_views(found, self.recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
+                self.stream = self._with_views(found)
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
                 together = None if self.pairs is None else read_groups(self.pairs, found, self._root)
@@ -241,6 +264,9 @@ class PictureDataModule(CleanLoaders):
                     self.findings.warn()
                 self._splits = self.arrange(found)
                 self.groups = None if together is None else PictureGroups(together, self._splits.train.positions)
+            if not self._scaling_is_known:
+                self.use_scaling(self._measured())
+                tell(self.scaling)
         warn_of_workers(self.num_workers or 0, self._devices())
         suit(self.engine, self.trainer)
 
@@ -262,7 +288,7 @@ class PictureDataModule(CleanLoaders):
             batch = self._resident.picked(batch)
         if not isinstance(batch, ImageBatch):
             return batch
-        images = clean(batch.images, self.recipe) if batch.clean and batch.images is not None else None
+        images = clean(batch.images, self.recipe, batch.scale) if batch.clean and batch.images is not None else None
         views = () if batch.epoch is None else self.engine(batch)
         indices = batch.indices.to(batch.targets.device, non_blocking=True)
         ready = ViewBatch(views, batch.targets, indices, images, batch.groups, shared_evenly(self.trainer))

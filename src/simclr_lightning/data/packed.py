@@ -16,13 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simclr_lightning.data.decode import read_picture
 from simclr_lightning.data.folder import picture_sets
 from simclr_lightning.data.order import CHUNK_WINDOW, Order, WindowOrder, uniform_order
 from simclr_lightning.data.pictures import FilePictures, Pictures, PictureSets
-from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.errors import InputError, MissingFileError
-from simclr_lightning.views.workers import ScaledPicture
 
 FORMAT = "simclr_lightning packed 1"
 """First line of what a packed set says of itself."""
@@ -109,33 +106,29 @@ class PackedPictures(FilePictures):
     def __init__(self, root: Path, split: str, told: dict[str, Any]) -> None:
         self._files = SplitFiles(root / split)
         self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
-        several = self._files.multi_targets
-        super().__init__(
-            root / told["folder"],
-            np.load(self._files.names, mmap_mode="r"),
-            torch.from_numpy(np.load(self._files.targets)),
-            told["class_names"],
-            torch.from_numpy(np.load(several)) if several.exists() else None,
-        )
         self._map()
         index = json.loads((self._files.folder / INDEX).read_text())["chunks"]
         self._names = [chunk["filename"] for chunk in index]
         self._starts = [0, *accumulate(chunk["chunk_size"] for chunk in index)]
         found = {entry.name: entry.stat().st_size for entry in os.scandir(self._files.folder)}
         damaged = [chunk["filename"] for chunk in index if found.get(chunk["filename"]) != chunk["chunk_bytes"]]
-        if damaged or self._starts[-1] != len(self):
+        if damaged or self._starts[-1] != len(self.files):
             raise InputError(
                 f"{len(damaged)} of the {len(index)} chunks in {self._files.folder} are missing or cut off, such as "
                 f"{damaged[0] if damaged else INDEX}: copy or pack the set again."
             )
+        several = self._files.multi_targets
+        super().__init__(
+            root / told["folder"],
+            self.files,
+            torch.from_numpy(np.load(self._files.targets)),
+            told["class_names"],
+            torch.from_numpy(np.load(several)) if several.exists() else None,
+        )
 
     def name(self, position: int) -> str:
         """File of the picture, and the folder that holds its chunk."""
         return f"{self._files.folder}: {os.fsdecode(bytes(self.files[position]))}"
-
-    def read(self, position: int) -> Tensor:
-        """One picture in RGB, upright."""
-        return read_picture(self.name(position), self.content(position))
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright; nothing is read."""
@@ -143,10 +136,6 @@ class PackedPictures(FilePictures):
         if not height:
             height, width = self.read(position).shape[1:]  # which says what is wrong with it
         return height, width
-
-    def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
-        """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
-        return read_scaled(self.name(position), scale, self.content(position))
 
     def chunks(self, positions: Tensor) -> NDArray[np.int64]:
         """Number of the chunk that holds each of these pictures."""
@@ -213,7 +202,7 @@ def is_packed(root: str | os.PathLike[str]) -> bool:
         >>> is_packed("photos")
         False
     """
-    return (Path(root).expanduser() / MANIFEST).is_file()
+    return (Path(os.path.expanduser(root)) / MANIFEST).is_file()
 
 
 def packed_sets(root: str | os.PathLike[str]) -> PictureSets:
@@ -236,7 +225,7 @@ simclr pack FOLDER photos, or correct its name (--data.root).
             "correct its name",
             "data.root",
         )
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     told = json.loads((root / MANIFEST).read_text())
     if told["format"] != FORMAT:
         raise InputError(f"{name!r} is of the format {told['format']!r}, and {FORMAT!r} is read: pack it again.")

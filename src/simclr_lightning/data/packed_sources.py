@@ -17,6 +17,7 @@ from torch import Tensor
 from simclr_lightning.data.endings import ENDINGS, missing_for
 from simclr_lightning.data.folder import find_roots, folder_sets
 from simclr_lightning.data.pictures import FilePictures
+from simclr_lightning.data.readers import reader_of
 from simclr_lightning.data.split_names import split_of
 from simclr_lightning.errors import InputError, MissingFileError
 
@@ -77,7 +78,7 @@ def packed_sources(root: str | os.PathLike[str]) -> dict[str, PackedSource]:
         (['train', 'val'], [b'val/cat/3.jpg', b'val/dog/4.jpg'], [0, 1])
     """
     find_roots(root)  # complains of what is no folder
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     shards = sorted(path for path in root.rglob("*") if path.suffix == ".tar" and path.is_file())
     if shards:
         return tar_sources(root, shards)
@@ -171,7 +172,7 @@ def _samples(root: Path, shard: Path) -> Iterator[_Sample]:
                 key = f"{folder}/{stem}"
                 if not member.isfile() or file.startswith("."):
                     continue
-                if missing_for(f".{ending.lower()}") is None:
+                if missing_for(f".{ending.lower()}") is None and (key not in pictures or reader_of(file) is None):
                     pictures[key] = member
                 elif ending in ("cls", "json"):
                     content = tar.extractfile(member)

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from simclr_lightning.data.decode import BadPictureError
+from simclr_lightning.data.decode import BadPictureError, opened
 from simclr_lightning.data.packed import FORMAT, INDEX, MANIFEST, SplitFiles, is_packed
 from simclr_lightning.data.packed_sources import PackedSource, packed_sources
-from simclr_lightning.data.scaled import upright_size
 from simclr_lightning.errors import ExistingFileError, InputError, require_packages
 
 _PLAN = "plan.json"
@@ -78,7 +77,7 @@ def pack_pictures(root: str | Path, output: str | Path, chunk_mib: int = 64) -> 
     require_packages("simclr pack", ["litdata"])
     if not 1 <= chunk_mib <= _LARGEST >> 20:
         raise InputError(f"chunk_mib is {chunk_mib}: choose from 1 to {_LARGEST >> 20} MiB (--chunk_mib 64).")
-    output = Path(output).expanduser()
+    output = Path(os.path.expanduser(output))
     taken = output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / _PLAN).exists())
     if taken or is_packed(output):
         raise ExistingFileError(f"{output} exists and is not overwritten: name another folder, or remove it.")
@@ -222,7 +221,8 @@ def _read(source: PackedSource, position: int) -> tuple[bytes, tuple[int, int]]:
     except OSError as error:
         raise InputError(f"Cannot read {name}: {error}. Mend or remove it, and type this again.") from error
     try:
-        return content, upright_size(name, content)
+        with opened(name, content=content) as picture:
+            return content, picture.size()
     except BadPictureError:
         return content, (0, 0)
 

@@ -180,7 +180,7 @@ def read_groups(path: str | Path, sets: PictureSets, root: str | Path) -> Tensor
 
 def _rows(path: str | Path, picture: str) -> list[_Row]:
     """Lines of the table, with the column that names pictures."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise MissingFileError(f"There is no file {os.fspath(path)!r}: correct its name", "data.pairs")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
@@ -224,7 +224,7 @@ def _of_indices(rows: list[_Row], number: int, path: str | Path) -> list[int]:
 
 def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str | Path) -> list[int | None]:
     """Positions of the training pictures that are named, None for those of other splits."""
-    root, folder = Path(root).expanduser(), ""
+    root = Path(os.path.expanduser(root))
     known: dict[str, int | None] = {}  # by their names relative to root
     for pictures in (sets.test, sets.val, sets.train):
         if isinstance(pictures, FilePictures):
@@ -232,10 +232,9 @@ def _of_files(rows: list[_Row], sets: PictureSets, root: str | Path, path: str |
             folder = "" if folder == os.curdir else folder
             names = (os.fsdecode(bytes(file)).replace(os.sep, "/") for file in pictures.files)
             own = pictures is sets.train
-            files = {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
-            known |= files
-            folders = {name.partition("/")[0] if "/" in name else "" for name in files}
-            folder = folders.pop() if len(folders) == 1 else ""  # train/, if all of them are in it
+            known |= {posixpath.join(folder, name): place if own else None for place, name in enumerate(names)}
+    # Names may also be given from the folder of the training pictures on, as train.
+    folder = posixpath.commonpath([posixpath.dirname(file) for file, place in known.items() if place is not None])
     by_name: dict[str, list[str]] = defaultdict(list)
     for file in known:
         by_name[file.rpartition("/")[2]].append(file)

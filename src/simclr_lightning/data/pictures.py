@@ -5,21 +5,22 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import Reading
+from simclr_lightning.data.bands import bands_of, with_bands
 from simclr_lightning.data.class_labels import class_indices
-from simclr_lightning.data.decode import BROKEN, BadPictureError, check_picture, decoded, picture_of, read_picture
-from simclr_lightning.data.scaled import read_scaled, upright_size
+from simclr_lightning.data.decode import OpenedPicture, opened
+from simclr_lightning.data.scaled import read_scaled
 from simclr_lightning.data.walk import Findings
-from simclr_lightning.distributed import rank
-from simclr_lightning.errors import InputError
+from simclr_lightning.views.scale import DTYPES, TYPES, rows_of
 from simclr_lightning.views.workers import ScaledPicture
 
 
@@ -36,7 +37,11 @@ class Pictures(ABC):
             that needs one: balanced splits, and watching a pre-training. None where one class is all there is.
 
     Attributes:
+        dtype: of the pictures, as far as it is known before they are read: uint8, uint16, int16 or float32.
         bad: (N,) bool, pictures that turned out to be unreadable. Loaders' workers share it.
+        seen: (N,) bool, pictures that were read, or could not be. Shared as well.
+        partly: (N,) bool, pictures whose files hold more than was read: see ``left_out``. Shared as well.
+        reading: how files are read.
         reported: positions of those whose number has been told.
 
     Example:
@@ -47,6 +52,8 @@ class Pictures(ABC):
         >>> len(shades), shades.read(2).shape
         (3, torch.Size([1, 6, 6]))
     """
+
+    dtype = torch.uint8
 
     def __init__(
         self,
@@ -62,7 +69,8 @@ class Pictures(ABC):
         self.class_names = list(class_names) if class_names is not None else None
         self.in_channels = in_channels
         self.equal_size = equal_size
-        self.bad: Tensor = torch.zeros(len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self.bad, self.seen, self.partly = torch.zeros(3, len(targets), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        self.reading = Reading()
         self.reported: set[int] = set()
 
     def __len__(self) -> int:
@@ -77,13 +85,17 @@ class Pictures(ABC):
             class_names: names of the classes, None where there are none.
         """
         other = copy.copy(self)
-        other.multi_targets = None
-        other.targets, other.class_names = targets, list(class_names) if class_names is not None else None
+        other.targets, other.multi_targets = targets, None
+        other.class_names = None if class_names is None else list(class_names)
         return other
 
     def name(self, position: int) -> str:
         """What to call a picture in a message."""
         return f"Picture {position}"
+
+    def left_out(self, position: int) -> str:
+        """What of a picture's file is not read; "" where nothing is left out."""
+        return ""
 
     @abstractmethod
     def read(self, position: int) -> Tensor:
@@ -93,11 +105,14 @@ class Pictures(ABC):
             position: of the picture, in [0, N).
 
         Returns:
-            (C, H, W) uint8.
+            (C, H, W) uint8, uint16, int16 or float32.
 
         Raises:
             BadPictureError: if it cannot be read; the message names it.
         """
+
+
+_PEEK = 64  # files that may tell the number of bands
 
 
 class PictureSets(NamedTuple):
@@ -123,13 +138,13 @@ class InMemoryPictures(Pictures):
     """Pictures of equal size in one array.
 
     Args:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, uint16, int16 or floating-point, which becomes float32.
         targets: (N,) int64 class indices, -1 where unlabelled; or labels of any form that ``class_indices`` takes.
         class_names: names of the classes, None where there are none.
 
     Raises:
         ValueError: if there are no pictures, or not one target for each.
-        TypeError: if the pictures are not (N, C, H, W) bytes.
+        TypeError: if the pictures are not (N, C, H, W), or of another type.
         InputError: if targets are no labels.
 
     Example:
@@ -144,8 +159,10 @@ class InMemoryPictures(Pictures):
         targets: Tensor | np.ndarray[Any, Any] | Sequence[Any],
         class_names: Sequence[str] | None = None,
     ) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise TypeError(f"Expected pictures as (N, C, H, W) uint8, got {tuple(images.shape)} {images.dtype}.")
+        if images.is_floating_point():
+            images = images.float()
+        if images.dtype not in DTYPES or images.ndim != 4:
+            raise TypeError(f"Expected pictures as (N, C, H, W) {TYPES}, got {tuple(images.shape)} {images.dtype}.")
         if not len(images) or len(images) != len(targets):
             raise ValueError(
                 f"Expected one target for each picture, got {len(images)} pictures and {len(targets)} targets."
@@ -155,14 +172,22 @@ class InMemoryPictures(Pictures):
         super().__init__(targets.long(), class_names, images.shape[1], equal_size=True)
         self.images = images
         self.shape = images.shape[1:]
+        self.dtype = images.dtype
+
+    def rows(self, positions: Tensor) -> Tensor:
+        """The pictures at (n,) positions, (n, C, H, W)."""
+        return rows_of(self.images, positions)
 
     def read(self, position: int) -> Tensor:
-        """One picture, (C, H, W) uint8."""
+        """One picture, (C, H, W)."""
         return self.images[position]
 
 
 class FilePictures(Pictures):
     """Pictures in files, decoded when they are read; they may differ in size.
+
+    Photos have three channels, and so have grey pictures of any format. Where the files are of ``data.readers``, the
+    first that can be read tells how many bands all have, see ``bands``.
 
     Args:
         root: folder of the files.
@@ -192,6 +217,7 @@ class FilePictures(Pictures):
         self.root = root
         self.files = files
         self.findings: Findings | None = None
+        self.in_channels = bands_of(map(self.name, range(min(len(self), _PEEK))), self.content)
 
     def path(self, position: int) -> Path:
         """File of the picture at ``position``."""
@@ -201,80 +227,37 @@ class FilePictures(Pictures):
         """File of the picture."""
         return str(self.path(position))
 
+    def content(self, position: int) -> bytes | None:
+        """Bytes of the file where they are not in a file of their own, otherwise None."""
+        return None
+
+    @contextmanager
+    def opened(self, position: int) -> Iterator[OpenedPicture]:
+        """One picture, of which the header has been read: see ``decode.opened``."""
+        with opened(self.name(position), self.reading.max_megapixels, self.content(position)) as picture:
+            if picture.left_out:
+                self.partly[position] = True
+            yield picture
+
     def read(self, position: int) -> Tensor:
-        """One picture in RGB, upright."""
-        return read_picture(self.path(position))
+        """One picture, upright, in RGB or with all its bands."""
+        with self.opened(position) as picture:
+            pixels = picture.pixels()
+        return with_bands(pixels, self.in_channels, self.name(position))
+
+    def left_out(self, position: int) -> str:
+        """What of the file is not read."""
+        with self.opened(position) as picture:
+            return picture.left_out
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of one picture, upright, from the header of its file."""
-        return upright_size(self.path(position))
+        with self.opened(position) as picture:
+            return picture.size()
 
     def read_scaled(self, position: int, scale: int) -> Tensor | ScaledPicture:
         """One picture in RGB, upright, no larger than it need be: see ``scaled.read_scaled``."""
-        return read_scaled(self.path(position), scale)
-
-
-class DatasetPictures(Pictures):
-    """Pictures of a map-style data set, which returns pictures or (picture, label) pairs.
-
-    PIL pictures become RGB and may differ in size. Tensors, (C, H, W) uint8 with any number of channels, must all have
-    the shape of the first. Labels have any form that ``class_indices`` takes: integers, columns, one-hot rows, names.
-    They are taken from the attribute ``targets`` or ``labels`` where there is one, otherwise by reading the whole data
-    set once. Names are looked up in the attribute ``classes`` where there is one.
-
-    Args:
-        dataset: with ``__len__`` and ``__getitem__``.
-
-    Raises:
-        InputError: if the data set is empty, the first picture is neither a PIL picture nor a uint8 tensor, or labels
-            have none of those forms.
-        TypeError: if it has no length or no ``__getitem__``.
-
-    Example:
-        >>> from PIL import Image
-        >>> pictures = DatasetPictures([Image.new("RGB", (5, 4)), Image.new("L", (3, 3))])
-        >>> pictures.targets, [tuple(pictures.read(position).shape) for position in range(2)]
-        (tensor([-1, -1]), [(3, 4, 5), (3, 3, 3)])
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        kind = type(dataset).__name__
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise TypeError(f"Expected a map-style data set, with __len__ and __getitem__, got {kind}.")
-        if not len(dataset):
-            raise InputError(f"The data set {kind} is empty.")
-        first = dataset[0]
-        picture = picture_of(first)
-        self.shape = picture.shape if isinstance(picture, Tensor) else None
-        check_picture(picture, self.shape, self.name(0))
-        super().__init__(
-            *self._labels(first, getattr(dataset, "classes", None)),
-            self.shape[0] if self.shape else 3,
-            equal_size=self.shape is not None,
-        )
-
-    def name(self, position: int) -> str:
-        """Number of the picture and class of the data set."""
-        return f"Picture {position} of {type(self.dataset).__name__}"
-
-    def read(self, position: int) -> Tensor:
-        """One picture: RGB if the data set returns PIL pictures, otherwise the tensor that it returns."""
-        try:
-            picture = picture_of(self.dataset[position])
-        except BROKEN as error:
-            raise BadPictureError(f"Cannot read {self.name(position)}: {str(error).rstrip('.')}.") from error
-        return decoded(picture, self.shape, self.name(position))
-
-    def _labels(self, first: Any, names: Sequence[str] | None) -> tuple[Tensor, list[str] | None]:
-        if not isinstance(first, (tuple, list)):
-            return torch.full((len(self.dataset),), -1), None if names is None else list(names)
-        kind = type(self.dataset).__name__
-        for attribute in ("targets", "labels"):
-            labels = getattr(self.dataset, attribute, None)
-            if labels is not None and len(labels) == len(self.dataset):
-                break
-        else:
-            positions = track(range(len(self.dataset)), f"Reading the labels of {kind}", disable=rank() > 0)
-            labels = [self.dataset[position][1] for position in positions]
-        return class_indices(labels, kind, names)
+        picture = read_scaled(self.name(position), scale, self.reading.max_megapixels, self.content(position))
+        if isinstance(picture, ScaledPicture):
+            return picture
+        return with_bands(picture, self.in_channels, self.name(position))

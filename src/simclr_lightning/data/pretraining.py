@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from simclr_lightning.data.loaders import PictureLoader, process_of
 from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.pairs import PictureGroups
-from simclr_lightning.data.stream import StreamDataset, StreamLoader, with_views
+from simclr_lightning.data.stream import StreamDataset, StreamLoader
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import VALIDATION_EPOCH, ViewEngine, ViewRecipe, check_channels
 
@@ -40,14 +40,15 @@ class SimCLRDataModule(PictureDataModule):
     _streaming: StreamLoader | None = None
     _start: dict[str, int] | None = None
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the training is in a stream; Lightning puts it into checkpoints. Other loaders have their own state."""
-        return {} if self._streaming is None else self._streaming.position()
+        return super().state_dict() | ({} if self._streaming is None else self._streaming.position())
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with a stream from there."""
-        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
-            self._start = state_dict
+        super().load_state_dict(state_dict)
+        if "epoch" in state_dict and (self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING):
+            self._start = {name: state_dict[name] for name in ("epoch", "batches")}
 
     def use_recipes(self, recipes: Sequence[ViewRecipe]) -> None:
         """Draw other views, from the next loader on; clean pictures, which the first recipe makes, stay as they are.
@@ -72,7 +73,7 @@ class SimCLRDataModule(PictureDataModule):
             )
         self.recipes = self.engine.recipes = tuple(recipes)
         if self.stream is not None:
-            self.stream = with_views(self.stream, recipes, seed=self.seed, on_bad_picture=self.on_bad_picture)
+            self.stream = self._with_views(self.stream)
 
     def train_dataloader(self) -> PictureLoader[Any]:
         """Training pictures in a new order each epoch; the pictures that do not fill a batch are left out.
@@ -165,7 +166,14 @@ class SimCLRDataModule(PictureDataModule):
         rank, processes = process_of(self.trainer, self.batch_size)
         workers = 1 if self.num_workers is None else self.num_workers
         return StreamLoader(
-            StreamDataset(self.stream, split, rank=rank, world_size=processes, batch_size=self.batch_size),
+            StreamDataset(
+                self.stream,
+                split,
+                rank=rank,
+                world_size=processes,
+                batch_size=self.batch_size,
+                scale=self.scaling.range,
+            ),
             num_workers=workers,
             pin_memory=self._pin_memory(),
             prefetch_factor=self.prefetch_factor,

@@ -11,6 +11,7 @@ from simclr_lightning.data.pictures import InMemoryPictures
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ImageBatch
+from simclr_lightning.views.scale import rows_of
 
 _SHARE = 8  # of the free memory, the part that pictures may take: the rest is the training's
 
@@ -108,14 +109,14 @@ class ResidentPictures:
         return number
 
     def copied(self, number: int, device: torch.device) -> Tensor:
-        """The array (N, C, H, W) uint8 on the device; the first call copies it."""
+        """The array (N, C, H, W) on the device; the first call copies it."""
         key = number, _numbered(device)
         if key not in self._copies:
             self._copies[key] = self._arrays[number].to(device)
         return self._copies[key]
 
     def picked(self, sent: ResidentBatch) -> ImageBatch:
-        """The batch with its pictures, (N, C, H, W) uint8, on the device that it was sent to; the host does not wait.
+        """The batch with its pictures, (N, C, H, W), on the device that it was sent to; the host does not wait.
 
         Where the batch has ``sources``, pictures are (V, N, C, H, W).
 
@@ -124,7 +125,7 @@ class ResidentPictures:
         """
         if sent.places is None:
             raise ValueError("The batch holds the numbers of its pictures: send it to a device first, .to(device).")
-        images = self.copied(sent.array, sent.places.device).index_select(0, sent.places)
+        images = rows_of(self.copied(sent.array, sent.places.device), sent.places)
         if sent.batch.sources is not None:
             images = torch.unflatten(images, 0, sent.batch.sources.shape)
         return sent.batch._replace(images=images)

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from simclr_lightning.data.bad_pictures import leave_out
 from simclr_lightning.data.decode import BadPictureError
 from simclr_lightning.data.pairs import PictureGroups
 from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures
 from simclr_lightning.data.worker_processes import handed_over
-from simclr_lightning.views import Crops, ImageBatch, ViewRecipe, centre_view, crop_views
+from simclr_lightning.views import Crops, ImageBatch, ValueRange, ViewRecipe, centre_views, crop_views
 from simclr_lightning.views.draw import draw_for_each
+from simclr_lightning.views.scale import early
 from simclr_lightning.views.workers import crops_of, largest_scales
 
 _ReadT = TypeVar("_ReadT")
@@ -65,6 +67,7 @@ class BatchDataset(Dataset[ImageBatch]):
         scaled: decode files no larger than their random crops need, in training.
         groups: of pictures that belong together: all views but the first are of other members. None: of the picture
             itself.
+        scale: what counts as black and as white; None: the range of the pictures' type.
 
     Attributes:
         pixels: whether batches bring the pictures; if not, those in memory are on the device already.
@@ -89,6 +92,7 @@ class BatchDataset(Dataset[ImageBatch]):
         on_bad_picture: Literal["raise", "skip"] = "raise",
         scaled: bool = False,
         groups: PictureGroups | None = None,
+        scale: ValueRange | None = None,
     ) -> None:
         self.pictures = pictures
         self.positions = positions
@@ -99,6 +103,7 @@ class BatchDataset(Dataset[ImageBatch]):
         self.on_bad_picture = on_bad_picture
         self.scaled = scaled
         self.groups = groups
+        self.scale = scale
         self.pixels = True
 
     @property
@@ -116,11 +121,12 @@ class BatchDataset(Dataset[ImageBatch]):
         """Bytes that a picture takes in a batch."""
         if self.pictures.equal_size:
             shape = getattr(self.pictures, "shape", None)  # of a set of one's own, it need not be known
-            each = 1 if self.groups is None else self._views
+            each = self.pictures.dtype.itemsize * (1 if self.groups is None else self._views)
             return each * math.prod(shape) if self.pixels and shape else 0
         crops = sum(recipe.count * recipe.size**2 for recipe in self.recipes) if self.random else 0
         whole = self.recipes[0].eval_size ** 2 if self.clean else 0
-        return (crops + whole) * self.pictures.in_channels
+        bytes_alone = self.scale is None and self.pictures.dtype == torch.uint8
+        return (crops + whole) * self.pictures.in_channels * (1 if bytes_alone else 4)
 
     @property
     def _views(self) -> int:
@@ -145,10 +151,8 @@ class BatchDataset(Dataset[ImageBatch]):
         sources: Tensor | None
         if isinstance(self.pictures, InMemoryPictures):
             positions = self.positions[[key.place for key in asked]]
-            # Copies whole pictures: six times as fast as [positions], which copies number by number.
             sources = self._sources(positions, epoch)
-            wanted = positions if sources is None else sources.flatten()
-            images = self.pictures.images.index_select(0, wanted) if self.pixels else None
+            images = self.pictures.rows(positions if sources is None else sources.flatten()) if self.pixels else None
             if images is not None and sources is not None:
                 images = torch.unflatten(images, 0, sources.shape)
         else:
@@ -157,7 +161,10 @@ class BatchDataset(Dataset[ImageBatch]):
                 unlabelled |= positions != self.positions[[key.place for key in asked]]
         targets = self.pictures.targets[positions].masked_fill(unlabelled, -1)
         groups = None if self.groups is None else self.groups.numbers[positions]
-        return ImageBatch(images, crops, targets, positions, epoch, self.clean, groups, sources)
+        scale = self.scale if self.pictures.equal_size else None  # others are scaled where they are cropped
+        if self.pictures.equal_size and images is not None:
+            images, scale = early(images, scale)
+        return ImageBatch(images, crops, targets, positions, epoch, self.clean, groups, sources, scale)
 
     def report_unreadable(self) -> None:
         """Warn how many pictures cannot be read and were not judged, unless that was told before."""
@@ -179,10 +186,10 @@ class BatchDataset(Dataset[ImageBatch]):
             return positions, sources, stacks[0] if sources is None else torch.stack(stacks), None
         images = crops = None
         if self.clean:
-            images = torch.stack([centre_view(picture, self.recipes[0]) for picture in pictures[0]])
+            images = centre_views(pictures[0], self.recipes[0], self.scale)
         if epoch is not None:
             of_views = pictures[0] if sources is None else pictures
-            crops = crop_views(of_views, self.recipes, positions, seed=self.seed, epoch=epoch)
+            crops = crop_views(of_views, self.recipes, positions, seed=self.seed, epoch=epoch, scale=self.scale)
         return positions, sources, images, crops
 
     def _scaled(self, files: FilePictures, places: list[int], epoch: int) -> _Decoded:
@@ -200,7 +207,7 @@ class BatchDataset(Dataset[ImageBatch]):
             good = {key: picture for key, picture in decoded.items() if picture is not None}
             if len(good) == len(decoded):
                 pictures = [[good[key] for key in own] for own in asked_of_views]
-                return positions, sources, None, crops_of(pictures, recipes, drawn)
+                return positions, sources, None, crops_of(pictures, recipes, drawn, self.scale)
 
     def _sources(self, positions: Tensor, epoch: int | None) -> Tensor | None:
         """(V, N) positions of the pictures that the views are of; None: of the picture itself."""
@@ -242,11 +249,10 @@ class BatchDataset(Dataset[ImageBatch]):
 
     def _tried(self, position: int, read: Callable[[int], _ReadT]) -> _ReadT | None:
         try:
-            return read(position)
+            found = read(position)
         except BadPictureError as error:
-            if self.on_bad_picture == "raise":
-                raise BadPictureError(f"{error} Such pictures can be left out", "data.on_bad_picture skip") from error
-            self.pictures.bad[position] = True
             end = "The next picture takes its place." if self.training else "It does not count."
-            warnings.warn(f"{error} {end}", stacklevel=2)
+            leave_out(self.pictures, position, error, self.on_bad_picture, end)
             return None
+        self.pictures.seen[position] = True
+        return found

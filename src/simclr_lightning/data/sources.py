@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 from torch.utils.data import IterableDataset
 
+from simclr_lightning.data.dataset_pictures import DatasetPictures
 from simclr_lightning.data.iterable import IterableStream
-from simclr_lightning.data.pictures import DatasetPictures, Pictures, PictureSets
+from simclr_lightning.data.pictures import Pictures, PictureSets
 from simclr_lightning.data.stream import Stream
 from simclr_lightning.errors import InputError
 from simclr_lightning.views import ViewRecipe
@@ -89,7 +90,7 @@ class FunctionSource:
     Args:
         function: is given those of the arguments ``root``, ``download`` and ``train`` that it has; with ``train`` it is
             called twice, and what it returns for ``train=False`` is for validation and test. It returns a map-style or
-            an iterable data set of PIL pictures or uint8 tensors (C, H, W), alone or in pairs with an integer label, or
+            an iterable data set of PIL pictures or tensors (C, H, W), alone or in pairs with an integer label, or
             ``Pictures``, ``PictureSets`` or a ``Stream``.
         recipe: views that fit the pictures.
         in_channels: channels of the pictures, None where they are known only when the data is there.

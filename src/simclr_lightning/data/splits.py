@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.cache import cached
 from simclr_lightning.data.folder import folder_sets
 from simclr_lightning.data.labels import balanced_subset, stratified_split
@@ -67,6 +68,7 @@ def arrange(
     cache: bool = False,
     on_bad_picture: Literal["raise", "skip"] = "raise",
     seed: int = 0,
+    reading: Reading | None = None,
 ) -> Splits:
     """Assign every picture its part.
 
@@ -78,6 +80,7 @@ def arrange(
         cache: whether to read all pictures into memory.
         on_bad_picture: what the cache does about pictures that cannot be read.
         seed: of both fractions.
+        reading: how files are read; None: as the pictures have it.
 
     Raises:
         InputError: if there are too few labels for what is asked, classes do not match, or channels differ.
@@ -96,6 +99,9 @@ def arrange(
         "test": sets.test or source.test,
     }
     present = {name: part for name, part in pictures.items() if part is not None}
+    if reading is not None:
+        for part in present.values():
+            part.reading = reading
     if cache:
         present = _in_memory(present, on_bad_picture)
     names, labels = present["labelled"].class_names, bool((present["labelled"].targets >= 0).any())

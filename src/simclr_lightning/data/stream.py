@@ -12,7 +12,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from simclr_lightning.data.loaders import PictureLoader, as_it_is
 from simclr_lightning.errors import InputError
-from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ViewRecipe
+from simclr_lightning.views import VALIDATION_EPOCH, ImageBatch, ValueRange, ViewRecipe
+from simclr_lightning.views.scale import early
 
 
 @runtime_checkable
@@ -22,7 +23,9 @@ class Stream(Protocol):
     The loader sets ``epoch`` and ``clean`` of the batches; a stream need not. A stream may have the attributes
     ``recipe`` (views that fit its pictures, also of the class), ``in_channels`` (3 by default) and ``class_names``. One
     whose pictures differ in size crops them itself, by ``views.crop_views``: if it has a method
-    ``with_views(recipes, *, seed, on_bad_picture)``, that is given what was typed and returns the stream to read.
+    ``with_views(recipes, *, seed, on_bad_picture)``, that is given what was typed and returns the stream to read; if it
+    also has the argument ``scale``, what counts as black and as white in the pictures that it crops. Those of its
+    ``pictures()``, where it has such a method, are looked at for it.
 
     Example:
         >>> class Noise:
@@ -60,7 +63,12 @@ class Stream(Protocol):
 
 
 def with_views(
-    stream: Stream, recipes: Sequence[ViewRecipe], *, seed: int, on_bad_picture: Literal["raise", "skip"]
+    stream: Stream,
+    recipes: Sequence[ViewRecipe],
+    *,
+    seed: int,
+    on_bad_picture: Literal["raise", "skip"],
+    scale: ValueRange | None = None,
 ) -> Stream:
     """Tell a stream that asks for it what views it crops, and what to do about pictures that cannot be read.
 
@@ -69,6 +77,7 @@ def with_views(
         recipes: of the views.
         seed: of the views.
         on_bad_picture: raise or skip.
+        scale: what counts as black and as white in crops.
 
     Example:
         >>> from simclr_lightning.data import IterableStream
@@ -77,7 +86,11 @@ def with_views(
         8
     """
     telling: Any = getattr(stream, "with_views", None)
-    return stream if telling is None else telling(recipes, seed=seed, on_bad_picture=on_bad_picture)
+    if telling is None:
+        return stream
+    scaled = {"scale": scale} if "scale" in inspect.signature(telling).parameters else {}
+    found: Stream = telling(recipes, seed=seed, on_bad_picture=on_bad_picture, **scaled)
+    return found
 
 
 class StreamDataset(IterableDataset[ImageBatch]):
@@ -89,6 +102,7 @@ class StreamDataset(IterableDataset[ImageBatch]):
         rank: number of this process.
         world_size: number of processes.
         batch_size: pictures of a batch of all processes.
+        scale: what counts as black and as white in pictures that are not cropped, and bring no other.
 
     Example:
         >>> from simclr_lightning.data import IterableStream
@@ -99,10 +113,20 @@ class StreamDataset(IterableDataset[ImageBatch]):
         [(5, [4, 5, 6, 7])]
     """
 
-    def __init__(self, stream: Stream, split: str, *, rank: int, world_size: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        split: str,
+        *,
+        rank: int,
+        world_size: int,
+        batch_size: int,
+        scale: ValueRange | None = None,
+    ) -> None:
         self.stream: Any = stream
         self.split = split
         self.share = batch_size // world_size
+        self.scale = scale
         self._asked = {"rank": rank, "world_size": world_size, "batch_size": batch_size}
         # Shared with the workers, which keep their copy of the data set from epoch to epoch.
         self._begin = torch.zeros(2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
@@ -132,9 +156,13 @@ class StreamDataset(IterableDataset[ImageBatch]):
             batches = self.stream.batches(self.split, **asked, **own)
         else:
             batches = islice(self.stream.batches(self.split, **asked), own["start"], None, own["step"])
-        for batch in batches:
-            if not isinstance(batch, ImageBatch):
-                raise TypeError(f"{type(self.stream).__name__} gave a {type(batch).__name__}, expected an ImageBatch.")
+        for given in batches:
+            if not isinstance(given, ImageBatch):
+                raise TypeError(f"{type(self.stream).__name__} gave a {type(given).__name__}, expected an ImageBatch.")
+            batch = given
+            if given.images is not None and given.crops is None:
+                images, scale = early(given.images, given.scale or self.scale)
+                batch = given._replace(images=images, scale=scale)
             if len(batch.targets) == self.share or not training:
                 yield batch._replace(epoch=epoch, clean=not training)
 

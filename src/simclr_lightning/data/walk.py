@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from simclr_lightning.data.endings import ending_by_content, ending_of, missing_for
+from simclr_lightning.data.endings import missing_for
+from simclr_lightning.data.first_bytes import ending_by_content, ending_of
 
 _PROGRAMS = frozenset(("wandb", "mlruns", "lightning_logs", "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN"))
 """Folders that programs make, in which nobody keeps his pictures."""
@@ -146,6 +147,8 @@ class Walk:
         for name in sorted(subfolders):
             if name.startswith("."):
                 self.leave_out("hidden folder", [os.path.join(inside, name)])
+            elif name.lower().endswith(".zarr"):
+                self.leave_out(".zarr: a set of pictures, to be named as data.root", [os.path.join(inside, name)])
             elif name in _PROGRAMS:
                 self.leave_out("folder of a program", [os.path.join(inside, name)])
             else:

@@ -13,22 +13,25 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from simclr_lightning.data import BadPictureError
+from simclr_lightning.data.bad_pictures import mark_bad, report_left_out
 from simclr_lightning.data.loaders import PictureLoader
 from simclr_lightning.data.worker_processes import handed_over, workers_of
 from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, options_without
 from simclr_lightning.features import encode
-from simclr_lightning.views import ViewRecipe, centre_view, clean
+from simclr_lightning.views import ValueRange, ViewRecipe, centre_view, clean
+from simclr_lightning.views.scale import unified
 
 
 class Batch(NamedTuple):
     """What a loader's worker hands over.
 
     Attributes:
-        images: (n, C, H, W) uint8, the pictures that can be read; None where none can.
+        images: (n, C, H, W), the pictures that can be read; None where none can.
         places: their places among the pictures.
         skipped: what is wrong with the others, by name.
+        scale: what counts as black and as white in them; None: the range of their type.
 
     Example:
         >>> batch = Batch(None, [], ["Cannot read the picture cat/1.png: truncated"])
@@ -39,6 +42,7 @@ class Batch(NamedTuple):
     images: Tensor | None
     places: list[int]
     skipped: list[str]
+    scale: ValueRange | None = None
 
 
 class PictureBatches(Dataset[Batch]):
@@ -49,6 +53,7 @@ class PictureBatches(Dataset[Batch]):
         batches: places of each batch.
         recipe: of the clean pictures.
         on_bad_picture: raise an error that names the picture, or skip it.
+        scale: what counts as black and as white; None: the range of the pictures' type.
 
     Example:
         >>> from simclr_lightning.data import find_source
@@ -64,11 +69,13 @@ class PictureBatches(Dataset[Batch]):
         batches: list[range],
         recipe: ViewRecipe,
         on_bad_picture: Literal["raise", "skip"],
+        scale: ValueRange | None = None,
     ) -> None:
         self.pictures = pictures
         self.batches = batches
         self.recipe = recipe
         self.on_bad_picture = on_bad_picture
+        self.scale = scale
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -81,17 +88,23 @@ class PictureBatches(Dataset[Batch]):
         for place in self.batches[number]:
             _, pictures, position = self.pictures.locate(place)
             try:
-                picture = pictures.read(position)
+                with options_without("data."):
+                    picture = pictures.read(position)
             except BadPictureError as error:
                 if self.on_bad_picture == "raise":
                     raise BadPictureError(
                         f"{error} To go on without such pictures, type the same command with --on_bad_picture skip."
                     ) from error
+                pictures.reading.listed(str(error.args[0]))
+                with options_without("data."):
+                    mark_bad(pictures, position)
                 skipped.append(str(error))
                 continue
-            images.append(picture if pictures.equal_size else centre_view(picture, self.recipe))
+            pictures.seen[position] = True
+            images.append(picture if pictures.equal_size else centre_view(picture, self.recipe, self.scale))
             places.append(place)
-        return Batch(torch.stack(images) if images else None, places, skipped)
+        scale = self.scale if images and pictures.equal_size else None  # others are scaled
+        return Batch(torch.stack(unified(images)) if images else None, places, skipped, scale)
 
 
 def compute_parts(
@@ -102,6 +115,7 @@ def compute_parts(
     parts: Parts,
     plan: list[list[range]],
     *,
+    scale: ValueRange | None = None,
     normalize: bool,
     on_bad_picture: Literal["raise", "skip"],
     num_workers: int | None,
@@ -117,6 +131,7 @@ def compute_parts(
         recipe: of the clean pictures.
         parts: where the parts are kept.
         plan: batches of each part, as places among the pictures.
+        scale: what counts as black and as white; None: the range of the pictures' type.
         normalize: whether features are scaled to unit length.
         on_bad_picture: raise an error that names the picture, or skip it.
         num_workers: processes that load pictures; None: none for pictures in memory, otherwise one per core
@@ -151,7 +166,7 @@ def compute_parts(
     missing = fabric.broadcast(missing)  # others would count what is being written already
     mine = missing[fabric.global_rank :: fabric.world_size]
     batches = [batch for number in mine for batch in plan[number]]
-    loaded = iter(_loader(PictureBatches(pictures, batches, recipe, on_bad_picture), num_workers, fabric))
+    loaded = iter(_loader(PictureBatches(pictures, batches, recipe, on_bad_picture, scale), num_workers, fabric))
     with Progress(disable=not fabric.is_global_zero) as progress:
         task = progress.add_task("Embedding", total=sum(map(len, batches)))
         for number in mine:
@@ -163,6 +178,8 @@ def compute_parts(
                 encoded.append(_encode(fabric, network, recipe, pictures, batch, normalize=normalize))
                 progress.advance(task, len(places))
             parts.write(number, Part(*map(np.concatenate, zip(*encoded, strict=True))))
+    for split in pictures.splits.values():
+        report_left_out(split)
     fabric.barrier()
 
 
@@ -171,7 +188,7 @@ def _encode(
 ) -> Part:
     features = torch.empty(0, network.feature_dim)
     if batch.images is not None:
-        images = clean(batch.images.to(fabric.device, non_blocking=True), recipe)
+        images = clean(batch.images.to(fabric.device, non_blocking=True), recipe, batch.scale)
         features = encode(network, images, precision=fabric.autocast()).float()
         if normalize:
             features = F.normalize(features)

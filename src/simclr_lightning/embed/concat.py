@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_right
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -53,7 +54,7 @@ class ConcatPictures:
         if split != "all" and split not in present:
             raise InputError(f"There are no {split} pictures: choose one of all, {', '.join(present)} (--split).")
         self.splits: dict[str, Pictures] = present if split == "all" else {split: present[split]}
-        self.root = Path(root).expanduser()
+        self.root = Path(os.path.expanduser(root))
         self.class_names = _class_names(self.splits)
         self.targets = torch.cat([_renumbered(part, self.class_names) for part in self.splits.values()])
         self.starts = [0, *accumulate(len(part) for part in self.splits.values())]

@@ -12,18 +12,21 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
-from simclr_lightning.checkpoints import CLEAN_FIELDS, is_address, load_encoder, read_checkpoint
-from simclr_lightning.compat import version_of
+from simclr_lightning.checkpoints import CLEAN_FIELDS, is_address, load_encoder, plain_scale, read_checkpoint
 from simclr_lightning.data import PictureSets
+from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.folder import find_roots
+from simclr_lightning.data.readers.array_sets import holds_a_set
+from simclr_lightning.data.value_range import check_scale
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
 from simclr_lightning.errors import ExistingFileError, InputError, options_without, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
-from simclr_lightning.views import ViewRecipe
+from simclr_lightning.versions import version_of
+from simclr_lightning.views import ValueRange, ViewRecipe
 
 PART = 1024
 """Pictures of a part, about: what a run that is stopped may have to do again."""
@@ -43,10 +46,13 @@ def embed_pictures(
     eval_size: int | None = None,
     eval_crop: float | None = None,
     interpolation: Literal["bicubic", "bilinear"] | None = None,
+    scale: Literal["dtype"] | list[float] | list[list[float]] | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     normalize: bool = False,
     on_bad_picture: Literal["raise", "skip"] = "raise",
+    max_bad_share: float = 0.1,
+    max_megapixels: float | None = None,
     batch_size: int = 256,
     num_workers: int | None = None,
     accelerator: str = "auto",
@@ -80,11 +86,15 @@ def embed_pictures(
         eval_crop: share of the shorter side that clean pictures keep; by default the checkpoint's, or that of
             ``ViewRecipe``.
         interpolation: filter that resizes pictures, bicubic or bilinear; by default the checkpoint's, or bicubic.
+        scale: what counts as black and as white, as two numbers; dtype: the range of the pictures' type. By default the
+            checkpoint's, or dtype.
         mean: per channel, subtracted from pixels in [0, 1]; by default the checkpoint's, or none.
         std: per channel, divides what is left; given together with ``mean``.
         normalize: scale the features of every picture to unit length.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: name it and
-            leave it out of the file.
+            leave it out of the file; OUTPUT.unreadable.txt lists them.
+        max_bad_share: share of the pictures seen that skip may leave out; with more, the run stops.
+        max_megapixels: larger pictures count as unreadable, and are not decoded. None: 179.
         batch_size: pictures that each process encodes at once.
         num_workers: processes that load pictures, for each device. None: none for pictures in memory, otherwise one per
             core that is left, at most 32.
@@ -126,8 +136,11 @@ def embed_pictures(
         data = choose_source(dataset, root).source
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
+    check_scale(scale)
     asked = {"eval_size": eval_size, "eval_crop": eval_crop, "interpolation": interpolation, "mean": mean, "std": std}
     checkpoint = read_checkpoint(ckpt_path)
+    values = plain_scale({"scale": scale}) or plain_scale(checkpoint.data)
+    black_and_white = None if values in (None, "dtype") else ValueRange.of(values)
     if encoder is None:
         network = load_encoder(checkpoint, model)
         recipe = _recipe(checkpoint.clean_pictures, asked)
@@ -151,6 +164,9 @@ def embed_pictures(
             f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set."
         )
     pictures = ConcatPictures(sets, split, root)
+    reading = Reading(max_megapixels, max_bad_share, output.with_name(f"{output.name}.unreadable.txt"))
+    for part in pictures.splits.values():
+        part.reading = reading
     _check_channels(pictures, network, recipe)
     batches = pictures.batches(batch_size)
     per_part = max(1, PART // batch_size)
@@ -164,6 +180,7 @@ def embed_pictures(
         "pictures": pictures.fingerprint(),
         **{name: getattr(recipe, name) for name in CLEAN_FIELDS if name != "normalize"},
         "normalize_pictures": recipe.normalize,  # "normalize" is about the features
+        "scale": values,
         "normalize": normalize,
         "batch_size": batch_size,
         "precision": precision,
@@ -172,7 +189,7 @@ def embed_pictures(
     parts = Parts(output.with_name(f"{output.name}.parts"), settings, len(plan))
     if fabric.is_global_zero:
         where = f"{fabric.world_size} x {fabric.device.type}, {precision}"
-        print(f"{len(pictures)} pictures, {_described(recipe)}, on {where}")
+        print(f"{len(pictures)} pictures, {_described(recipe, black_and_white)}, on {where}")
     compute_parts(
         fabric,
         network.to(fabric.device),
@@ -180,6 +197,7 @@ def embed_pictures(
         recipe,
         parts,
         plan,
+        scale=black_and_white,
         normalize=normalize,
         on_bad_picture=on_bad_picture,
         num_workers=num_workers,
@@ -202,7 +220,7 @@ def _check(
         raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
     if on_bad_picture not in ("raise", "skip"):
         raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
-    if dataset == "folder":
+    if dataset == "folder" and not holds_a_set(root):
         with options_without("data."):
             find_roots(root)
 
@@ -217,8 +235,9 @@ def _recipe(told: dict[str, Any], asked: dict[str, Any]) -> ViewRecipe:
     return ViewRecipe(**fields)
 
 
-def _described(recipe: ViewRecipe) -> str:
-    scale = "values in [0, 1]" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
+def _described(recipe: ViewRecipe, black_and_white: ValueRange | None) -> str:
+    unit = "[0, 1]" if black_and_white is None else f"[0, 1] from {black_and_white.low} to {black_and_white.high}"
+    scale = f"values in {unit}" if recipe.mean is None else f"less {recipe.mean}, divided by {recipe.std}"
     if recipe.normalize == "picture":
         scale = "each channel to mean 0, standard deviation 1"
     share = "" if recipe.eval_crop is None else f"the central {100 * recipe.eval_crop:g} % of the shorter side, "
@@ -258,10 +277,7 @@ def _import_path(thing: Any) -> str:
 
 
 def _digest(path: str | Path) -> str:
-    if is_address(path):
-        return str(path)
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return str(path) if is_address(path) else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def _finish(output: Path, parts: Parts, pictures: ConcatPictures) -> None:

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
-from simclr_lightning.checkpoints import fitting_weights, load_encoder, read_checkpoint
+from simclr_lightning.checkpoints import fitting_weights, load_encoder, plain_scale, read_checkpoint
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.errors import InputError
@@ -156,6 +156,9 @@ class Comparison:
         notes = []
         if paths:
             notes.append(f"Labels that {', '.join(paths)} may have been trained with come on top of those listed here.")
+        adopt = getattr(datamodule, "adopt_scale", None)
+        if own and adopt is not None:
+            adopt(plain_scale(read[PRETRAINED].data))
         split = set_up(datamodule, notes)
         for name, encoder in encoders.items():
             _check_channels(name, encoder, datamodule)

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
 from torch import Tensor
 
+from simclr_lightning.callbacks.unreadable import list_unreadable, tell_unreadable
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.errors import InputError
 from simclr_lightning.evaluation.candidates import Candidate, Comparison
@@ -97,6 +98,7 @@ def evaluate(
         comparison.notes += [note for note in notes if note not in comparison.notes]
 
     console, folder = Console(), output_folder(trainer, ckpt_path, output)
+    list_unreadable(datamodule, folder)
     rows = [_row(protocol, comparison, folder) for protocol in asked]
     results: list[Result] = []
     panels: dict[str, Features] = {}
@@ -123,6 +125,7 @@ def evaluate(
     evaluation.write_json(folder / "evaluation.json")
     remove_unfinished(unfinished, same)
     evaluation.print(console)
+    tell_unreadable(folder)
     print(f"Figures: {folder / 'evaluation.json'}")
     drawn = {}
     if picture:

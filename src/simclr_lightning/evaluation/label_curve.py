@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from simclr_lightning.callbacks.unreadable import list_unreadable, tell_unreadable
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data.labels import balanced_draw, default_counts
 from simclr_lightning.evaluation.candidates import Comparison
@@ -224,6 +225,7 @@ def label_curve(
         comparison.notes.append("Accuracies are the means of the classes' accuracies (--data.metric mean_per_class).")
 
     console, folder = Console(), output_folder(trainer, ckpt_path, output)
+    list_unreadable(datamodule, folder)
     points: list[Result] = []
     pictures = 0
 
@@ -265,6 +267,7 @@ def label_curve(
     remove_unfinished(unfinished, asked)
     log_figures(trainer, folder / "label_curve", curve.metrics(), {"label_curve": folder / "label_curve.png"})
     console.print(curve.table())
+    tell_unreadable(folder)
     print(f"Curves: {folder / 'label_curve.json'}, label_curve.md and label_curve.png beside it")
     return curve
 

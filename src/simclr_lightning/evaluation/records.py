@@ -15,7 +15,7 @@ from PIL import Image
 from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.checkpoints import run_of
-from simclr_lightning.compat import version_of
+from simclr_lightning.versions import version_of
 
 _PACKAGES = ("simclr-lightning", "lightning", "torch", "torchvision", "scikit-learn")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from simclr_lightning.checkpoints import Checkpoint
-from simclr_lightning.compat import version_of
+from simclr_lightning.checkpoints import Checkpoint, plain_scale
 from simclr_lightning.export.formats import Exporter
 from simclr_lightning.simclr import SimCLR
+from simclr_lightning.versions import version_of
 
 _OF_THE_MACHINE = {
     "cache",
@@ -112,6 +112,18 @@ def _architecture(model: SimCLR) -> str:
 
 
 def _range(checkpoint: Checkpoint) -> str:
+    return _normalisation(checkpoint) + _black_and_white(checkpoint)
+
+
+def _black_and_white(checkpoint: Checkpoint) -> str:
+    """What became 0 and 1 of pictures whose values are no bytes."""
+    scale = plain_scale(checkpoint.data)
+    if isinstance(scale, list):
+        return f" Of the pictures' own values, {_plain(scale[0])} is 0 and {_plain(scale[1])} is 1; others are clipped."
+    return "" if scale is None else " The ends of the range of the pictures' type are 0 and 1."
+
+
+def _normalisation(checkpoint: Checkpoint) -> str:
     told = checkpoint.clean_pictures
     if told.get("normalize") == "picture":
         return "Each channel of each picture less its own mean, divided by its own standard deviation."

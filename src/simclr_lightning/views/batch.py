@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simclr_lightning.errors import InputError
 from simclr_lightning.views.draw import ViewParameters
+from simclr_lightning.views.scale import ValueRange
 
 
 class Crops:
@@ -19,7 +20,8 @@ class Crops:
     drawn.
 
     Args:
-        pixels: (V, N, C, S, S) uint8, cropped, resized and mirrored: V views of every picture.
+        pixels: (V, N, C, S, S), cropped, resized and mirrored: V views of every picture; uint8, or float32 in [0, 1],
+            where the pictures are no bytes or have a scale of their own.
         parameters: What is done to each view, leading dimensions (V, N). Crop and mirror are done; the rest is left to
             the device. They stay on the CPU.
 
@@ -44,8 +46,9 @@ class ImageBatch(NamedTuple):
     """What a loader hands over: bytes, so that little is copied; views are finished on the device.
 
     Attributes:
-        images: (N, C, H, W) uint8 of equal size: whole pictures, or clean ones beside crops; None where crops are all
-            that is wanted. (V, N, C, H, W) where views are of pictures of their own, see ``sources``.
+        images: (N, C, H, W) uint8, uint16, int16 or float32 of equal size: whole pictures, or clean ones beside crops;
+            None where crops are all that is wanted. (V, N, C, H, W) where views are of pictures of their own, see
+            ``sources``.
         crops: One ``Crops`` for each recipe, where the pictures differ in size, so that a worker has cropped them;
             None where the crops are still to be drawn on the device.
         targets: (N,) int64 class indices, -1 where unlabelled.
@@ -55,6 +58,7 @@ class ImageBatch(NamedTuple):
         groups: (N,) int64 groups of pictures that belong together and are no negatives of each other, or None.
         sources: (V, N) int64 positions of the pictures that the views are of, where these are chosen from the groups;
             None: of the picture itself. They stay on the CPU.
+        scale: What counts as black and as white in ``images``; None: the range of their type, [0, 1] of floats.
 
     Example:
         >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
@@ -71,6 +75,7 @@ class ImageBatch(NamedTuple):
     clean: bool = False
     groups: Tensor | None = None
     sources: Tensor | None = None
+    scale: ValueRange | None = None
 
     def to(self, device: torch.device | str) -> ImageBatch:
         """Send pixels, targets and groups to a device; Lightning calls it.

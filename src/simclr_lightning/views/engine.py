@@ -16,7 +16,8 @@ from simclr_lightning.views.batch import ImageBatch, sent
 from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.normalisation import normalisation, normalise_
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import pixel_noise, rotate, unit_range
+from simclr_lightning.views.scale import ValueRange, in_unit_range, is_ready
+from simclr_lightning.views.torch_ops import pixel_noise, rotate
 from simclr_lightning.views.workers import centred
 
 _Crop = Callable[[Tensor, ViewRecipe, ViewParameters, Tensor], None]
@@ -24,13 +25,15 @@ _Recolour = Callable[[Tensor, ViewRecipe, ViewParameters], None]
 
 
 class ViewEngine:
-    """Turns a batch of bytes into random views of each picture.
+    """Turns a batch of pixels into random views of each picture.
 
     Args:
         recipes: What the views are: one recipe, or several, whose views are counted on from one to the next.
         seed: Seed of the run; a view depends on (seed, epoch, index of the picture, number of the view) alone.
         dtype: Of the views, which are computed in float32 and rounded once, at the end: bfloat16 where the encoder
             rounds its input to that anyway.
+        scale: What counts as black and as white in whole pictures; that of a batch wins over it. None: the range of
+            their type (0 to 255, 0 to 65,535; floats are in [0, 1]).
 
     Raises:
         InputError: If there is no recipe.
@@ -47,10 +50,14 @@ class ViewEngine:
     """
 
     def __init__(
-        self, recipes: ViewRecipe | Sequence[ViewRecipe], seed: int = 0, dtype: torch.dtype = torch.float32
+        self,
+        recipes: ViewRecipe | Sequence[ViewRecipe],
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        scale: ValueRange | None = None,
     ) -> None:
         self.recipes = (recipes,) if isinstance(recipes, ViewRecipe) else tuple(recipes)
-        self.seed, self.dtype = seed, dtype
+        self.seed, self.dtype, self.scale = seed, dtype, scale
         if not self.recipes:
             raise InputError("The list of view recipes is empty: give at least one (--data.views imagenet).")
 
@@ -74,7 +81,7 @@ class ViewEngine:
         if batch.epoch is None:
             return ()
         recipes = [recipe.at(batch.epoch) for recipe in self.recipes]
-        if batch.crops is not None:
+        if batch.crops is not None:  # which are scaled
             cropped, wanted = [len(own.pixels) for own in batch.crops], [recipe.count for recipe in recipes]
             if cropped != wanted:
                 raise ValueError(f"Crops were made for {cropped} views, a number for each recipe; they want {wanted}.")
@@ -82,9 +89,10 @@ class ViewEngine:
         elif batch.images is not None:
             size = torch.tensor(batch.images.shape[-2:])
             drawn = draw_for_each(recipes, batch.indices, size, seed=self.seed, epoch=batch.epoch)
-            pixels = [batch.images] * len(recipes)
-            if batch.images.ndim == 5:
-                pixels = [own.flatten(0, 1) for own in torch.split(batch.images, [recipe.count for recipe in recipes])]
+            pictures = ready(batch.images, batch.scale or self.scale)  # once, for all recipes
+            pixels = [pictures] * len(recipes)
+            if pictures.ndim == 5:
+                pixels = [own.flatten(0, 1) for own in torch.split(pictures, [recipe.count for recipe in recipes])]
             sources = list(zip(drawn, pixels, strict=True))
         else:
             raise ValueError("The batch has neither crops nor images: set one of them to draw views from.")
@@ -93,7 +101,11 @@ class ViewEngine:
 
 @torch.no_grad()
 def make_views(
-    recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, dtype: torch.dtype = torch.float32
+    recipe: ViewRecipe,
+    parameters: ViewParameters,
+    pixels: Tensor,
+    dtype: torch.dtype = torch.float32,
+    scale: ValueRange | None = None,
 ) -> Tensor:
     """Carry out parameters that were drawn.
 
@@ -101,8 +113,9 @@ def make_views(
         recipe: What the views are.
         parameters: What is done to each of the V N views, on the CPU.
         pixels: (N, C, H, W) pictures, or (V N, C, H, W), one for each view, or (V, N, C, size, size) crops that exist
-            already, mirrored or not; uint8, or float in [0, 1].
+            already, mirrored or not; of any type, floats in [0, 1] unless there is a scale.
         dtype: Of the views, which are computed in float32.
+        scale: What counts as black and as white; None: the range of the type.
 
     Returns:
         (V, N, C, size, size) on the device of the pixels; on an accelerator ``flatten(0, 1)`` is channels_last.
@@ -127,6 +140,7 @@ def make_views(
     if pixels.ndim == 5 and pixels.shape[:2] != parameters.flip.shape:
         number, drawn = (" x ".join(map(str, shape[:2])) for shape in (pixels.shape, parameters.flip.shape))
         raise ValueError(f"There are crops of {number} views, but parameters of {drawn}: hand over those of the crops.")
+    pixels = ready(pixels, scale)
     with full_precision(pixels.device):
         if fused.available(pixels.device):
             return fused.make_views(recipe, parameters, pixels, dtype)
@@ -150,12 +164,13 @@ def make_views(
 
 
 @torch.no_grad()
-def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
+def clean(images: Tensor, recipe: ViewRecipe, scale: ValueRange | None = None) -> Tensor:
     """The evaluation-time picture: nothing random.
 
     Args:
-        images: (N, C, H, W) uint8, or float in [0, 1], on any device.
+        images: (N, C, H, W) of any type, floats in [0, 1] unless there is a scale, on any device.
         recipe: Gives ``eval_size``, ``eval_crop`` (all, if None), filter and normalisation.
+        scale: What counts as black and as white; None: the range of the type.
 
     Returns:
         (N, C, eval_size, eval_size) float32, the central square; in [0, 1] unless the recipe normalises.
@@ -169,7 +184,8 @@ def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
     """
     height, width = images.shape[-2:]
     if height == width == recipe.eval_size:  # so are those that loader workers have cropped
-        return normalise_(unit_range(images), recipe)
+        return normalise_(in_unit_range(images, scale), recipe)
+    images = ready(images, scale)
     side = max(1, round((recipe.eval_crop or 1.0) * min(height, width)))
     box = torch.tensor([*centred(height, width, side, recipe), side, side])
     box = sent(box, images.device).expand(1, len(images), 4)
@@ -177,6 +193,16 @@ def clean(images: Tensor, recipe: ViewRecipe) -> Tensor:
     with full_precision(images.device):
         resize = (recipe.eval_size, recipe.interpolation, not recipe.official)
         return normalise_(whole_batch.crop_resize(images, box, mirrored, *resize)[0], recipe)
+
+
+def ready(pixels: Tensor, scale: ValueRange | None) -> Tensor:
+    """Pixels as the operations take them: bytes and floats in [0, 1] as they are, others as float32 in [0, 1].
+
+    Example:
+        >>> ready(torch.full((1, 1, 1), 5.0), ValueRange(0, 10)).item()
+        0.5
+    """
+    return pixels if is_ready(pixels, scale) else in_unit_range(pixels, scale)
 
 
 def check_channels(recipe: ViewRecipe, channels: int) -> None:

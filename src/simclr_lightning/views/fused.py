@@ -19,7 +19,8 @@ from simclr_lightning.views.batch import sent
 from simclr_lightning.views.draw import ViewParameters, draw_parameters
 from simclr_lightning.views.normalisation import normalisation, normalise_
 from simclr_lightning.views.recipe import ViewRecipe
-from simclr_lightning.views.torch_ops import rotate, shifted_primaries, unit_range
+from simclr_lightning.views.scale import in_unit_range
+from simclr_lightning.views.torch_ops import rotate, shifted_primaries
 
 _BLOCK = 1024  # pixels of a tile where a pixel is a few numbers
 _CROP_BLOCK = 256  # and in the crop, which holds coordinates too
@@ -91,7 +92,7 @@ def make_views(recipe: ViewRecipe, parameters: ViewParameters, pixels: Tensor, d
             if pixels.ndim == 4:
                 pixels = torch.unflatten(_crop(recipe, given, pixels, each.numel()), 0, each)
             if recipe.rotation:
-                pixels = torch.unflatten(rotate(unit_range(pixels).flatten(0, 1), given.angle), 0, each)
+                pixels = torch.unflatten(rotate(in_unit_range(pixels).flatten(0, 1), given.angle), 0, each)
             sharp = _recolour(views, recipe, given, pixels)
             _blur(views, recipe, given, sharp)
         if own_statistics:

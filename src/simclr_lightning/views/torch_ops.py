@@ -251,20 +251,3 @@ def pixel_noise(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     odd = ((bits >> 39) & 0x1FFFFFE) + 1  # 24 random bits, then a one: odd numbers below 2^25, never 0
     # (odd - 2^24) / 2^24 is exact in float32, symmetric about 0 and strictly inside (-1, 1).
     return (torch.erfinv((odd - 2**24).float() / 2**24) * math.sqrt(2)).view(-1, *shape)
-
-
-def unit_range(pixels: Tensor) -> Tensor:
-    """Bytes to float32 in [0, 1]; floats are copied as float32.
-
-    Args:
-        pixels: uint8, or float in [0, 1], of any shape.
-
-    Returns:
-        New float32 tensor of the same shape.
-
-    Example:
-        >>> unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
-        tensor([0.0000, 0.2000, 1.0000])
-    """
-    copy = pixels.to(torch.float32, copy=True)
-    return copy.div_(255) if pixels.dtype == torch.uint8 else copy

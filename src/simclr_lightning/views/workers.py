@@ -14,6 +14,7 @@ from torch import Tensor
 from simclr_lightning.views.batch import Crops
 from simclr_lightning.views.draw import ViewParameters, draw_for_each
 from simclr_lightning.views.recipe import ViewRecipe
+from simclr_lightning.views.scale import ValueRange, in_unit_range, unified
 from simclr_lightning.views.whole_batch import Filter, taps
 
 _CENTRE = 0.875  # share of the shorter side that evaluation keeps, as the official code
@@ -63,20 +64,23 @@ def crop_views(
     *,
     seed: int,
     epoch: int,
+    scale: ValueRange | None = None,
 ) -> tuple[Crops, ...]:
     """The random crops of every picture, mirrored and turned as drawn; ``ViewEngine`` does the rest on the device.
 
     Args:
-        pictures: N pictures (C, H, W) uint8 of any sizes; fastest where the channels of a pixel are neighbours. Or, for
-            each view, N pictures.
+        pictures: N pictures (C, H, W) of any sizes; bytes are fastest where the channels of a pixel are neighbours. Or,
+            for each view, N pictures.
         recipes: What the views are; they are counted on from one recipe to the next.
         indices: (N,) int64 positions in the data set.
         seed: Seed of the run.
         epoch: Epoch.
+        scale: What counts as black and as white; None: the range of each picture's type.
 
     Returns:
-        For each recipe the crops, (V, N, C, S, S) uint8 with V its count and S its size, and all parameters that were
-        drawn for them. The channels of a pixel are neighbours in memory.
+        For each recipe the crops, (V, N, C, S, S) with V its count and S its size, and all parameters that were drawn
+        for them. They are bytes if the pictures are and there is no scale, otherwise float32 in [0, 1]. The channels of
+        a pixel are neighbours in memory.
 
     Example:
         >>> pictures = [torch.zeros(3, 40, 60, dtype=torch.uint8), torch.zeros(3, 50, 30, dtype=torch.uint8)]
@@ -90,10 +94,10 @@ def crop_views(
     whole = isinstance(pictures[0], Tensor)
     of_views = cast("Sequence[Sequence[Tensor]]", [pictures] * views if whole else pictures)
     sizes = torch.tensor([[picture.shape[-2:] for picture in own] for own in of_views])
-    return crops_of(of_views, recipes, draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch))
+    return crops_of(of_views, recipes, draw_for_each(recipes, indices, sizes, seed=seed, epoch=epoch), scale)
 
 
-def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
+def centre_view(picture: Tensor, recipe: ViewRecipe, scale: ValueRange | None = None) -> Tensor:
     """The evaluation-time picture (official code; Chen et al. 2020, appendix B.5).
 
     The central square of ``eval_crop`` of the shorter side is resized to ``eval_size``. Where the recipe does not tell,
@@ -101,11 +105,12 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     it is the whole square.
 
     Args:
-        picture: (C, H, W) uint8 of any size.
+        picture: (C, H, W) of any size.
         recipe: Gives ``eval_size``, ``eval_crop`` and filter.
+        scale: What counts as black and as white; None: the range of the type.
 
     Returns:
-        (C, eval_size, eval_size) uint8.
+        (C, eval_size, eval_size), bytes of bytes without a scale, otherwise float32 in [0, 1].
 
     Example:
         >>> centre_view(torch.zeros(3, 40, 60, dtype=torch.uint8), ViewRecipe("cifar10")).shape
@@ -115,7 +120,18 @@ def centre_view(picture: Tensor, recipe: ViewRecipe) -> Tensor:
     shorter = min(height, width)
     share = recipe.eval_crop or (_CENTRE if recipe.eval_size > 32 else 1.0)
     side = max(1, round(share * shorter))
-    return _resized(picture, (*centred(height, width, side, recipe), side, side), recipe.eval_size, recipe)
+    return _resized(picture, (*centred(height, width, side, recipe), side, side), recipe.eval_size, recipe, scale)
+
+
+def centre_views(pictures: Sequence[Tensor], recipe: ViewRecipe, scale: ValueRange | None = None) -> Tensor:
+    """A batch of evaluation-time pictures, see :func:`centre_view`.
+
+    Example:
+        >>> pictures = [torch.zeros(3, 40, 60, dtype=torch.uint8), torch.zeros(3, 50, 30, dtype=torch.uint16)]
+        >>> centre_views(pictures, ViewRecipe("cifar10")).dtype
+        torch.float32
+    """
+    return torch.stack(unified([centre_view(picture, recipe, scale) for picture in pictures]))
 
 
 def centred(height: int, width: int, side: int, recipe: ViewRecipe) -> tuple[int, int]:
@@ -166,14 +182,18 @@ def largest_scales(recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters
 
 
 def crops_of(
-    pictures: Sequence[Sequence[Tensor | ScaledPicture]], recipes: Sequence[ViewRecipe], drawn: Sequence[ViewParameters]
+    pictures: Sequence[Sequence[Tensor | ScaledPicture]],
+    recipes: Sequence[ViewRecipe],
+    drawn: Sequence[ViewParameters],
+    scale: ValueRange | None = None,
 ) -> tuple[Crops, ...]:
     """Cut out the crops that were drawn.
 
     Args:
-        pictures: For each of the views of all recipes N pictures (C, H, W) uint8 of any sizes, or scaled ones.
+        pictures: For each of the views of all recipes N pictures (C, H, W) of any sizes, or scaled ones.
         recipes: What the views are.
         drawn: For each recipe, the parameters of the views of the N pictures.
+        scale: What counts as black and as white; None: the range of each picture's type.
 
     Returns:
         As :func:`crop_views`.
@@ -186,32 +206,55 @@ def crops_of(
     """
     of_views = iter(pictures)
     each = zip(recipes, drawn, strict=True)
-    return tuple(_crops([next(of_views) for _ in range(own.count)], own, parameters) for own, parameters in each)
+    return tuple(_crops([next(of_views) for _ in range(own.count)], own, parameters, scale) for own, parameters in each)
 
 
 def _crops(
-    pictures: Sequence[Sequence[Tensor | ScaledPicture]], recipe: ViewRecipe, parameters: ViewParameters
+    pictures: Sequence[Sequence[Tensor | ScaledPicture]],
+    recipe: ViewRecipe,
+    parameters: ViewParameters,
+    scale: ValueRange | None,
 ) -> Crops:
     one = pictures[0][0]
     channels = len(one) if isinstance(one, Tensor) else 3
-    pixels = torch.empty(recipe.count, len(pictures[0]), recipe.size, recipe.size, channels, dtype=torch.uint8)
+    bytes_alone = scale is None and all(
+        isinstance(picture, ScaledPicture) or picture.dtype == torch.uint8 for own in pictures for picture in own
+    )
+    dtype = torch.uint8 if bytes_alone else torch.float32
+    pixels = torch.empty(recipe.count, len(pictures[0]), recipe.size, recipe.size, channels, dtype=dtype)
     pixels = pixels.permute(0, 1, 4, 2, 3)
     drawn = (parameters.boxes, parameters.upside_down, parameters.flip, parameters.transposed)
     for targets, own, *of_view in zip(pixels, pictures, *(values.tolist() for values in drawn), strict=True):
         for target, picture, box, upside_down, flip, transposed in zip(targets, own, *of_view, strict=True):
-            crop = _resized(picture, box, recipe.size, recipe)
+            crop = _resized(picture, box, recipe.size, recipe, scale)
+            if crop.dtype != dtype:  # bytes among others
+                crop = in_unit_range(crop)
             crop = crop.flip([-2] * upside_down + [-1] * flip) if upside_down or flip else crop
             target.copy_(crop.mT if transposed else crop)
     return Crops(pixels, parameters)
 
 
-def _resized(picture: Tensor | ScaledPicture, box: Sequence[int], size: int, recipe: ViewRecipe) -> Tensor:
-    """Pillow's algorithm for bytes, which torch has too: up to rounding, the same pixels, 2.5 times as fast."""
+def _resized(
+    picture: Tensor | ScaledPicture, box: Sequence[int], size: int, recipe: ViewRecipe, scale: ValueRange | None
+) -> Tensor:
+    """Pillow's algorithm for bytes, which torch has too: up to rounding, the same pixels, 2.5 times as fast.
+
+    Other numbers are clipped and scaled before they are resized: one dead pixel would otherwise spread.
+    """
     if isinstance(picture, ScaledPicture):
-        return picture.resized(box, size, recipe.interpolation)
+        resized = picture.resized(box, size, recipe.interpolation)
+        return resized if scale is None else in_unit_range(resized, scale)
     top, left, height, width = box
+    if picture.dtype != torch.uint8 or scale is not None:
+        values = in_unit_range(picture[:, top : top + height, left : left + width], scale)
+        if (height, width) == (size, size):
+            return values
+        if recipe.official:
+            return _sampled(values, size, recipe.interpolation).clamp_(0, 1)
+        return F.interpolate(values[None], (size, size), mode=recipe.interpolation, antialias=True)[0].clamp_(0, 1)
     if recipe.official:
-        return _sampled(picture[:, top : top + height, left : left + width], size, recipe.interpolation)
+        crop = _sampled(picture[:, top : top + height, left : left + width], size, recipe.interpolation)
+        return crop.round_().clamp_(0, 255).to(torch.uint8)
     # Made a batch of before the channels come first, a picture keeps the strides that torch has a faster way for.
     crop = picture.permute(1, 2, 0)[top : top + height, left : left + width][None].permute(0, 3, 1, 2)
     return F.interpolate(crop, (size, size), mode=recipe.interpolation, antialias=True)[0]
@@ -227,4 +270,4 @@ def _sampled(crop: Tensor, size: int, interpolation: Filter) -> Tensor:
         position = position.long().clamp(0, length - 1)
         picked = torch.unflatten(crop.index_select(direction, position.flatten()), direction, position.shape).float()
         crop = (picked * weight).sum(-1) if direction == -1 else (picked * weight[..., None]).sum(-2)
-    return crop.round_().clamp_(0, 255).to(torch.uint8)
+    return crop
