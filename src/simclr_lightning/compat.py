@@ -253,6 +253,24 @@ def between_batches(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
 
 
+def epoch_record(trainer: Trainer) -> dict[str, float]:
+    """What Lightning is about to log of an epoch, where its end is saved before; empty elsewhere.
+
+    All processes must ask, since the values may be those of all of them.
+
+    Example:
+        >>> epoch_record(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+        {}
+    """
+    loop = trainer.fit_loop
+    epochs: Any = loop.epoch_progress.total
+    if trainer.state.fn != TrainerFn.FITTING or not trainer.training or epochs.processed != epochs.completed + 1:
+        return {}
+    logged = {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
+    place = {"epoch": trainer.current_epoch, "step": loop.epoch_loop._batches_that_stepped - 1}
+    return {**place, **logged} if logged else {}
+
+
 def end_epoch_that_is_over(trainer: Trainer) -> None:
     """Take no batch more where a run goes on after the last one of an epoch, of which ``limit_train_batches`` may be.
 

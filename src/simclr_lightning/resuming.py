@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, run_of
-from simclr_lightning.compat import ContinuedCSVLogger
+from simclr_lightning.compat import ContinuedCSVLogger, epoch_record
 from simclr_lightning.errors import InputError, MissingFileError
 
 LAST = "last"
@@ -159,6 +159,18 @@ class ContinueMetrics(Callback):
         {}
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._record: dict[str, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep an epoch's record, which is logged after the checkpoint of its end: the run may be killed in between."""
+        checkpoint["epoch_record"] = epoch_record(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take that record over."""
+        self._record = checkpoint.get("epoch_record", {})
+
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Before a line is written."""
@@ -176,6 +188,10 @@ class ContinueMetrics(Callback):
                 reader = csv.DictReader(lines)
                 names = list(reader.fieldnames or [])
                 rows = [row for row in reader if _is_before(row, trainer.global_step)]
+            record = {name: str(value) for name, value in self._record.items()}
+            if record and not any(record.items() <= row.items() for row in rows):
+                names = sorted({*names, *record})
+                rows.append(record)
             part = file.with_suffix(".part")
             with part.open("w", newline="") as lines:
                 table = csv.DictWriter(lines, names)

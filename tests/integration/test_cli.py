@@ -172,8 +172,13 @@ def test_a_run_goes_on_in_its_folder_with_its_records(simclr: Simclr, fail_at: l
     with pytest.raises(RuntimeError, match="out of memory"):
         simclr(*command)
     assert {row["step"] for row in rows(run)} == set("012345")  # of which the checkpoint knows four
-    with (run / "metrics.csv").open("a") as file:
-        file.write("1,2")  # as if it had been killed
+    # As if it had been killed in the middle of a row, and before the one of the epoch that the checkpoint ends.
+    lines = (run / "metrics.csv").read_text().splitlines()
+    place = lines[0].split(",").index("probe/train_top1")
+    ends = [number for number, line in enumerate(lines) if line.split(",")[place]]
+    assert len(ends) == 3  # the names, and two epochs
+    del lines[ends[-1]]
+    (run / "metrics.csv").write_text("\n".join([*lines, "1,2"]))
     simclr(*command, "--ckpt_path", "last")
     assert rows(run) == rows(whole)
     assert {path.name for path in run.iterdir()} - {"views"} == {

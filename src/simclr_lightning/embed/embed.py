@@ -277,10 +277,7 @@ def _import_path(thing: Any) -> str:
 
 
 def _digest(path: str | Path) -> str:
-    if is_address(path):
-        return str(path)
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return str(path) if is_address(path) else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def _finish(output: Path, parts: Parts, pictures: ConcatPictures) -> None:
