@@ -77,7 +77,7 @@ def test_part_is_run_saved_resumed_and_loaded(part: str, simclr: Callable[..., N
     first = tmp_path / "runs/theirs/version_0"
     simclr("fit", *configs, *longer, "--ckpt_path", first / "checkpoints/last.ckpt")
 
-    last = tmp_path / "runs/theirs/version_1/checkpoints/last.ckpt"
+    last = tmp_path / "runs/theirs/version_0/checkpoints/last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     assert checkpoint["global_step"] == 6
     config = yaml.safe_load((first / "config.yaml").read_text())
