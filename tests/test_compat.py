@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from simclr_lightning import FineTune, LARSWarmup, LinearEvaluation, SimCLR, SimCLRDataModule
-from simclr_lightning.compat import ContinuedCSVLogger, read_bar_at_logged_steps, without_noise
+from simclr_lightning.compat import read_bar_at_logged_steps, without_noise
 
 
 class Shown(TQDMProgressBar):
@@ -77,20 +76,6 @@ def test_a_step_of_fabric_is_trained() -> None:
     fabric.backward(wrapped.training_step(batch, 0)["loss"])
     optimizer.step()
     assert not before.equal(weight)
-
-
-def test_metrics_go_on_where_there_are_some(tmp_path: Path) -> None:
-    """Also with other columns, in a folder of other files; nobody is told that anything is deleted."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("kept")
-    for step, name in enumerate(("loss", "other")):
-        logger = ContinuedCSVLogger(tmp_path, name="", version="run")
-        logger.log_metrics({name: 0.5}, step)
-        logger.save()
-    with (tmp_path / "run" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert rows == [{"loss": "0.5", "other": "", "step": "0"}, {"loss": "", "other": "0.5", "step": "1"}]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "metrics.csv"}
 
 
 def test_advertising_is_left_out_and_complaints_are_not(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ import simclr_lightning
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
-from simclr_lightning.compat import CommandLine, continued, read_bar_at_logged_steps
+from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.default_callbacks import chosen_callbacks
 from simclr_lightning.errors import InputError
@@ -233,8 +233,7 @@ class SimCLRCLI(CommandLine):
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
         explain_misfits(trainer)
         if self.subcommand == "fit" and not config["fast_dev_run"]:
-            trainer.loggers = [continued(logger) for logger in trainer.loggers]
-            cast("Any", trainer).callbacks.insert(0, ContinueMetrics())
+            cast("Any", trainer).callbacks.insert(0, ContinueMetrics(trainer.loggers))
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

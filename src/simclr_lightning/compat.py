@@ -5,18 +5,14 @@ No other file uses any of these names.
 
 from __future__ import annotations
 
-import csv
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers.csv_logs import CSVLogger, ExperimentWriter
-from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -287,43 +283,6 @@ def end_epoch_that_is_over(trainer: Trainer) -> None:
 
 
 _KINDS = ("total", "current")
-
-
-class ContinuedCSVLogger(CSVLogger):
-    """CSVLogger in a folder that has files already: a metrics.csv that is there goes on, and nothing is deleted.
-
-    Lightning's deletes it, with a warning about any file.
-    """
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """What writes the file."""
-        if self._experiment is None:
-            self._experiment = _ContinuingWriter(self.log_dir)
-        return self._experiment
-
-
-class _ContinuingWriter(ExperimentWriter):
-    def _check_log_dir_exists(self) -> None:
-        """Take over the columns that are there."""
-        if self._fs.isfile(self.metrics_file_path):
-            with self._fs.open(self.metrics_file_path, "r", newline="") as file:
-                self.metrics_keys = list(csv.DictReader(file).fieldnames or ())
-
-
-def continued(logger: Logger) -> Logger:
-    """Lightning's CSV logger as one that goes on with the file that is there; any other as it is.
-
-    Example:
-        >>> type(continued(CSVLogger("runs"))).__name__
-        'ContinuedCSVLogger'
-    """
-    if type(logger) is not CSVLogger:
-        return logger
-    return ContinuedCSVLogger(
-        logger._save_dir, logger._name, logger._version, logger._prefix, logger._flush_logs_every_n_steps
-    )
 
 
 _DEFAULT_PERIOD = 50

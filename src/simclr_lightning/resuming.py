@@ -6,16 +6,18 @@ import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, loggers
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from simclr_lightning.callbacks.run_folder import unused_name
+from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, run_of
-from simclr_lightning.compat import ContinuedCSVLogger, epoch_record
+from simclr_lightning.compat import epoch_record
 from simclr_lightning.errors import InputError, MissingFileError
 
 LAST = "last"
@@ -23,9 +25,6 @@ LAST = "last"
 
 EARLIER = "metrics-earlier.csv"
 """Records of a training that another one in its folder did not continue."""
-
-_WITH_FOLDERS = ("CSVLogger", "TensorBoardLogger")
-"""Loggers whose runs are folders save_dir/name/version."""
 
 
 def resolve(chosen: Namespace, subcommand: str) -> None:
@@ -83,7 +82,7 @@ class _Runs:
     def __init__(self, chosen: Namespace) -> None:
         loggers = chosen.trainer.get("logger")
         logger = loggers[0] if isinstance(loggers, list) and loggers else loggers
-        known = isinstance(logger, Namespace) and logger.class_path.rpartition(".")[2] in _WITH_FOLDERS
+        known = isinstance(logger, Namespace) and _has_folders(logger.class_path)
         self.without_logger = logger is False
         self.arguments: Namespace | None = logger.init_args if known else None
         self.version: str | int | None = None
@@ -111,6 +110,12 @@ class _Runs:
             return
         if folder.resolve().parent == self.root.resolve():
             self.arguments["version"] = folder.resolve().name
+
+
+def _has_folders(class_path: str) -> bool:
+    """Whether the runs of a logger are folders save_dir/name/version."""
+    kind: Any = resolve_name(class_path) if "." in class_path else getattr(loggers, class_path, None)
+    return isinstance(kind, type) and issubclass(kind, (CSVLogger, TensorBoardLogger))
 
 
 def _newest(folders: list[Path], subcommand: str) -> Path | None:
@@ -149,19 +154,43 @@ def _job() -> str:
 
 
 class ContinueMetrics(Callback):
-    """Trims the ``metrics.csv`` of a run that is resumed in its folder to what the checkpoint knows of.
+    """Keeps the ``metrics.csv`` of a run that is resumed in its folder, where Lightning begins the file anew.
+
+    In the folder of a training there is one whatever loggers were chosen, unless none was.
 
     Rows of steps after the checkpoint are left out: these steps are taken again. Where a training begins anew, the file
     of the one before stays as metrics-earlier.csv.
 
+    Args:
+        loggers: of the Trainer, before it has begun; the file is set aside at once.
+
     Example:
-        >>> ContinueMetrics().state_dict()
+        >>> ContinueMetrics([]).files
         {}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loggers: list[Any]) -> None:
         super().__init__()
+        self.files: dict[Path, CSVLogger] = {}
         self._record: dict[str, float] = {}
+        for logger in loggers:
+            self._set_aside(logger)
+
+    def _set_aside(self, logger: Any) -> None:
+        """Put a file out of the way of the logger, which would delete it."""
+        if isinstance(logger, CSVLogger) and _writes():
+            file = Path(logger.log_dir, "metrics.csv")
+            self.files[file] = logger
+            if file.exists() and not _aside(file).exists():  # from a run that was killed before its first step
+                file.rename(_aside(file))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Log to a file, too, where no logger does."""
+        if stage == "fit" and trainer.loggers and not any(isinstance(own, CSVLogger) for own in trainer.loggers):
+            folder = run_folder(trainer)
+            logger = CSVLogger(folder.parent, name="", version=folder.name)
+            self._set_aside(logger)
+            trainer.loggers = [*trainer.loggers, logger]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep an epoch's record, which is logged after the checkpoint of its end: the run may be killed in between."""
@@ -171,20 +200,16 @@ class ContinueMetrics(Callback):
         """Take that record over."""
         self._record = checkpoint.get("epoch_record", {})
 
-    @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before a line is written."""
-        for logger in trainer.loggers:
-            if not isinstance(logger, ContinuedCSVLogger):
-                continue
-            file, writer = Path(logger.log_dir, "metrics.csv"), logger.experiment
-            if not file.exists():
+        """Put the rows back that the checkpoint knows of."""
+        for file, logger in self.files.items():
+            aside = _aside(file)
+            if not aside.exists():
                 continue
             if trainer.global_step == 0:
-                file.rename(unused_name(file.with_name(EARLIER)))
-                writer.metrics_keys = []
+                aside.rename(unused_name(file.with_name(EARLIER)))
                 continue
-            with file.open(newline="") as lines:
+            with aside.open(newline="") as lines:
                 reader = csv.DictReader(lines)
                 names = list(reader.fieldnames or [])
                 rows = [row for row in reader if _is_before(row, trainer.global_step)]
@@ -194,11 +219,16 @@ class ContinueMetrics(Callback):
                 rows.append(record)
             part = file.with_suffix(".part")
             with part.open("w", newline="") as lines:
-                table = csv.DictWriter(lines, names)
-                table.writeheader()
-                table.writerows(rows)
+                writer = csv.DictWriter(lines, names)
+                writer.writeheader()
+                writer.writerows(rows)
             part.replace(file)
-            writer.metrics_keys = names
+            logger.experiment.metrics_keys = names
+            aside.unlink()
+
+
+def _aside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.aside")
 
 
 def _is_before(row: dict[str, Any], step: int) -> bool:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger
 
 from simclr_lightning.callbacks import run_folder
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.classifiers import Classifier
-from simclr_lightning.compat import ContinuedCSVLogger
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -20,14 +18,8 @@ class SaveRunConfig(SaveConfigCallback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree on the folder, on every process; then save, on rank zero.
-
-        In the folder of a training there is a metrics.csv, whatever logger was chosen, unless none was.
-        """
+        """Agree on the folder, on every process; then save, on rank zero."""
         self._folder = run_folder(trainer)
-        if stage == "fit" and trainer.loggers and not any(isinstance(own, CSVLogger) for own in trainer.loggers):
-            own = ContinuedCSVLogger(self._folder.parent, name="", version=self._folder.name)
-            trainer.loggers = [*trainer.loggers, own]
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

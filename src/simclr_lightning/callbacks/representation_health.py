@@ -6,7 +6,7 @@ import math
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -250,7 +250,8 @@ def _take(outputs: Any, batch: Any) -> _Taken | None:
 
 def _norm(tensors: list[Tensor], kind: float = 2.0) -> Tensor:
     norm: Any = get_total_norm(tensors, norm_type=kind)
-    return cast("Tensor", norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # of parts, under FSDP2
+    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of parts, under FSDP2
+    return whole
 
 
 def _spread(found: HealthMetrics, dimensions: int, rows: int) -> float:
