@@ -174,6 +174,21 @@ def test_bands(tmp_path: Path, tifffile: bool, monkeypatch: pytest.MonkeyPatch) 
     assert sum("4 bands" in str(warning.message) for warning in told) == (0 if tifffile else 1)
 
 
+@pytest.mark.parametrize("tifffile", [False, True])
+def test_bands_beside_pages(tmp_path: Path, tifffile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(INFRARED).save(tmp_path / "rgb_nir.tif")
+    pages(tmp_path / "stack.tif", 10, 120, 240)
+    if tifffile:
+        pytest.importorskip("tifffile")
+        with pytest.raises(InputError, match=r"stack\.tif has .* and the first picture of its set 4: sort them into"):
+            views_of(tmp_path, PLAIN, batch_size=2)
+        return
+    monkeypatch.setattr(registry, "_installed", lambda packages: False)
+    with pytest.warns(UserWarning, match="is read in part"):
+        views = views_of(tmp_path, PLAIN, batch_size=2)
+    assert sorted(view.mean((1, 2)).mul(255).round().int().tolist() for view in views[0]) == [[10] * 3, [200, 100, 50]]
+
+
 @pytest.mark.parametrize("name", ["stack.tif", "stack.gif", "stack.webp"])
 def test_pages(tmp_path: Path, name: str) -> None:
     for number in range(8):
