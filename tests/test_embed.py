@@ -25,6 +25,7 @@ from simclr_lightning.data import BadPictureError
 from simclr_lightning.embed import embed as module
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.embed.parts import FORMATS, Part, Parts, write_npz
+from simclr_lightning.errors import InputError
 from simclr_lightning.models import ResNet
 from simclr_lightning.views import ViewRecipe
 
@@ -544,10 +545,11 @@ def test_no_file_is_overwritten(embed: Embed, tmp_path: Path, monkeypatch: pytes
 
 
 def test_features_that_are_not_finite_are_refused(embed: Embed, model: SimCLR, checkpoint: Path) -> None:
-    next(model.encoder.parameters()).data.fill_(torch.nan)
-    save(model, checkpoint, datamodule_hyper_parameters={"views": VIEWS})
-    with pytest.raises(ValueError, match=r"The features of train/cat/0\.png are not finite"):
-        embed()
+    for value, message in ((torch.nan, "holds NaN in"), (1e38, r"The features of train/cat/0\.png are not finite")):
+        next(model.encoder.parameters()).data.fill_(value)
+        save(model, checkpoint, datamodule_hyper_parameters={"views": VIEWS})
+        with pytest.raises(InputError, match=message):
+            embed()
 
 
 def test_devices_are_torchruns_where_it_was_used(embed: Embed, monkeypatch: pytest.MonkeyPatch) -> None:

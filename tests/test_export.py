@@ -289,10 +289,11 @@ def test_other_arithmetic_may_differ_as_much_as_rounding_does(
 
 
 def test_an_encoder_that_diverged_is_not_exported(save: Save) -> None:
-    model = small()
-    next(model.encoder.parameters()).data.fill_(torch.nan)
-    with pytest.raises(ValueError, match="by nan of the largest"):
-        export_encoder(save(model), "torchscript")
+    for value, message in ((torch.nan, "holds NaN in"), (1e38, "by nan of the largest")):
+        model = small()
+        next(model.encoder.parameters()).data.fill_(value)
+        with pytest.raises(ValueError, match=message):
+            export_encoder(save(model), "torchscript")
 
 
 @pytest.mark.parametrize("existing", ["mine.pt", "mine.pt.md"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -98,8 +98,8 @@ def test_a_file_is_read_once_whatever_the_encoders_names_are(
     read: list[Path] = []
     load = torch.load
 
-    def watching(file: Path, **settings: Any) -> Any:
-        read.append(Path(file))
+    def watching(file: IO[bytes], **settings: Any) -> Any:
+        read.append(Path(file.name))
         return load(file, **settings)
 
     monkeypatch.setattr(torch, "load", watching)

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -90,8 +90,8 @@ def test_a_checkpoint_is_read_once_for_a_command(
     read: list[Path] = []
     load = torch.load
 
-    def watching(file: Path, **options: Any) -> Any:
-        read.append(Path(file))
+    def watching(file: IO[bytes], **options: Any) -> Any:
+        read.append(Path(file.name))
         return load(file, **options)
 
     monkeypatch.setattr(torch, "load", watching)

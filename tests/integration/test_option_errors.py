@@ -48,11 +48,11 @@ TYPED = [
         "--model NoSuch",
         "--model is 'NoSuch', and no LightningModule of this name is known. One of your own is named by",
     ),
-    ("--model SimClr", "did you mean SimCLR?"),
+    ("--model SimClr", "did you mean SimCLR"),
     ("--model.loss NTXent", "no ContrastiveLoss of this name is known: did you mean NTXentLoss?"),
     ("--data NoSuch", "no LightningDataModule of this name is known"),
     ("--trainer.callbacks LarsWarmup", "no Callback of this name is known: did you mean LARSWarmup?"),
-    ("--trainer.logger WandBLogger", "no Logger of this name is known: did you mean WandbLogger?"),
+    ("--trainer.logger WandBLogger", "no Logger of this name is known: did you mean WandbLogger"),
     ("--trainer.callbacks LARSWarmup --trainer.callbacks.warmup_epoch 3", "LARSWarmup has no option --trainer.callb"),
 ]
 FILES = [

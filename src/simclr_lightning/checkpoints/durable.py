@@ -10,10 +10,9 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from simclr_lightning.checkpoints.content import is_address, load_content, newest_checkpoint
-from simclr_lightning.checkpoints.misfit import lightning_content
+from simclr_lightning.checkpoints.misfit import check_numbers, lightning_content
 from simclr_lightning.checkpoints.seal import seal
 from simclr_lightning.errors import InputError, MissingFileError
-from simclr_lightning.models.state_dicts import without_numbers
 
 _PART = ".part"
 
@@ -107,12 +106,7 @@ file (--ckpt_path).
         if not is_address(path) and not Path(path).is_file():
             raise MissingFileError(f"There is no checkpoint {path}: give the path of a .ckpt file (--ckpt_path).")
         content = lightning_content(load_content(path), path)
-        names = without_numbers(content["state_dict"])
-        if names:
-            raise InputError(
-                f"{path} holds NaN in {names[0]}{f' and {len(names) - 1} other tensors' if names[1:] else ''}: the "
-                "training diverged before it was written. Name a checkpoint from before, and lower the learning rate."
-            )
+        check_numbers(content["state_dict"], path)
         return content
 
     def _tidy(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,30 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from simclr_lightning.compat import explain_restoring
 from simclr_lightning.errors import InputError
+from simclr_lightning.models.state_dicts import without_numbers
 
 _LENGTH = 300
 """Characters that are told of another package's error."""
 
 _OF_A_TRAINING = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
+
+
+def check_numbers(weights: Mapping[str, object], path: str | Path) -> None:
+    """Refuse weights that hold NaN.
+
+    Raises:
+        InputError: naming the first of them.
+
+    Example:
+        >>> import torch
+        >>> check_numbers({"bias": torch.zeros(2)}, "last.ckpt")
+    """
+    names = without_numbers(weights)
+    if names:
+        raise InputError(
+            f"{path} holds NaN in {names[0]}{f' and {len(names) - 1} other tensors' if names[1:] else ''}: the "
+            "training diverged before it was written. Name a checkpoint from before, and lower the learning rate."
+        )
 
 
 def lightning_content(content: Any, path: str | Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from simclr_lightning.checkpoints.file import Checkpoint, read_checkpoint, upgraded
+from simclr_lightning.checkpoints.misfit import check_numbers
 from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.errors import InputError
 from simclr_lightning.models.state_dicts import mismatches, without_numbers
@@ -95,6 +96,7 @@ def load_module(
             f"{checkpoint.path} names a function {instantiator}, which would build the model. It is not called: "
             "nothing is imported or run because a file names it."
         )
+    check_numbers(checkpoint.state_dict, checkpoint.path)
     model = build_model(model_class, told)
     model.configure_model()
     content = {**checkpoint.content, "state_dict": dict(checkpoint.state_dict)}  # which the model may change
