@@ -1,0 +1,37 @@
+"""Draw held_out.png from held_out.json: accuracy against the batch, a line for each loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent
+STYLES = {  # Okabe and Ito's colours, which colour-blind people can tell apart, and markers
+    "ntxent": ("NT-Xent", "#000000", "o"),
+    "decoupled": ("decoupled", "#0072b2", "s"),
+    "weighted": ("decoupled, weighted", "#009e73", "^"),
+    "hard": ("hard negatives", "#d55e00", "D"),
+}
+
+
+def main() -> None:
+    """Read, draw, write."""
+    rows = json.loads((FOLDER / "held_out.json").read_text())["rows"]
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    for axes, (key, title) in zip(figure.subplots(1, 2), {"knn": "kNN", "linear": "linear"}.items(), strict=True):
+        for loss, (name, colour, marker) in STYLES.items():
+            points = sorted((row["batch_size"], row[key]) for row in rows if row["loss"] == loss)
+            axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=marker)
+        sizes = sorted({row["batch_size"] for row in rows})
+        axes.set(xscale="log", xticks=sizes, xticklabels=sizes, title=title)
+        axes.set(xlabel="pictures a batch", ylabel="accuracy, %")
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.savefig(FOLDER / "held_out.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
