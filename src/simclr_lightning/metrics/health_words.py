@@ -49,8 +49,9 @@ def collapse_word(space: str, std: float, rank: float, dimensions: int, rows: in
     128 projections), from the first step to the eighth epoch. Healthy were NT-Xent, decoupled, hard-negative and
     supervised losses under AdamW, LARS, and a head without BatchNorm: spreads of 0.82 (features) and 0.94 to 1.00
     (projections), ranks of at least 112 and 20. Ill were a constant head (0.000, rank 1.0), a head without BatchNorm
-    under SGD at a rate of 1000 (spread 0.05, rank 2.0) and under AdamW at 0.1 (spread 0.3, rank 4.1). Spreads of 0.36,
-    ranks of 40 and 30 are what a rate 500 times too high made of a network with BatchNorm, which still learned.
+    under SGD at a rate of 1000 (spread 0.05, rank 2.0) and under AdamW at 0.1 (spread 0.44, rank 4.1). Spreads of 0.36,
+    ranks of 40 and 30 are what a rate 500 times too high, without warm-up, made of a network with BatchNorm, which
+    still learned.
 
     Example:
         >>> collapse_word("projections", std=0.0, rank=1.0, dimensions=128, rows=512, start=1.0).name
