@@ -13,7 +13,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"console"},
     {"cli", "commands"},
     {"option_errors", "recipe_files"},
-    {"ablation", "default_callbacks", "describe", "embed", "export", "resuming", "run_config"},
+    {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation"},
     {"classifiers"},
     {"simclr", "callbacks"},

@@ -43,6 +43,12 @@ GROUPS = {
         "describe": Command(
             "show what is in a folder of pictures", "simclr_lightning.describe:describe", True, ("--json",)
         ),
+        "models": Command(
+            "list the encoders by name, with their parameters",
+            "simclr_lightning.encoder_list:list_encoders",
+            flags=("--json",),
+            first="--part",
+        ),
         "pack": Command(
             "write a large set of pictures into a few large files",
             "simclr_lightning.data.packed_writer:pack_pictures",
