@@ -49,6 +49,12 @@ GROUPS = {
             flags=("--json",),
             first="--part",
         ),
+        "doctor": Command(
+            "show what this machine and installation have, and what a run warns of",
+            "simclr_lightning.doctor:diagnose",
+            flags=("--json",),
+            first="--run",
+        ),
         "pack": Command(
             "write a large set of pictures into a few large files",
             "simclr_lightning.data.packed_writer:pack_pictures",

@@ -54,7 +54,7 @@ def list_encoders(part: str = "", limit: int = 20, json: bool = False) -> dict[s
     else:
         names = _named(part)
         shown = names[:limit] if limit else names
-        content = {"encoders": [_counted(name) for name in shown], "left_out": len(names) - len(shown)}
+        content = {"encoders": [counted(name) for name in shown], "left_out": len(names) - len(shown)}
     if json:
         print(dumps(content, indent=2))
     elif part:
@@ -77,8 +77,13 @@ class _WithoutWeights(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _counted(name: str, width: float = 1.0) -> dict[str, Any]:
-    """Parameters and features of an encoder; None for a network that gives no vector of features."""
+def counted(name: str, width: float = 1.0) -> dict[str, Any]:
+    """Parameters and features of an encoder; None for a network that gives no vector of features.
+
+    Example:
+        >>> counted("resnet8", width=0.5)["features"]
+        128
+    """
     try:
         with _WithoutWeights():
             encoder: Any = build_encoder(name, width=width)
@@ -91,7 +96,7 @@ def _counted(name: str, width: float = 1.0) -> dict[str, Any]:
 def _overview() -> dict[str, Any]:
     own = []
     for name in RESNETS:
-        widths = {width: _counted(name, width) for width in _WIDTHS}
+        widths = {width: counted(name, width) for width in _WIDTHS}
         own.append({"name": name, "widths": {width: widths[width] | {"name": name} for width in _WIDTHS}})
     others = len(set(_of_torchvision()) - set(RESNETS))
     timm = version_of("timm") if find_spec("timm") else None
