@@ -11,7 +11,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "simclr_lightning"
 FLOORS = (  # from the top; docs/architecture.md draws them
     {"console"},
-    {"cli", "commands"},
+    {"cli"},
+    {"short_help"},
+    {"commands"},
     {"doctor", "option_errors", "recipe_files"},
     {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation"},

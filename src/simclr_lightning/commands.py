@@ -85,7 +85,7 @@ GROUPS = {
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 """All of them."""
 
-_EXAMPLES = (
+EXAMPLES = (
     ("simclr fit --config quickstart", "handwritten digits: a minute, nothing to download"),
     ("simclr fit --config folder --data.root photos", "your own pictures"),
     (
@@ -111,7 +111,7 @@ def overview() -> str:
         "`simclr COMMAND --help` explains the options of a command, `simclr --version` tells the version.",
         "",
         "Examples:",
-        *(line for command, purpose in _EXAMPLES for line in (f"  # {purpose}", f"  {command}")),
+        *(line for command, purpose in EXAMPLES for line in (f"  # {purpose}", f"  {command}")),
     ]
     return "\n".join(lines)
 
