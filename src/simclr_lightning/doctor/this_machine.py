@@ -28,7 +28,7 @@ def machine() -> tuple[dict[str, Any], list[str]]:
         >>> found["cpu"]["cores"] >= 1
         True
     """
-    found = {
+    found: dict[str, Any] = {
         "system": platform.platform(),
         "cpu": _cpu(),
         "accelerators": _accelerators(),
