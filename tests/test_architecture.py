@@ -11,9 +11,11 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "simclr_lightning"
 FLOORS = (  # from the top; docs/architecture.md draws them
     {"console"},
-    {"cli", "commands"},
-    {"option_errors", "recipe_files"},
-    {"ablation", "default_callbacks", "describe", "embed", "export", "resuming", "run_config"},
+    {"cli"},
+    {"short_help"},
+    {"commands"},
+    {"doctor", "option_errors", "recipe_files"},
+    {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation"},
     {"classifiers"},
     {"simclr", "callbacks"},

@@ -29,6 +29,7 @@ from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.option_errors import option_error
 from simclr_lightning.resuming import ContinueMetrics, resolve
 from simclr_lightning.run_config import SaveRunConfig
+from simclr_lightning.short_help import short_help
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -39,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """What is trained, on what, where nothing is typed."""
 
+_HELP = ("--help", "-h")
 _PRINT = "--print_config"
 _NAMES_OF_FILES = {
     f"--data.{prefix}{name}": name != "root"
@@ -115,6 +117,12 @@ class SimCLRCLI(CommandLine):
         The defaults of our classes would otherwise become those of the classes that are chosen instead, whose arguments
         have the same names. The hyperparameters of a named checkpoint replace defaults, and nothing else.
         """
+        typed = sys.argv[1:] if args is None else args
+        if isinstance(typed, list) and len(typed) in (2, 3) and typed[1] in _HELP and typed[0] in self.subcommands():
+            if len(typed) == 2:
+                print(short_help(typed[0], self.parser_of(typed[0])))
+                raise SystemExit(0)
+            args = typed[:2] if typed[2] == "all" else args
         try:
             self._parse_twice(parser, args)
         except ArgumentError as error:

@@ -43,6 +43,18 @@ GROUPS = {
         "describe": Command(
             "show what is in a folder of pictures", "simclr_lightning.describe:describe", True, ("--json",)
         ),
+        "models": Command(
+            "list the encoders by name, with their parameters",
+            "simclr_lightning.encoder_list:list_encoders",
+            flags=("--json",),
+            first="--part",
+        ),
+        "doctor": Command(
+            "show what this machine and installation have, and what a run warns of",
+            "simclr_lightning.doctor:diagnose",
+            flags=("--json",),
+            first="--run",
+        ),
         "pack": Command(
             "write a large set of pictures into a few large files",
             "simclr_lightning.data.packed_writer:pack_pictures",
@@ -73,7 +85,7 @@ GROUPS = {
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 """All of them."""
 
-_EXAMPLES = (
+EXAMPLES = (
     ("simclr fit --config quickstart", "handwritten digits: a minute, nothing to download"),
     ("simclr fit --config folder --data.root photos", "your own pictures"),
     (
@@ -99,7 +111,7 @@ def overview() -> str:
         "`simclr COMMAND --help` explains the options of a command, `simclr --version` tells the version.",
         "",
         "Examples:",
-        *(line for command, purpose in _EXAMPLES for line in (f"  # {purpose}", f"  {command}")),
+        *(line for command, purpose in EXAMPLES for line in (f"  # {purpose}", f"  {command}")),
     ]
     return "\n".join(lines)
 
