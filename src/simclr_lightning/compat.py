@@ -57,6 +57,8 @@ _WARNED_OF = (
     # A run that goes on in its folder keeps its records (ContinueMetrics).
     ("Experiment logs directory .* exists and is not empty", Warning),
     ("Checkpoint directory .* exists and is not empty", Warning),
+    # Where SLURM is installed Lightning says so in every run without it.
+    ("The `srun` command is available", Warning),
     # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
     ("LightningCLI's args parameter is intended", Warning),
 )

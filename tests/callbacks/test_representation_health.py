@@ -139,7 +139,9 @@ RECIPES: dict[str, Any] = {
 def test_healthy_runs_are_silent(recipe: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", ".*does not have many workers|.*smaller than the logging interval")
+        warnings.filterwarnings(
+            "ignore", ".*does not have many workers|.*smaller than the logging interval|The `srun` command"
+        )
         health, trainer = fit(RECIPES[recipe](), tmp_path, epochs=6 if recipe == "nt_xent" else 2)
     assert health.words == []
     assert trainer.callback_metrics["probe/train_top1"] > 0.15
