@@ -6,6 +6,7 @@ No other file uses any of these names.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class CommandLine(LightningCLI):
         """Lightning lets the checkpoint overrule configuration and command line here."""
 
 
-_TOLD_TO_EVERYBODY = ("💡 Tip: ", "GPU available: False", "TPU available: False")
+_TOLD_TO_EVERYBODY = re.compile(r"💡 Tip: |\w+ available: False, us")  # devices that there are not
 _WARNED_OF = (
     # Lightning 2.6 with torch 2.14 says so at every batch; no user can do anything about it.
     ("`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning),
@@ -76,7 +77,7 @@ def without_noise() -> Iterator[None]:
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
 
     def is_of_use(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(_TOLD_TO_EVERYBODY)
+        return _TOLD_TO_EVERYBODY.match(record.getMessage()) is None
 
     log.addFilter(is_of_use)
     try:

@@ -7,6 +7,7 @@ import json
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def test_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert found["versions"]["torch"] == version("torch")
     assert found["machine"]["cpu"]["cores"] == cores()
     assert found["machine"]["disk"]["free"] > 0
-    assert bool(found["machine"]["accelerators"]) == (torch.cuda.is_available() or torch.backends.mps.is_available())
+    assert bool(found["machine"]["accelerators"]) == torch.accelerator.is_available()
     assert [word["name"] for word in found["run"]["findings"]] == ["probe at chance"]
 
 
@@ -146,3 +147,17 @@ class Metadata:
     def get_all(self, name: str) -> list[str]:
         assert name == "Provides-Extra"
         return ["fits", "tiff", "zarr", "science"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_devices_of_any_kind(told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kind whose module tells of its devices, and of one whose module does not."""
+    properties = SimpleNamespace(name="Device X", total_memory=3 * 2**30)
+    tells = SimpleNamespace(get_device_properties=lambda number: properties, is_bf16_supported=lambda: True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("meta"))
+    monkeypatch.setattr(torch, "get_device_module", lambda kind: tells if told else SimpleNamespace())
+    name, memory, bf16 = ("Device X", 3.0, True) if told else ("meta", None, None)
+    expected = {"name": name, "memory": memory, "bf16": bf16}
+    assert this_machine.machine()[0]["accelerators"] == [expected, expected]

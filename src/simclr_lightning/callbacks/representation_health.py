@@ -175,7 +175,7 @@ class RepresentationHealth(Callback):
             pictures = len(own.indices)
             places = torch.stack([torch.full((pictures,), number), own.indices.cpu(), own.targets.cpu()], 1)
             columns[2].append(places)
-            for column, rows in zip(columns, (own.features, own.projections), strict=False):
+            for column, rows in zip(columns[:2], (own.features, own.projections), strict=True):
                 column.append(torch.unflatten(rows, 0, (-1, pictures))[:2].transpose(0, 1).flatten(1).float().cpu())
         device = self._taken[0].features.device  # where processes talk
         features, projections, places = (gather_rows(torch.cat(own).to(device))[0].cpu() for own in columns)

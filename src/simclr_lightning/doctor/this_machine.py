@@ -47,10 +47,9 @@ def machine() -> tuple[dict[str, Any], list[str]]:
     if disk is not None and disk["free"] < _LITTLE_DISK:
         warnings.append(f"{Path.cwd()} has {disk['free']:.1f} GiB free: checkpoints may not find room.")
     if not found["accelerators"] and _NVIDIA.exists():
-        built = torch.version.cuda
         warnings.append(
-            f"There is an NVIDIA driver, but torch {torch.__version__} "
-            + (f"(for CUDA {built}) sees no GPU: compare `nvidia-smi`." if built else "was built without CUDA.")
+            f"There is an NVIDIA driver, but torch {torch.__version__} sees no GPU: compare `nvidia-smi`, and install "
+            "the build of torch that belongs to the driver."
         )
     return found, warnings
 
@@ -77,13 +76,22 @@ def _flags() -> set[str] | None:
 
 
 def _accelerators() -> list[dict[str, Any]]:
-    if torch.cuda.is_available():
-        of_all = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        memory = [(own.name, own.total_memory / 2**30) for own in of_all]
-        return [{"name": name, "memory": room, "bf16": torch.cuda.is_bf16_supported()} for name, room in memory]
-    if torch.backends.mps.is_available():
-        return [{"name": "Apple MPS", "memory": None, "bf16": None}]
-    return []
+    """Whatever kind torch has found; memory and bfloat16 are None where its module does not tell."""
+    if not torch.accelerator.is_available():
+        return []
+    kind = torch.accelerator.current_accelerator()
+    module: Any = torch.get_device_module(kind)
+    properties = getattr(module, "get_device_properties", lambda number: None)
+    bf16 = getattr(module, "is_bf16_supported", lambda: None)()
+    found: list[Any] = [properties(number) for number in range(torch.accelerator.device_count())]
+    return [
+        {
+            "name": getattr(own, "name", str(kind)),
+            "memory": own.total_memory / 2**30 if hasattr(own, "total_memory") else None,
+            "bf16": bf16,
+        }
+        for own in found
+    ]
 
 
 def _memory() -> dict[str, float] | None:
