@@ -68,9 +68,11 @@ def short_help(command: str, parser: ArgumentParser) -> str:
         parser: of the command.
 
     Example:
-        >>> print(short_help("fit", ArgumentParser()).splitlines()[0])
-        Traceback (most recent call last):
-        KeyError: 'trainer.max_epochs'
+        >>> parser = ArgumentParser()
+        >>> for name in FIRST["Training"]:
+        ...     _ = parser.add_argument(f"--{name}", help="That of fit.")
+        >>> print(short_help("fit", parser).splitlines()[0])
+        usage: simclr fit [--config RECIPE_OR_FILE ...] [OPTIONS]
     """
     known = _actions(parser)
     for prefix, cls in _CLASSES.items():
