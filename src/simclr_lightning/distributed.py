@@ -146,9 +146,10 @@ def row_counts(rows: Tensor) -> list[int]:
 
 
 def gather_rows(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, int]:
-    """Concatenate the rows of all processes, in the order of their ranks. Gradients do not flow through it.
+    """Concatenate the rows of all processes, in the order of their ranks.
 
-    Processes may hold different numbers of rows (an uneven last batch), which costs nothing but padding.
+    Gradients do not flow through it, see :func:`gather_with_gradients`. Processes may hold different numbers of rows
+    (an uneven last batch), which costs nothing but padding.
 
     Args:
         rows: (n, D), n may differ between processes, D and dtype may not.
@@ -171,6 +172,46 @@ def gather_rows(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, 
     padded = (torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows).contiguous()
     blocks = [block[:count] for block, count in zip(_all_gather(padded), counts, strict=True)]
     return torch.cat(blocks), sum(counts[: rank()])
+
+
+def gather_with_gradients(rows: Tensor, counts: list[int] | None = None) -> tuple[Tensor, int]:
+    """:func:`gather_rows` for a loss of one's own: what the losses of all processes want of the rows comes back.
+
+    The gradient of a row is that of the sum of all processes' losses. DistributedDataParallel averages the gradients of
+    the parameters, so the training follows the mean of these losses: let each process compute the loss of its own rows
+    against all, or all of them the whole loss. All processes must call backward.
+
+    Args:
+        rows: (n, D) floats, n may differ between processes, D and dtype may not.
+        counts: as for :func:`gather_rows`.
+
+    Returns:
+        As :func:`gather_rows`; on one process ``rows`` itself, with its gradient, and 0.
+
+    Example:
+        >>> rows = torch.ones(3, 8, requires_grad=True)
+        >>> everybodys_rows, position = gather_with_gradients(rows)
+        >>> everybodys_rows.square().sum().backward()
+        >>> rows.grad[0, 0]
+        tensor(2.)
+    """
+    if world_size() == 1:
+        return rows, 0
+    counts = row_counts(rows) if counts is None else counts
+    return cast("Tensor", _GatherWithGradients.apply(rows, counts)), sum(counts[: rank()])
+
+
+class _GatherWithGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        everybodys, ctx.start = gather_rows(rows, counts)
+        ctx.length = len(rows)
+        return everybodys
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        # Not reduce_scatter, which gloo lacks, and which takes no uneven shares.
+        return all_reduce_sum(gradient.contiguous()).narrow(0, ctx.start, ctx.length), None
 
 
 def _all_gather(tensor: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:

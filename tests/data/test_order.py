@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from simclr_lightning.data.loaders import GlobalBatchSampler
-from simclr_lightning.data.order import Order, WindowOrder, uniform_order
+from simclr_lightning.data.order import Order, WindowOrder, places, uniform_order
+from simclr_lightning.errors import InputError
 
 CHUNKS = np.repeat(np.arange(20), 30)  # 600 pictures in 20 chunks
 
@@ -87,3 +90,38 @@ def test_few_chunks_are_warned_of_where_there_are_more() -> None:
         warnings.simplefilter("error")
         WindowOrder(CHUNKS, 4).warn_of_few()
         WindowOrder(CHUNKS[:60], 1).warn_of_few()  # there are no four
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ([0.0, 1.0], "float64 of shape (2,)"),
+        ([[0, 1]], "shape (1, 2)"),
+        ([], "shape (0,)"),
+        ([0, 9], "places from 0 to 9, of 9 pictures: let training_order() give numbers from 0 to 8"),
+        ([-1, 3], "places from -1 to 3"),
+        ([0, 1, 2, 3, 4, 3], "place 3 twice in a batch of 3"),
+    ],
+)
+def test_an_order_of_ones_own_is_checked(order: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        places(lambda pictures, seed, epoch: np.array(order), 9, (0, 4), max(1, len(order)), 3)
+    assert "epoch 4" in str(raised.value)
+    assert str(raised.value).count("\n") < 3
+
+
+def test_an_order_that_begins_again_within_a_batch_is_checked_too() -> None:
+    with pytest.raises(InputError, match="place 1 twice in a batch of 4"):
+        places(lambda pictures, seed, epoch: np.array([1, 2, 3]), 9, (0, 0), 8, 4)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_order_of_ones_own_is_shared_and_goes_on(processes: int) -> None:
+    def order(pictures: int, seed: int, epoch: int) -> Any:  # the even pictures, over and over
+        return np.random.default_rng((seed, epoch)).permutation(np.arange(0, pictures, 2))
+
+    shared = batches(order, processes)
+    assert {place for batch in shared for place in batch} == set(range(0, 600, 2))
+    assert [sorted(batch) for batch in shared] == [sorted(batch) for batch in batches(order, 1)]
+    assert batches(order, processes, start=4) == shared[4:]
+    assert shared != batches(order, processes, epoch=4)

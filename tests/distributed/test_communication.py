@@ -10,7 +10,14 @@ import torch
 import torch.distributed as dist
 from tests.distributed.harness import run_in_processes
 
-from simclr_lightning.distributed import all_reduce_sum, gather_rows, rank, row_counts, world_size
+from simclr_lightning.distributed import (
+    all_reduce_sum,
+    gather_rows,
+    gather_with_gradients,
+    rank,
+    row_counts,
+    world_size,
+)
 from simclr_lightning.losses import nt_xent
 
 
@@ -62,6 +69,35 @@ def test_communication(processes: int) -> None:
         assert found["needs gradient"] is False
         assert found["sum"].tolist() == [processes, ranks.sum()]
         assert found["summand"].tolist() == [1, number]  # not changed
+
+
+def own_loss() -> dict[str, Any]:
+    """A loss of this process's rows against everybody's, and its gradient; ``rank() + 1`` rows of float64."""
+    rows = own_rows(rank()).requires_grad_()
+    everybodys, start = gather_with_gradients(rows)
+    loss = cubic(rows, everybodys)
+    torch.autograd.backward(loss)
+    assert rows.grad is not None
+    return {"everybodys": everybodys.detach(), "start": start, "gradient": rows.grad}
+
+
+def own_rows(number: int) -> torch.Tensor:
+    return torch.randn(number + 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
+
+
+def cubic(rows: torch.Tensor, everybodys: torch.Tensor) -> torch.Tensor:
+    return (rows @ everybodys.T).pow(3).sum() + everybodys.square().sum()
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_gradients_come_back_from_all_processes(processes: int) -> None:
+    shares = [own_rows(number).requires_grad_() for number in range(processes)]
+    everything = torch.cat(shares)
+    torch.autograd.backward([cubic(share, everything) for share in shares])
+    for number, found in enumerate(run_in_processes(own_loss, processes)):
+        assert torch.equal(found["everybodys"], everything)
+        assert found["start"] == sum(len(share) for share in shares[:number])
+        torch.testing.assert_close(found["gradient"], shares[number].grad, rtol=1e-12, atol=1e-12)
 
 
 def count_on_hosts() -> dict[str, Any]:

@@ -96,6 +96,36 @@ class CleanLoaders(LightningDataModule):
         """Which pictures are for what."""
         raise NotImplementedError
 
+    def training_order(self, part: Split) -> Order:
+        """In what order an epoch of training goes through its pictures; override it for a sampling of one's own.
+
+        An :class:`Order` is a function of the number of pictures, the seed and the epoch. How it is shared by several
+        processes, and where a resumed run is in it, need not be its care.
+
+        Args:
+            part: the pictures, and which of them are trained on: place k of the order is ``part.positions[k]``.
+
+        Example:
+            >>> import numpy as np
+            >>> from simclr_lightning import SimCLRDataModule
+            >>> class Balanced(SimCLRDataModule):
+            ...     def training_order(self, part):
+            ...         targets, size = part.pictures.targets[part.positions], self.batch_size
+            ...         share = (1 / targets.bincount()[targets].double()).numpy()  # a class counts as much as another
+            ...
+            ...         def order(pictures, seed, epoch):
+            ...             rng, batches = np.random.default_rng((seed, epoch)), range(pictures // size)
+            ...             draws = [rng.choice(pictures, size, replace=False, p=share / share.sum()) for _ in batches]
+            ...             return np.concatenate(draws)
+            ...
+            ...         return order
+            >>> data = Balanced("digits", batch_size=128)
+            >>> data.setup("fit")
+            >>> len(next(iter(data.train_dataloader())).indices.unique())
+            128
+        """
+        return order_of(*part, self.chunk_window)
+
     def predict_dataloader(self) -> PictureLoader[Any]:
         """All training pictures, clean and in their order."""
         if self.stream is not None:
@@ -181,8 +211,10 @@ class CleanLoaders(LightningDataModule):
         if part is None and isinstance(data, BatchDataset):
             part = Split(data.pictures, data.positions)
         order: Order = uniform_order
-        if part is not None and (shuffle or training):
-            order = order_of(*part, self.chunk_window, training=training)
+        if part is not None and training:
+            order = self.training_order(part)
+        elif part is not None and shuffle:
+            order = order_of(*part, self.chunk_window, training=False)
         sampler = GlobalBatchSampler(
             data,
             batch_size,

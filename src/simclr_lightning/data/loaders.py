@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from simclr_lightning import distributed
 from simclr_lightning.data.bad_pictures import report_left_out
 from simclr_lightning.data.feature_batches import FeatureDataset
-from simclr_lightning.data.order import Order, uniform_order
+from simclr_lightning.data.order import Order, places, uniform_order
 from simclr_lightning.data.resident import ResidentBatch
 from simclr_lightning.data.serving import BatchDataset, Key
 from simclr_lightning.data.worker_processes import explained, workers_with_room
@@ -84,8 +84,9 @@ class GlobalBatchSampler(DistributedSampler[Key]):
     def __iter__(self) -> Iterator[Key]:
         """Keys of this process, batch after batch."""
         pictures = len(cast("Sized", self.dataset))
-        order = self.order(pictures, self.seed, self.epoch) if self.shuffle else np.arange(pictures)
-        order = np.resize(order, self.total_size)  # cuts off the tail, or repeats from the beginning
+        order = np.resize(np.arange(pictures), self.total_size)  # without its tail, or with a second beginning
+        if self.shuffle:
+            order = places(self.order, pictures, (self.seed, self.epoch), self.total_size, self.batch_size)
         for first in range(self.start * self.batch_size, self.total_size, self.batch_size):
             batch = order[first : first + self.batch_size].tolist()
             share = len(batch) // self.num_replicas

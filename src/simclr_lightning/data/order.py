@@ -8,6 +8,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from simclr_lightning.errors import InputError
+
 CHUNK_WINDOW = 16
 """Chunks that a batch is drawn from, where nothing else is typed."""
 
@@ -17,6 +19,9 @@ _FEW = 4  # chunks: pictures of so few are not the negatives of a random draw
 class Order(Protocol):
     """In what order an epoch serves its pictures; a function of (seed, epoch) alone.
 
+    An order of one's own may leave pictures out or repeat them. The views of a picture are the same all through an
+    epoch, so a global batch has no picture twice: it would be its own negative.
+
     Example:
         >>> backwards: Order = lambda pictures, seed, epoch: np.arange(pictures)[::-1]
         >>> backwards(3, 0, 0).tolist()
@@ -24,10 +29,11 @@ class Order(Protocol):
     """
 
     def __call__(self, pictures: int, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Places of all pictures, each once.
+        """Places (n,) in [0, pictures), integers.
 
         Args:
-            pictures: how many there are.
+            pictures: how many there are. An epoch has those that fill global batches: a longer order is cut off, a
+                shorter one repeated from its beginning.
             seed: at least 0.
             epoch: at least 0.
         """
@@ -86,3 +92,47 @@ class WindowOrder:
                 f"those of few others, again and again. Let a batch mix {_FEW} chunks at least "
                 f"(--data.chunk_window {CHUNK_WINDOW})."
             )
+
+
+def places(
+    order: Order, pictures: int, seed_and_epoch: tuple[int, int], length: int, batch_size: int
+) -> NDArray[np.int64]:
+    """So many places of an order, checked where it may be somebody else's.
+
+    Args:
+        order: of the epoch.
+        pictures: how many there are.
+        seed_and_epoch: of the order.
+        length: how many places are wanted.
+        batch_size: pictures of a global batch.
+
+    Raises:
+        InputError: if these are no places of pictures, or a batch has a picture twice.
+
+    Example:
+        >>> places(lambda pictures, seed, epoch: np.array([2, 0, 1]), 3, (0, 0), length=5, batch_size=2).tolist()
+        [2, 0, 1, 2, 0]
+    """
+    found = np.asarray(order(pictures, *seed_and_epoch))
+    if order is uniform_order or isinstance(order, WindowOrder):
+        return np.resize(found, length)  # cuts off the tail, or repeats from the beginning
+    said = f"The order of epoch {seed_and_epoch[1]}"
+    if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
+        raise InputError(
+            f"{said} is an array of {found.dtype} of shape {found.shape}: let training_order() give whole numbers (n,), "
+            "at least one."
+        )
+    if found.min() < 0 or found.max() >= pictures:
+        raise InputError(
+            f"{said} has places from {found.min()} to {found.max()}, of {pictures} pictures: let training_order() give "
+            f"numbers from 0 to {pictures - 1}."
+        )
+    found = np.resize(found, length)
+    for first in range(0, length, batch_size):
+        batch = np.sort(found[first : first + batch_size])
+        if twice := batch[1:][batch[1:] == batch[:-1]].tolist():
+            raise InputError(
+                f"{said} has place {twice[0]} twice in a batch of {batch_size}: the picture would be its own negative. "
+                "Let training_order() draw without replacement within a batch."
+            )
+    return found
