@@ -119,8 +119,8 @@ def places(
     said = f"The order of epoch {seed_and_epoch[1]}"
     if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
         raise InputError(
-            f"{said} is an array of {found.dtype} of shape {found.shape}: let training_order() give whole numbers (n,), "
-            "at least one."
+            f"{said} is an array of {found.dtype} of shape {found.shape}: let training_order() give whole numbers "
+            "(n,), at least one."
         )
     if found.min() < 0 or found.max() >= pictures:
         raise InputError(
