@@ -12,10 +12,10 @@ GPU_CHECK_ARGS ?=
 FIT_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench bench-setup gpu-check cifar10-gpu docs clean
+.PHONY: help setup demo test lint type bench bench-setup gpu-check cifar10-gpu docs version release-notes release-check clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed-dev  ## Install the package with its development tools into .venv
 
@@ -60,8 +60,35 @@ cifar10-gpu: $(GPU_SETUP)  ## Pre-train on CIFAR-10 for eight minutes of one GPU
 docs: .venv/installed-docs  ## Build the site into site/
 	$(BIN)/mkdocs build --strict
 
+version:  ## Print the version
+	@sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml
+
+release-notes:  ## Print what CHANGELOG.md says of this version
+	@awk -v version="$$(make --silent version)" '/^## / {on = index($$2, version) == 1} on' CHANGELOG.md | tail -n +2 | grep . \
+		|| { echo "CHANGELOG.md has no section of this version: rename Unreleased" >&2; exit 1; }
+
+# In an empty environment and another folder, from the wheel that the sdist makes: nothing of this folder is found.
+release-check: .venv-release/installed  ## Build the release, and try it as a user would (about 5 minutes)
+	rm -rf dist .venv-release/try
+	.venv-release/build/bin/python -m build
+	.venv-release/build/bin/twine check --strict dist/*.whl dist/*.tar.gz
+	.venv-release/bin/pip install --quiet --force-reinstall --no-deps dist/*.whl
+	mkdir .venv-release/try
+	cd .venv-release/try && ../bin/simclr recipes
+	cd .venv-release/try && ../bin/simclr fit --config quickstart --trainer.max_epochs 2
+	cd .venv-release/try && ../bin/simclr evaluate --config quickstart --ckpt_path runs/quickstart/version_0/checkpoints/last.ckpt --draws 2
+	cd .venv-release/try && ../bin/simclr export --ckpt_path runs/quickstart/version_0/checkpoints/last.ckpt --format torchscript --output encoder.pt
+
+.venv-release/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-release
+	@echo '*' > .venv-release/.gitignore
+	$(PYTHON) -m venv .venv-release/build
+	.venv-release/build/bin/pip install --quiet build twine
+	.venv-release/bin/pip install --quiet .
+	@touch $@
+
 clean:  ## Remove what was built; runs/ and data/ are kept
-	rm -rf .venv build dist site .coverage .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf .venv .venv-release build dist site .coverage .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:

@@ -1,7 +1,9 @@
-"""What pyproject.toml cannot say: the recipes of experiments/ travel inside of the package."""
+"""What pyproject.toml cannot say: recipes travel inside of the package, the README's links lead to the repository."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from setuptools import setup
@@ -22,4 +24,18 @@ class BuildWithRecipes(build_py):
             self.copy_file(str(recipe), str(target))
 
 
-setup(cmdclass={"build_py": BuildWithRecipes})
+def readme(repository: str) -> str:
+    """README.md, whose links to files lead to the repository, if its address is known: a page elsewhere has none."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    if repository:
+        for start, view in ((r"!\[", "raw"), (r"(?<!!)\[", "blob")):
+            text = re.sub(rf"({start}[^]]*\]\()(?![a-z]+:|#)", rf"\g<1>{repository}/{view}/main/", text)
+    return text
+
+
+if __name__ in ("__main__", "builtins"):  # as a script, as pip and build run it
+    setup(
+        cmdclass={"build_py": BuildWithRecipes},
+        long_description=readme(os.environ.get("REPOSITORY", "")),
+        long_description_content_type="text/markdown",
+    )
