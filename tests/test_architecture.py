@@ -23,7 +23,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"checkpoints"},
     {"metrics", "models"},
     {"losses", "views", "optim"},
-    {"distributed", "precision", "errors", "compat", "command_line", "versions"},
+    {"distributed", "precision", "errors", "compat", "command_line", "stages", "versions"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))

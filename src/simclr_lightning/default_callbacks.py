@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 
 from simclr_lightning.callbacks import (
     ClassReport,
@@ -16,6 +16,8 @@ from simclr_lightning.callbacks import (
     RepresentationHealth,
     RunSummary,
     SaveWhenStopped,
+    Throughput,
+    TrainingBar,
     UnreadablePictures,
     ViewGrid,
 )
@@ -50,7 +52,7 @@ def chosen_callbacks(
         >>> settings = dict.fromkeys(["callbacks", "barebones", "precision", "logger", "enable_checkpointing"])
         >>> settings |= {"fast_dev_run": True, "enable_progress_bar": False}
         >>> [type(callback).__name__ for callback in chosen_callbacks("fit", SimCLR("resnet8"), settings)]
-        ['UnreadablePictures', 'SyncBatchNormOnDevices', 'LARSWarmup', 'RunSummary']
+        ['UnreadablePictures', 'SyncBatchNormOnDevices', 'LARSWarmup', 'RunSummary', 'Throughput']
     """
     callbacks = list(trainer["callbacks"] or [])
     for default in _defaults(subcommand, model, trainer, sync_batchnorm):
@@ -92,9 +94,9 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
         callbacks.append(LARSWarmup())
     if classifies and type(model).configure_optimizers is Classifier.configure_optimizers:
         callbacks.append(LARSWarmup(warmup_epochs=0))
-    callbacks.append(RunSummary(advise=trainer["precision"] is None))
+    callbacks += [RunSummary(advise=trainer["precision"] is None), Throughput()]  # before the bar, which shows it
     if trainer["enable_progress_bar"] is not False and not any(isinstance(own, ProgressBar) for own in given):
-        callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines())
+        callbacks.append(TrainingBar() if sys.stdout.isatty() else EpochLines())
     if trainer["fast_dev_run"]:
         return callbacks
     if not classifies:

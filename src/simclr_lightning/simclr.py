@@ -23,6 +23,7 @@ from simclr_lightning.models.freezing import check_freeze_epochs, freeze, with_u
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
 from simclr_lightning.precision import in_float32
+from simclr_lightning.stages import marked
 from simclr_lightning.views import ViewBatch, check_contrastable
 
 
@@ -66,8 +67,7 @@ class SimCLR(SafelyLoaded):
         micro_batch_size: pictures of this process that encoder and head take at once, both views of each; by default
             all. The gradients are those of the whole batch in the memory of a micro-batch, for a second forward pass;
             BatchNorm alone tells the difference, since it sees micro-batches.
-        compile_encoder: whether ``Trainer.fit`` runs the encoder through ``torch.compile``, which needs a C++ compiler
-            on a CPU and takes minutes to start.
+        compile_encoder: whether ``Trainer.fit`` compiles the encoder, for minutes; on a CPU that needs a C++ compiler.
         init_from: what the encoder's weights start from: the path of a checkpoint or state dict, of any package; or
             torchvision or timm, whose weights of this ``encoder`` are downloaded. All fit, but that a first convolution
             of other channels is adapted. Checkpoints of the run have the weights, and ``init_from=None``.
@@ -280,12 +280,13 @@ class SimCLR(SafelyLoaded):
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool, check: bool) -> dict[str, Tensor]:
         check_contrastable(batch, world_size() if self.loss.gather else 1)
-        pictures = len(batch.targets)
         features, projections = self._embed(batch.views)
         if check:  # for which the host waits for the device
-            check_finite(projections)
-        loss = self.loss.of_batch(projections, batch)
+            check_finite(projections, together=stage == "train" or self.loss.gather)
+        with marked("loss", trainer_of(self)):
+            loss = self.loss.of_batch(projections, batch)
         # A gathered loss is that of the global batch already; Lightning warns if epoch means are not synchronised.
+        pictures = len(batch.targets)
         self.log(f"{stage}/loss", loss, True, batch_size=pictures, sync_dist=stage != "train" or not self.loss.gather)
         if watch:
             values = {f"{stage}/contrast_{k}": value for k, value in self.loss.metrics(projections)._asdict().items()}

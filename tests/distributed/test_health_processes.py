@@ -11,7 +11,7 @@ from tests.distributed.harness import run_in_processes
 from torch import Tensor, nn
 
 from simclr_lightning import LARSWarmup, OnlineKNN, OnlineLinearProbe, RepresentationHealth, SimCLR, SimCLRDataModule
-from simclr_lightning.callbacks import EpochLines
+from simclr_lightning.callbacks import EpochLines, Throughput
 from simclr_lightning.distributed import world_size
 
 
@@ -50,6 +50,7 @@ def train(labelled: bool) -> dict[str, Tensor]:
         callbacks=[
             LARSWarmup(warmup_epochs=0),
             *probe,
+            Throughput(),
             EpochLines(),  # one process prints, and none waits for it
             RepresentationHealth(pictures=100),
             OnlineKNN(bank=101, queries=51, k=5),
@@ -72,3 +73,9 @@ def test_two_processes_give_the_values_of_one() -> None:
             assert len(names) == 2 * 8 + 3
             for name in names:
                 assert found[name].item() == pytest.approx(expected[name].item(), rel=1e-6), name
+    for first, second in zip(*ranks, strict=True):
+        times = {name: value.item() for name, value in first.items() if name.startswith("time/")}
+        assert times == {name: second[name].item() for name in times}, "it is that of all processes"
+        speed = times.pop("time/pictures_per_second")
+        assert speed > 0
+        assert sum(times.values()) == pytest.approx(1)

@@ -26,12 +26,18 @@ HEALTHY = {"std": 0.088, "rank": 60.0}
 
 
 def write_run(
-    folder: Path, projections: dict[str, float], loss_above_floor: float = 1.0, loss: float = 5.0, start: float = 1.0
+    folder: Path,
+    projections: dict[str, float],
+    loss_above_floor: float = 1.0,
+    loss: float = 5.0,
+    start: float = 1.0,
+    waited: float = 0.05,
 ) -> Path:
     """Files of a run as a training writes them: resnet8, 128 projections, 128 pictures at a temperature of 0.1."""
     (folder / "checkpoints").mkdir()
     assert set(projections) <= set(HealthMetrics._fields)
     row: dict[str, Any] = {"epoch": 7, "step": 80, "train/loss": loss, "health/loss_above_floor": loss_above_floor}
+    row |= {"time/data": waited}
     row |= {f"health/features_{name}": value for name, value in {"std": 0.05, "rank": 112.0}.items()}
     row |= {f"health/projections_{name}": value for name, value in projections.items()}
     with (folder / "metrics.csv").open("w", newline="") as file:
@@ -65,10 +71,26 @@ def names(folder: Path) -> list[str]:
         ({"projections": {"std": 0.088, "rank": 3.0}}, ["dimensional collapse"]),
         ({"projections": HEALTHY, "loss_above_floor": 0.01}, ["loss at its floor"]),
         ({"projections": HEALTHY, "loss": float("nan")}, ["NaN or infinite"]),
+        ({"projections": HEALTHY, "waited": 0.19}, []),
     ],
 )
 def test_words_of_a_run(tmp_path: Path, changes: dict[str, Any], said: list[str]) -> None:
     assert names(write_run(tmp_path, **changes)) == [*said, "probe at chance"]
+
+
+def test_a_run_that_waited_for_its_data(tmp_path: Path) -> None:
+    config = yaml.safe_load((write_run(tmp_path, HEALTHY, waited=0.43) / "config.yaml").read_text())
+    config["data"]["init_args"] |= {"dataset": "folder", "root": "cats", "num_workers": 0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    _, word = findings(tmp_path)
+    assert word.name == "waiting for data"
+    for part in (
+        "in 43 % of the time",
+        "--data.num_workers ",
+        "--data.scaled_decoding true",
+        "simclr pack cats packed",
+    ):
+        assert part in word.text
 
 
 def test_files_of_a_run(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ through one function here. ``recorded()`` counts what runs in its block:
   ``torch.cuda.set_sync_debug_mode``.
 * copies between host and device, waiting or not.
 
+Its events are as late as a device that works off what the host has sent: one has passed when eight more were recorded,
+or the host has waited for anything. Asked for their time before, they raise.
+
 Tensors on different devices raise, as they would on a real one. It tells nothing about time.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -144,6 +148,34 @@ class SimulatedTensor(torch.Tensor):
         return copy
 
 
+class Event:
+    """A moment among the work of the device."""
+
+    _recorded = 0  # so many of all events
+    _passed = 0
+    _late = 8
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        assert enable_timing
+        self.number, self.time = 0, 0.0
+
+    def record(self, stream: Any = None) -> None:
+        Event._recorded += 1
+        self.number, self.time = Event._recorded, time.perf_counter()
+
+    def query(self) -> bool:
+        return self.number <= max(Event._passed, Event._recorded - Event._late)
+
+    def synchronize(self) -> None:
+        if not self.query():
+            _wait("synchronize an event")
+
+    def elapsed_time(self, end: Event) -> float:
+        if not (self.query() and end.query()):
+            raise RuntimeError("Both events must be completed before calculating elapsed time.")
+        return 1e3 * (end.time - self.time)
+
+
 def is_supported() -> bool:
     """Whether this torch lets Python be a device."""
     return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
@@ -155,6 +187,8 @@ def register() -> None:
         return
 
     class Module(backend_registration._DummyBackendModule):
+        Event = Event
+
         def get_amp_supported_dtype(self) -> list[torch.dtype]:
             return [torch.bfloat16, torch.float16]
 
@@ -403,6 +437,7 @@ def _is_pinned(value: Tensor, device: Any = None) -> bool:
 
 
 def _wait(what: str) -> None:
+    Event._passed = Event._recorded
     for record in _records:
         record.waits.append(Wait(what, _place()))
 

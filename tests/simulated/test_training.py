@@ -37,7 +37,7 @@ from simclr_lightning import (
     cli,
     console,
 )
-from simclr_lightning.callbacks import ClassReport, EpochLines, RepresentationHealth, RunSummary
+from simclr_lightning.callbacks import ClassReport, EpochLines, RepresentationHealth, RunSummary, Throughput
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.default_callbacks import chosen_callbacks
 
@@ -58,6 +58,7 @@ def pretrain(
     *callbacks: Callback,
     model: LightningModule | None = None,
     data: LightningDataModule | None = None,
+    timed: bool = True,
     **settings: Any,
 ) -> tuple[Trainer, Steps]:
     """Eleven steps or as many as are asked for, with everything that the command line brings by itself."""
@@ -70,6 +71,7 @@ def pretrain(
             RunSummary(),
             ViewGrid(),
             RepresentationHealth(),
+            *([Throughput()] if timed else []),
             *([] if settings.get("logger") is False else [LearningRateMonitor("step")]),
             ModelCheckpoint(save_last=True, every_n_train_steps=settings.get("log_every_n_steps", EVERY) or 50),
         )
@@ -376,6 +378,39 @@ def test_throughput_is_monitored_without_a_wait(tmp_path: Path) -> None:
     monitor = ThroughputMonitor(batch_size_fn=lambda batch: len(batch.targets), window_size=4)
     _, steps = pretrain(tmp_path, monitor)
     assert waits(steps) == []
+
+
+def test_where_the_time_goes_is_measured_without_a_wait_or_a_kernel(tmp_path: Path) -> None:
+    short: dict[str, Any] = {"max_steps": -1, "max_epochs": 2, "limit_train_batches": 12}
+    (_, plain), (trainer, timed) = (pretrain(tmp_path, timed=own, **short) for own in (False, True))
+    assert len(timed.record.waits) == len(plain.record.waits)
+    assert [step.waits for step in timed.between] == [[] for _ in plain.between]
+    assert [step.kernels for step in timed.steps] == [step.kernels for step in plain.steps]
+    (throughput,) = (own for own in trainer.callbacks if isinstance(own, Throughput))
+    assert all(share > 0 for share in throughput.shares.values())
+    assert sum(throughput.shares.values()) == pytest.approx(1)
+    assert trainer.callback_metrics["time/data"].device.type == "cpu", "no logger waits for it"
+
+
+def test_an_epoch_of_which_nothing_has_passed_is_waited_for(tmp_path: Path) -> None:
+    """Where nobody else waits at its end."""
+    throughput = Throughput()
+    with recorded() as record:
+        trainer = on_simulated_device(
+            max_epochs=1,
+            limit_train_batches=1,
+            limit_val_batches=0,
+            log_every_n_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+            callbacks=[throughput],
+        )
+        trainer.fit(SimCLR(**SMALL), SimCLRDataModule("digits", batch_size=32))
+    assert throughput.pictures_per_second
+    assert [wait.what for wait in record.waits].count("synchronize an event") <= 1
 
 
 class LastShown(TQDMProgressBar):

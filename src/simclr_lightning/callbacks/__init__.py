@@ -11,6 +11,8 @@ from simclr_lightning.callbacks.representation_health import RepresentationHealt
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.save_when_stopped import SaveWhenStopped
+from simclr_lightning.callbacks.throughput import Throughput
+from simclr_lightning.callbacks.training_bar import TrainingBar
 from simclr_lightning.callbacks.unreadable import UnreadablePictures
 from simclr_lightning.callbacks.view_grid import ViewGrid
 
@@ -24,6 +26,8 @@ __all__ = [
     "RepresentationHealth",
     "RunSummary",
     "SaveWhenStopped",
+    "Throughput",
+    "TrainingBar",
     "UnreadablePictures",
     "ViewGrid",
     "log_picture",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from simclr_lightning.losses.watch import DivergedError
+from simclr_lightning.losses.watch import DivergedError, raise_together
 
 _NAMED = 5  # pictures
+_HOST = torch.device("cpu")
 
 
 class _Step(NamedTuple):
@@ -46,22 +47,29 @@ bf16-mixed or 32-true).
         """Its loss () is there, on whatever device."""
         self._steps.append(_Step(*self._current, loss))
 
-    def check(self, names: Any) -> None:
-        """Look at the losses, for which the host waits, and forget them.
+    def check(self, names: Any, device: torch.device = _HOST) -> None:
+        """Look at the losses, for which the host waits, and forget them. All processes do so at the same steps.
 
         Args:
             names: from a list of indices to names of the pictures.
+            device: of this process.
 
         Raises:
-            DivergedError: if one is not finite; it names the pictures of the first that is not.
+            DivergedError: if one is not finite; it names the pictures of the first that is not. Where one process
+                raises it, all do.
         """
         first = self.first_bad()
         self._steps.clear()
+        error = None
         if first is not None:
-            raise DivergedError(f"The loss of step {first.number} is {float(first.loss)}{_with(first.indices, names)}")
+            told = _with(first.indices, names)
+            error = DivergedError(f"The loss of step {first.number} is {float(first.loss)}{told}")
+        raise_together(error, "the losses", device)
 
     def told(self, error: DivergedError, names: Any) -> str:
         """What an error of the step that is under way says, with the pictures: of an earlier step, if that began it."""
+        if error.elsewhere:
+            return ""
         first = self.first_bad()
         if first is not None:
             return f"The loss of step {first.number} was {float(first.loss)} already{_with(first.indices, names)}. "
@@ -77,6 +85,36 @@ bf16-mixed or 32-true).
             return None
         finite = torch.stack([step.loss.detach() for step in self._steps]).isfinite().cpu()
         return None if finite.all() else self._steps[int(finite.int().argmin())]
+
+
+def ask_of_weights_alone(module: LightningModule, ask: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+    """Let ``ask`` see checkpoints of weights alone, too: of these Lightning tells the module, and no callback.
+
+    Returns:
+        What ends it.
+
+    Example:
+        >>> module = LightningModule()
+        >>> end = ask_of_weights_alone(module, lambda checkpoint: print(sorted(checkpoint)))
+        >>> module.on_save_checkpoint({"state_dict": {}})
+        ['state_dict']
+        >>> module.on_save_checkpoint({"state_dict": {}, "callbacks": {}})
+        >>> end()
+    """
+    name = "on_save_checkpoint"
+    before = module.on_save_checkpoint
+
+    def asked(checkpoint: dict[str, Any]) -> None:
+        if "callbacks" not in checkpoint:
+            ask(checkpoint)
+        before(checkpoint)
+
+    def end() -> None:
+        if module.__dict__.get(name) is asked:
+            del module.__dict__[name]
+
+    module.__dict__[name] = asked  # this module's alone, for as long as it is trained
+    return end
 
 
 def names_of_pictures(trainer: Trainer, indices: Iterable[int]) -> list[str]:

@@ -9,10 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
+from simclr_lightning.callbacks.time_left import TimeLeft, duration, pictures_per_second, rate
 
 
 class EpochLines(ProgressBar):
-    """Prints a line at the end of every training epoch: epoch, loss, probe, learning rate, and time left.
+    """Prints a line at the end of every training epoch: epoch, loss, probe, rate, pictures a second, and time left.
 
     In an epoch that takes longer than ``minutes`` there are lines within, at logged steps, where the host waits for
     numbers anyway. It takes the place of a progress bar; the command line does so where standard output is no terminal.
@@ -39,8 +40,7 @@ class EpochLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure the time."""
-        self._begun = self._printed = time.monotonic()
-        self._first = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._printed, self._left = time.monotonic(), TimeLeft(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -68,33 +68,12 @@ class EpochLines(ProgressBar):
                 told = {split: metrics.get(f"{probe.name}/{split}_top1") for split in ("train", "val")}
                 shares = [f"{split} {float(value):.1%}" for split, value in told.items() if value is not None]
                 parts += [f"{probe.name} {', '.join(shares)}"] if shares else []
-        if trainer.optimizers:
-            parts.append(f"rate {trainer.optimizers[0].param_groups[0]['lr']:.3g}")
-        parts += [f"{_duration(self._seconds_left(trainer))} left"] if self._seconds_left(trainer) is not None else []
+        found, speed, seconds = rate(trainer), pictures_per_second(trainer), self._left.seconds
+        parts += [] if found is None else [f"rate {found}"]
+        parts += [] if speed is None else [f"{speed:,.0f} pictures/s"]
+        parts += [] if seconds is None else [f"{duration(seconds)} left"]
         print(" | ".join(parts), flush=True)
-
-    def _seconds_left(self, trainer: Trainer) -> float | None:
-        """From the batches since the start; None where the run has no end."""
-        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1 - self._first
-        steps: float = trainer.estimated_stepping_batches
-        if not done or steps == float("inf"):
-            return None
-        steps_left = max(0.0, steps - trainer.global_step)
-        seconds_a_batch = (time.monotonic() - self._begun) / done
-        return seconds_a_batch * steps_left * trainer.accumulate_grad_batches
 
 
 def _of(total: float | None) -> str:
     return "" if total is None or total < 0 or total == float("inf") else f"/{total:,}"
-
-
-def _duration(seconds: float | None) -> str:
-    """In the two largest units."""
-    minutes, rest = divmod(round(seconds or 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

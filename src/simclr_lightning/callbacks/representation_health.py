@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,12 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from simclr_lightning.callbacks.divergence import LossRecord, names_of_pictures
+from simclr_lightning.callbacks.divergence import LossRecord, ask_of_weights_alone, names_of_pictures
 from simclr_lightning.callbacks.expected_loss import expected_loss
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.distributed import all_reduce_sum, gather_rows, world_size
 from simclr_lightning.errors import InputError
-from simclr_lightning.losses.watch import DivergedError
+from simclr_lightning.losses.watch import DivergedError, raise_together
 from simclr_lightning.metrics.health import HealthMetrics, health_metrics
 from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word
 
@@ -46,8 +47,8 @@ class RepresentationHealth(Callback):
 
     The words are warnings, each said once: complete collapse, dimensional collapse, loss at its floor, probe at chance.
     The bounds, and the runs they come from, are in :mod:`simclr_lightning.metrics.health_words`. A loss that is NaN or
-    infinite ends the run: the message names the step, its pictures and the last good checkpoint, and no checkpoint
-    with such weights is written.
+    infinite ends the run, in all processes: the message names the step, its pictures and the last good checkpoint, and
+    no checkpoint with such weights is written, also none of weights alone.
 
     Between these moments a step costs nothing, and no host waits for its device. All of it was 1.7 % of the CPU time of
     experiments/quickstart.yaml, whose epochs have eleven short steps (one core).
@@ -74,6 +75,7 @@ class RepresentationHealth(Callback):
                 raise InputError(f"{name} of RepresentationHealth is {value}: choose {least} or more.")
         self.pictures, self.every_n_steps, self.seed = pictures, every_n_steps, seed
         self.words: list[Word] = []
+        self._end_asking: Callable[[], None] = _nothing
         self._forget()
 
     def _forget(self) -> None:
@@ -100,6 +102,12 @@ class RepresentationHealth(Callback):
         self._forget()
         self._start, self._probes = start, probes
         self._measured = trainer.global_step
+        self._end_asking()  # of a fit that failed
+        self._end_asking = ask_of_weights_alone(pl_module, partial(self.on_save_checkpoint, trainer, pl_module))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the module as it was."""
+        self._end_asking()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the pictures."""
@@ -115,25 +123,25 @@ class RepresentationHealth(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep what was computed anyway; look at it where the host waits anyway."""
-        if not outputs:  # training_step may return None to leave out a step
-            return
         if isinstance(outputs.get("loss") if isinstance(outputs, dict) else None, Tensor):
             self._record.end(outputs["loss"])
-        taken = _take(outputs, batch)
-        if taken is None:
-            return
+        taken = _take(outputs, batch)  # training_step may return None to leave out a step
+        if taken is not None:
+            self._keep(taken)
+        if _is_logged(trainer, trainer.global_step):
+            self._check(trainer)  # by all processes, whatever each has of this batch
+            if self._taken and trainer.global_step - self._measured >= self.every_n_steps:
+                values = self._measure(trainer, pl_module)
+                for logger in trainer.loggers:  # by self.log they would come again at every logged step
+                    logger.log_metrics(values, trainer.global_step - 1)  # as Lightning counts
+
+    def _keep(self, taken: _Taken) -> None:
         self._taken.append(taken)
         spare = sum(len(own.indices) for own in self._taken) - -(-self.pictures // world_size())
         while len(self._taken) > 1 and spare >= len(self._taken[0].indices):
             spare -= len(self._taken.popleft().indices)
         if not self._start:
             self._start = {space: _spread(*found) for space, found in self._metrics().items()}
-        if _is_logged(trainer, trainer.global_step):
-            self._record.check(partial(names_of_pictures, trainer))
-            if trainer.global_step - self._measured >= self.every_n_steps:
-                values = self._measure(trainer, pl_module)
-                for logger in trainer.loggers:  # by self.log they would come again at every logged step
-                    logger.log_metrics(values, trainer.global_step - 1)  # as Lightning counts
 
     # --- when it is looked at ---
 
@@ -143,7 +151,7 @@ class RepresentationHealth(Callback):
         Raises:
             DivergedError: if a loss was not finite.
         """
-        self._record.check(partial(names_of_pictures, trainer))
+        self._check(trainer)
         if self._taken:
             # Equal on all processes already; Lightning warns of sync_dist=False.
             pl_module.log_dict(self._measure(trainer, pl_module), on_step=False, on_epoch=True, sync_dist=True)
@@ -155,10 +163,11 @@ class RepresentationHealth(Callback):
         Raises:
             DivergedError: if they are, or the loss was.
         """
-        self._record.check(partial(names_of_pictures, trainer))
+        self._check(trainer)
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point() and value.numel()]
-        if weights and not math.isfinite(_norm(weights, math.inf)):
-            raise DivergedError("The weights are NaN or infinite, so no checkpoint is written")
+        bad = bool(weights) and not math.isfinite(_norm(weights, math.inf))
+        error = DivergedError("The weights are NaN or infinite, so no checkpoint is written") if bad else None
+        raise_together(error, "the weights", trainer.strategy.root_device)  # one process may have them all
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Add to what says that training has diverged: the pictures, and the last good checkpoint."""
@@ -167,6 +176,9 @@ class RepresentationHealth(Callback):
             exception.args = (f"{exception.args[0]}\n{told}{_last_checkpoint(trainer)}",)
 
     # --- how ---
+
+    def _check(self, trainer: Trainer) -> None:
+        self._record.check(partial(names_of_pictures, trainer), trainer.strategy.root_device)
 
     def _sample(self) -> tuple[Tensor, Tensor, Tensor]:
         """Features (2, N, F) and projections (2, N, D) of the sample, on the CPU, and the targets (N,)."""
@@ -232,6 +244,10 @@ class RepresentationHealth(Callback):
             self.words.append(word)
             when = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
             rank_zero_warn(f"{word.name[0].upper()}{word.name[1:]} ({when}): {word.text}")
+
+
+def _nothing() -> None:
+    pass
 
 
 def _take(outputs: Any, batch: Any) -> _Taken | None:

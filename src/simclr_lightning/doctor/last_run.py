@@ -11,10 +11,11 @@ import yaml
 
 from simclr_lightning.callbacks.unreadable import LIST, count
 from simclr_lightning.checkpoints import read_checkpoint
+from simclr_lightning.data.faster import faster_by_config
 from simclr_lightning.encoder_list import counted
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.losses import build_loss
-from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word
+from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word, waiting_word
 
 _ROWS = 512  # that RepresentationHealth looks at by default
 _OURS = ("SimCLR", "simclr_lightning.SimCLR", "simclr_lightning.simclr.SimCLR")
@@ -110,6 +111,8 @@ def _of_metrics(columns: dict[str, list[float]], config: dict[str, Any], state: 
         weight = state.get(f"OnlineLinearProbe{ {'name': name} }", {}).get("head", {}).get("weight")
         if weight is not None:  # the commonest class has this share at least
             words.append(probe_word(name, best, 1 / len(weight), epochs))
+    if waited := columns.get("time/data", []):
+        words.append(waiting_word(waited[-1], faster_by_config((config.get("data") or {}).get("init_args") or {})))
     return words
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.distributed import gather_rows
+from simclr_lightning.distributed import gather_rows, largest_of_processes, rank
 from simclr_lightning.errors import InputError
 from simclr_lightning.precision import full_precision
 
@@ -117,6 +117,7 @@ class DivergedError(InputError):
     Args:
         message: what was found.
         rows: of the batch that were found so, where they are known.
+        elsewhere: whether another process found it, which tells more.
 
     Example:
         >>> raise DivergedError("The loss is NaN", rows=[3])
@@ -125,28 +126,55 @@ class DivergedError(InputError):
 or has no warm-up, or float16 overflow (try --trainer.precision bf16-mixed or 32-true).
     """
 
-    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, rows: Sequence[int] = (), *, elsewhere: bool = False) -> None:
         super().__init__(
             f"{message}. Usual causes: a learning rate that is too high or has no warm-up, or float16 overflow (try "
             "--trainer.precision bf16-mixed or 32-true)."
         )
-        self.rows = rows
+        self.rows, self.elsewhere = rows, elsewhere
 
 
-def check_finite(projections: Tensor) -> None:
+def raise_together(error: DivergedError | None, what: str, device: torch.device) -> None:
+    """Raise what was found here, or in another process: one that goes on alone waits for ever for the one that ended.
+
+    The hosts ask each other; no device is waited for. All processes call it, at moments at which they look at numbers.
+
+    Args:
+        error: of this process, None where all is well.
+        what: was looked at, as in "the weights".
+        device: of this process.
+
+    Raises:
+        DivergedError: if one of them has an error.
+
+    Example:
+        >>> raise_together(None, "the weights", torch.device("cpu"))
+    """
+    number = largest_of_processes(0 if error is None else rank() + 1, device)
+    if error is not None:
+        raise error
+    if number:
+        raise DivergedError(f"{what[0].upper()}{what[1:]} of process {number - 1} are NaN or infinite", elsewhere=True)
+
+
+def check_finite(projections: Tensor, *, together: bool = False) -> None:
     """Raise DivergedError if a projection is NaN or infinite; the host waits for the device.
 
     Args:
         projections: (V, N, D).
+        together: whether all processes ask, and all of them raise it.
     """
-    projections = projections.detach()
-    if math.isfinite(projections.sum()):  # one pass; a NaN or an infinity in a sum never vanishes
-        return
-    bad_rows = ~projections.isfinite().all(-1).all(0)
-    if bad_rows.any():  # else the sum alone overflowed
+    projections, error = projections.detach(), None
+    if not math.isfinite(projections.sum()):  # one pass; a NaN or an infinity in a sum never vanishes
+        bad_rows = ~projections.isfinite().all(-1).all(0)
         pictures = bad_rows.nonzero().flatten().tolist()
-        raise DivergedError(
-            f"The projections of {len(pictures)} of {len(bad_rows)} pictures are NaN or infinite (first at row "
-            f"{pictures[0]}): training has diverged",
-            pictures,
-        )
+        if pictures:  # else the sum alone overflowed
+            error = DivergedError(
+                f"The projections of {len(pictures)} of {len(bad_rows)} pictures are NaN or infinite (first at row "
+                f"{pictures[0]}): training has diverged",
+                pictures,
+            )
+    if together:
+        raise_together(error, "projections", projections.device)
+    elif error is not None:
+        raise error

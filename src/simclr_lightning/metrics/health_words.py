@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 SPREAD_OF_A_CONSTANT = 0.01
@@ -19,6 +20,9 @@ SHARE_OF_FLOOR = 0.02
 
 PROBE_EPOCHS = 5
 """Epochs of a probe after which it must have left chance."""
+
+SHARE_OF_WAITING = 0.2
+"""Part of the time in which a training waits for data, above which these are too slow."""
 
 SHARE_OF_CHANCE = 0.02
 """Part of the way from chance to 1 within which a probe is at chance."""
@@ -133,4 +137,25 @@ def probe_word(name: str, best: float, chance: float, epochs: int) -> Word | Non
         f"{name} has been right in {best:.1%} of the pictures at best, in {epochs} epochs; always naming the commonest "
         f"class is right in {chance:.1%}. Either the labels do not belong to the pictures (simclr describe), or the "
         "features tell nothing of the classes: compare with raw pixels (simclr evaluate), and change the views.",
+    )
+
+
+def waiting_word(share: float, ways: Sequence[str]) -> Word | None:
+    """A training that waits for its data.
+
+    Example:
+        >>> waiting_word(0.43, ["--data.num_workers 7"]).text
+        'in 43 % of the time nothing was computed, because the next batch was not there: type --data.num_workers 7.'
+        >>> waiting_word(0.05, ["--data.num_workers 7"])
+
+    Args:
+        share: of the time of an epoch's steps.
+        ways: to load faster, the most promising first.
+    """
+    if not share > SHARE_OF_WAITING:
+        return None
+    todo = f"type {'; or '.join(ways)}" if ways else "all cores load already, so take smaller pictures or more cores"
+    return Word(
+        "waiting for data",
+        f"in {100 * share:.0f} % of the time nothing was computed, because the next batch was not there: {todo}.",
     )
