@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from simclr_lightning.checkpoints import SafelyLoaded, import_path, load_encoder, start_from, upgraded
+from simclr_lightning.checkpoints import LoadsEncoder, import_path, start_from, upgraded
 from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, read_bar_at_logged_steps, trainer_of
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
@@ -18,7 +17,7 @@ from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
 from simclr_lightning.models import ProjectionHead, Stem, build_encoder, configure_for_strategy, to_memory_format
 from simclr_lightning.models.compile_in_place import compile_in_place
-from simclr_lightning.models.encoders import check_feature_dim
+from simclr_lightning.models.encoders import check_feature_dim, check_given, described_encoder
 from simclr_lightning.models.freezing import check_freeze_epochs, freeze, with_unused, without_gradients
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
@@ -27,7 +26,15 @@ from simclr_lightning.stages import marked
 from simclr_lightning.views import ViewBatch, check_contrastable
 
 
-class SimCLR(SafelyLoaded):
+class Contrasted(NamedTuple):
+    """Loss (), detached features (V, N, F), and projections (V, N, D) with their gradient: of V views of N pictures."""
+
+    loss: Tensor
+    features: Tensor
+    projections: Tensor
+
+
+class SimCLR(LoadsEncoder):
     """A simple framework for contrastive learning of visual representations (Chen et al. 2020, arXiv 2002.05709).
 
     The views of every picture, two or more, go through the encoder, those of one size in one pass; the projection head
@@ -40,13 +47,13 @@ class SimCLR(SafelyLoaded):
 
     Example:
         >>> model = SimCLR("resnet8", width=0.125, stem="cifar", loss=NTXentLoss(temperature=0.5))
-        >>> batch = ViewBatch.of(torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16))
-        >>> model(batch.views[0][0]).shape
+        >>> model(torch.rand(4, 3, 16, 16)).shape
         torch.Size([4, 32])
 
     Args:
         encoder: resnet8, resnet10, resnet18, resnet34, resnet50, resnet101, resnet152, or any torchvision model
-            (``torchvision/NAME``) or timm model (``timm/NAME``) that gives a pooled feature vector.
+            (``torchvision/NAME``) or timm model (``timm/NAME``) that gives a pooled feature vector; or a module with
+            an int ``feature_dim``, which is given again when a checkpoint is loaded.
         width: multiplies the channels of every stage of a ResNet; the paper uses 1, 2 and 4.
         stem: first layers of a ResNet. imagenet: 7x7 stride 2 and max-pool. cifar: 3x3 stride 1, no max-pool (B.9).
             pooled: 3x3 stride 1 and max-pool. auto: cifar where ``image_size`` is at most 32, else imagenet.
@@ -79,7 +86,7 @@ class SimCLR(SafelyLoaded):
 
     def __init__(
         self,
-        encoder: str = "resnet50",
+        encoder: str | nn.Module = "resnet50",
         width: float = 1.0,
         stem: Stem = "auto",
         image_size: int | None = None,
@@ -107,17 +114,22 @@ class SimCLR(SafelyLoaded):
         self.loss = build_loss(loss) if isinstance(loss, Mapping) else NTXentLoss() if loss is None else loss
         if not isinstance(self.loss, ContrastiveLoss):
             raise TypeError(f"loss is a {type(loss).__name__}: expected a subclass of ContrastiveLoss, or None.")
-        self.save_hyperparameters(ignore=["loss"])
+        given = check_given(encoder, width=width, stem=stem, zero_init_residual=zero_init_residual)
+        self.save_hyperparameters(ignore=["loss"] if given is None else ["loss", "encoder"])
+        if given is not None and INSTANTIATOR not in self.hparams:
+            self.save_hyperparameters({"encoder": described_encoder(given)})
+        elif given is not None:  # the command line tells its class path and arguments
+            self.save_hyperparameters(ignore=["loss"])
         self.save_hyperparameters({"loss": self.loss.config()})
         if not any(isinstance(value, dict) for name, value in self.hparams.items() if name != "loss"):
             for name in (INSTANTIATOR, CLASS_PATH):  # the command line's: nothing need be called to make it again
                 self.hparams.pop(name, None)
-        self.encoder = to_memory_format(self.build_encoder(), channels_last=channels_last)
+        self.encoder = to_memory_format(self.build_encoder() if given is None else given, channels_last=channels_last)
         check_feature_dim(self.encoder)
         self.head = self.build_head()
         self.encoder_origin, self._frozen = init_from, False
         if init_from is not None:
-            start_from(self.encoder, init_from, encoder, image_size)
+            start_from(self.encoder, init_from, str(self.hparams["encoder"]), image_size)
             self.hparams["init_from"] = None  # whoever builds the model again has the weights
 
     @property
@@ -134,41 +146,6 @@ class SimCLR(SafelyLoaded):
         """Projection head g of the paper: features (N, F) to projections (N, D)."""
         hidden, dimension, layers = (self.hparams[f"projection_{name}"] for name in ("hidden", "dim", "layers"))
         return ProjectionHead(self.feature_dim, hidden_features=hidden, out_features=dimension, layers=layers)
-
-    @classmethod
-    def load_encoder(
-        cls,
-        path: str | Path,
-        encoder: str | None = None,
-        *,
-        width: float = 1.0,
-        stem: Stem = "auto",
-        image_size: int | None = None,
-        in_channels: int = 3,
-    ) -> nn.Module:
-        """Load the encoder alone, in evaluation mode on the CPU, for whoever wants features.
-
-        Checkpoints of this class and of the classifiers tell their architecture, those of other packages do not.
-
-        Example:
-            >>> from tempfile import TemporaryDirectory
-            >>> with TemporaryDirectory() as folder:
-            ...     torch.save(build_encoder("resnet8").state_dict(), f"{folder}/peer.pth")  # say, of another package
-            ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8")
-
-        Args:
-            path: the checkpoint, which is read without running code in it, or a ``.safetensors`` file.
-            encoder: architecture of a checkpoint that does not tell it; what follows describes it, as in ``SimCLR``.
-            width: of its stages.
-            stem: ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
-            image_size: decides ``auto``.
-            in_channels: of the pictures.
-
-        Raises:
-            InputError: if it is not there, cannot be read, or does not fit completely.
-        """
-        told = {"width": width, "stem": stem, "image_size": image_size, "in_channels": in_channels}
-        return load_encoder(path, cls, encoder=encoder, **told)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         """Features h = f(x), (N, F), of pictures (N, C, H, W), float, normally in [0, 1].
@@ -189,6 +166,31 @@ class SimCLR(SafelyLoaded):
     def project(self, features: Tensor) -> Tensor:
         """Projections z = g(h): (N, F) features to (N, D), in float32 under autocast."""
         return in_float32(self.head, features)
+
+    def contrast(self, batch: ViewBatch, *, check: bool = True) -> Contrasted:
+        """Views to loss, features and projections, without a log or a Trainer: for a module that SimCLR is a part of.
+
+        Example:
+            >>> model = SimCLR("resnet8", width=0.125)
+            >>> contrasted = model.contrast(ViewBatch.of(torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)))
+            >>> contrasted.loss.backward()
+            >>> contrasted.projections.shape
+            torch.Size([2, 4, 128])
+
+        Args:
+            batch: views of the pictures of this process; with several processes all of them call it.
+            check: whether to look for NaN, for which the host waits for the device.
+
+        Raises:
+            InputError: if there are too few views or pictures, or the projections are not finite.
+        """
+        check_contrastable(batch, world_size() if self.loss.gather else 1)
+        features, projections = self._embed(batch.views)
+        if check:
+            check_finite(projections, together=self.training or self.loss.gather)
+        with marked("loss", trainer_of(self)):
+            loss = self.loss.of_batch(projections, batch)
+        return Contrasted(loss, features, projections)
 
     def training_step(self, batch: ViewBatch, batch_idx: int) -> dict[str, Tensor]:
         """Contrast the views of every picture.
@@ -279,12 +281,7 @@ class SimCLR(SafelyLoaded):
         return features.detach(), projections
 
     def _shared_step(self, batch: ViewBatch, stage: str, *, watch: bool, check: bool) -> dict[str, Tensor]:
-        check_contrastable(batch, world_size() if self.loss.gather else 1)
-        features, projections = self._embed(batch.views)
-        if check:  # for which the host waits for the device
-            check_finite(projections, together=stage == "train" or self.loss.gather)
-        with marked("loss", trainer_of(self)):
-            loss = self.loss.of_batch(projections, batch)
+        loss, features, projections = self.contrast(batch, check=check)
         # A gathered loss is that of the global batch already; Lightning warns if epoch means are not synchronised.
         pictures = len(batch.targets)
         self.log(f"{stage}/loss", loss, True, batch_size=pictures, sync_dist=stage != "train" or not self.loss.gather)

@@ -2,7 +2,7 @@
 
 from simclr_lightning.checkpoints.content import is_address, newest_checkpoint
 from simclr_lightning.checkpoints.durable import DurableCheckpointIO
-from simclr_lightning.checkpoints.encoder import load_encoder
+from simclr_lightning.checkpoints.encoder import LoadsEncoder, load_encoder
 from simclr_lightning.checkpoints.file import CLEAN_FIELDS, Checkpoint, plain_scale, read_checkpoint, run_of, upgraded
 from simclr_lightning.checkpoints.loading import SafelyLoaded
 from simclr_lightning.checkpoints.misfit import explain_misfits
@@ -22,6 +22,7 @@ __all__ = [
     "Architecture",
     "Checkpoint",
     "DurableCheckpointIO",
+    "LoadsEncoder",
     "SafelyLoaded",
     "architecture_of",
     "build_described",

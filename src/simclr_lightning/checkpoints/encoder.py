@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from simclr_lightning.checkpoints.file import Checkpoint
+from simclr_lightning.checkpoints.loading import SafelyLoaded
 from simclr_lightning.checkpoints.model import as_read, build_described, load_model, load_weights
 from simclr_lightning.errors import InputError
 from simclr_lightning.models import Stem, build_encoder, to_memory_format
@@ -67,6 +68,51 @@ def load_encoder(
         found: Any = load_model(model_class, checkpoint)
         return found.encoder.eval()  # type: ignore[no-any-return]
     return _encoder_of_classifier(checkpoint, model_class).eval()
+
+
+class LoadsEncoder(SafelyLoaded):
+    """Base of ``SimCLR``, of whose checkpoints the encoder is what lasts.
+
+    Example:
+        >>> from simclr_lightning import SimCLR
+        >>> issubclass(SimCLR, LoadsEncoder)
+        True
+    """
+
+    @classmethod
+    def load_encoder(
+        cls,
+        path: str | Path,
+        encoder: str | None = None,
+        *,
+        width: float = 1.0,
+        stem: Stem = "auto",
+        image_size: int | None = None,
+        in_channels: int = 3,
+    ) -> nn.Module:
+        """Load the encoder alone, in evaluation mode on the CPU, for whoever wants features.
+
+        Checkpoints of this class and of the classifiers tell their architecture, those of other packages do not.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     torch.save(build_encoder("resnet8").state_dict(), f"{folder}/peer.pth")  # say, of another package
+            ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8")
+
+        Args:
+            path: the checkpoint, which is read without running code in it, or a ``.safetensors`` file.
+            encoder: architecture of a checkpoint that does not tell it; what follows describes it, as in ``SimCLR``.
+            width: of its stages.
+            stem: ``cifar`` and ``pooled`` have the same tensors, so the choice is not checked.
+            image_size: decides ``auto``.
+            in_channels: of the pictures.
+
+        Raises:
+            InputError: if it is not there, cannot be read, or does not fit completely.
+        """
+        told = {"width": width, "stem": stem, "image_size": image_size, "in_channels": in_channels}
+        return load_encoder(path, cls, encoder=encoder, **told)  # type: ignore[arg-type]
 
 
 def _encoder_of_classifier(checkpoint: Checkpoint, model_class: type[LightningModule]) -> nn.Module:

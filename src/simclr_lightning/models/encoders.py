@@ -55,6 +55,12 @@ def build_encoder(
             network's, or if the network cannot turn such pictures into (N, F) features.
         MissingPackageError: if a model of timm is wanted and timm is not installed.
     """
+    if name.startswith(_GIVEN):
+        raise InputError(
+            f"The encoder was a module of Python, {name.removeprefix(_GIVEN)}, which no name tells how to build: give "
+            "it again (load_from_checkpoint(path, encoder=...)), or let a subclass make it in build_encoder(), which "
+            "commands can do, too."
+        )
     if stem not in get_args(Stem):
         raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}")
     if in_channels < 1:
@@ -91,6 +97,40 @@ def build_encoder(
     return cast("nn.Module", encoder)
 
 
+_GIVEN = "module:"
+
+
+def described_encoder(encoder: nn.Module) -> str:
+    """What a checkpoint tells of an encoder that was given as a module.
+
+    Example:
+        >>> described_encoder(nn.Flatten())
+        'module:torch.nn.modules.flatten.Flatten'
+    """
+    return f"{_GIVEN}{type(encoder).__module__}.{type(encoder).__qualname__}"
+
+
+def check_given(encoder: str | nn.Module, *, width: float, stem: Stem, zero_init_residual: bool) -> nn.Module | None:
+    """The encoder if it is a module, None if it is a name.
+
+    Raises:
+        InputError: if options of a ResNet are beside a module.
+
+    Example:
+        >>> check_given("resnet8", width=2.0, stem="auto", zero_init_residual=True)
+        >>> check_given(nn.Flatten(), width=1.0, stem="auto", zero_init_residual=True)
+        Flatten(start_dim=1, end_dim=-1)
+    """
+    if not isinstance(encoder, nn.Module):
+        return None
+    if (width, stem, zero_init_residual) != (1.0, "auto", True):
+        raise InputError(
+            f"The encoder is a module, a {type(encoder).__name__}, and width={width}, stem={stem!r} and "
+            f"zero_init_residual={zero_init_residual} are for an encoder by name: leave them out."
+        )
+    return encoder
+
+
 def check_feature_dim(encoder: nn.Module) -> None:
     """Raise TypeError unless an encoder tells the length of its features.
 
@@ -100,7 +140,7 @@ def check_feature_dim(encoder: nn.Module) -> None:
     if not isinstance(getattr(encoder, "feature_dim", None), int):
         raise TypeError(
             f"The encoder {type(encoder).__name__} must have an int attribute feature_dim, the length F of the "
-            "features (N, F) that it returns: set it in build_encoder()."
+            "features (N, F) that it returns: set it, in build_encoder() or on the module that is given."
         )
 
 
