@@ -1,3 +1,3 @@
 """What another project has is imported by the command alone, or not at all."""
 
-collect_ignore = ["their_simclr"]
+collect_ignore = ["their_project", "their_simclr"]

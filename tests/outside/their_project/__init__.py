@@ -1,0 +1,1 @@
+"""Another project, which uses parts of simclr_lightning in training loops of its own."""
