@@ -185,23 +185,32 @@ class Infinite(AtFloor):
         return projections.square().mean() + (torch.inf if self.calls < 0 else 0.0)
 
 
-def test_an_infinite_loss_is_found_before_a_checkpoint_is_written(tmp_path: Path) -> None:
-    files = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=1)
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_an_infinite_loss_is_found_before_a_checkpoint_is_written(weights_only: bool, tmp_path: Path) -> None:
+    files = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=1, save_weights_only=weights_only)
     with pytest.raises(DivergedError, match="The loss of step 2 is inf, with the pictures Picture") as error:
         fit(SimCLR(**SMALL, loss=Infinite()), tmp_path, files)
     assert "and 123 others" in str(error.value)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
-def test_weights_that_are_nan_are_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_weights_that_are_nan_are_not_written(weights_only: bool, tmp_path: Path) -> None:
     class Breaks(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
             pl_module.encoder.conv1.weight.data[0] = torch.nan
 
     with pytest.raises(DivergedError, match="weights are NaN") as error:
-        fit(SimCLR(**SMALL), tmp_path, Breaks(), ModelCheckpoint(tmp_path, every_n_train_steps=1))
+        files = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_weights_only=weights_only)
+        fit(SimCLR(**SMALL), tmp_path, Breaks(), files)
     assert "There is no checkpoint" in str(error.value)
     assert not list(tmp_path.glob("*.ckpt"))
+
+
+def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
+    model = SimCLR(**SMALL)
+    fit(model, tmp_path, limit_train_batches=1)
+    assert "on_save_checkpoint" not in vars(model)
 
 
 def test_the_step_that_began_it_is_told_where_another_was_looked_at() -> None:

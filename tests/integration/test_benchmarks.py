@@ -163,6 +163,17 @@ def test_shares_of_a_step(run: Run, tmp_path: Path) -> None:
     assert math.isclose(sum(shares), 100, abs_tol=0.3)
 
 
+def test_what_seeing_costs(run: Run, tmp_path: Path) -> None:
+    report = run("callbacks", "--short", "--batch", "8", "--steps", "4")["callbacks"]
+    (result,) = report["results"]
+    (figures,) = result["rounds"]
+    assert figures["cpu"] == figures["nothing cpu"] > 0
+    assert figures["nothing more"] == 0
+    assert figures["Throughput more"] == pytest.approx(figures["Throughput cpu"] / figures["nothing cpu"] - 1)
+    rows = re.findall(r"^[|] (\w[^|]*) [|] [\d.,]+ [|] [+-][\d.]+ %", (tmp_path / "callbacks.md").read_text(), re.M)
+    assert rows == list(import_module("callbacks").VARIANTS)
+
+
 @pytest.fixture
 def cats_and_dogs(tmp_path: Path) -> Path:
     """A tree of 1,000 pictures to train on and 20 to judge by."""
