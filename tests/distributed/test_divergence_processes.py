@@ -79,7 +79,7 @@ def all_of_them(folder: Path) -> list[tuple[str, list[str]]]:
 
 
 def test_all_processes_end_with_the_message(tmp_path: Path) -> None:
-    ends = list(zip(*run_in_processes(all_of_them, 2, tmp_path, timeout=60), strict=True))
+    ends = list(zip(*run_in_processes(all_of_them, 2, tmp_path, timeout=100), strict=True))
     for here, there in ends:
         assert "warm-up" in here[0], "the process without NaN ends as well"
         assert "warm-up" in there[0]
