@@ -261,7 +261,7 @@ def _checked(projections: Tensor) -> Tensor:
             "Projections must have the shape (V, N, D): two or more views, of at least one picture, in at least one "
             f"dimension; got {tuple(projections.shape)}."
         )
-    if projections.device.type == "cpu" and world_size() == 1:  # one of several would leave the others waiting
+    if projections.device.type == "cpu":
         check_finite(projections)
     return projections if projections.dtype == torch.float64 else projections.float()
 
