@@ -90,7 +90,7 @@ class StageClock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        kind = None if device.type == "cpu" else getattr(torch.get_device_module(device), "Event", None)
+        kind = None if device.type == "cpu" else getattr(getattr(torch, device.type, None), "Event", None)
         self._timer: _Host | _Device = _Host() if kind is None else _Device(kind)
         self._marks: deque[_Mark] = deque()
         self.clear()
