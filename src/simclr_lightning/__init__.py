@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         OnlineLinearProbe,
         ProgressiveResizing,
         RepresentationHealth,
+        Throughput,
         ViewGrid,
     )
     from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
@@ -39,6 +40,7 @@ __all__ = [
     "SimCLR",
     "SimCLRDataModule",
     "Supervised",
+    "Throughput",
     "ViewBatch",
     "ViewGrid",
     "ViewRecipe",
@@ -52,6 +54,7 @@ _ROOMS = {
         "OnlineLinearProbe",
         "ProgressiveResizing",
         "RepresentationHealth",
+        "Throughput",
         "ViewGrid",
     ),
     "classifiers": ("FineTune", "LinearEvaluation", "Supervised"),

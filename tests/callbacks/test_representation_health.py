@@ -200,8 +200,8 @@ def test_weights_that_are_nan_are_not_written(weights_only: bool, tmp_path: Path
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
             pl_module.encoder.conv1.weight.data[0] = torch.nan
 
+    files = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_weights_only=weights_only)
     with pytest.raises(DivergedError, match="weights are NaN") as error:
-        files = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_weights_only=weights_only)
         fit(SimCLR(**SMALL), tmp_path, Breaks(), files)
     assert "There is no checkpoint" in str(error.value)
     assert not list(tmp_path.glob("*.ckpt"))

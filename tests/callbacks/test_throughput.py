@@ -142,12 +142,10 @@ def test_stages(tmp_path: Path, clock: Clock) -> None:
     saves = ModelCheckpoint(tmp_path, save_on_train_epoch_end=True)
     throughput, trainer = fit(tmp_path, clock, Others(clock), saves, val_check_interval=0.5)
     parts = dict(zip(STAGES, (1, 2, 4, 8, 16, 32, 64, 128), strict=True))
-    # A validation begins after the callbacks of a step, and the rest of that step is left out: of 8 steps, 2.
-    whole = sum(parts.values()) - 128 + 128 * 6 / 8
+    whole = sum(parts.values())
     for name, seconds in parts.items():
-        told = seconds * (6 / 8 if name == "rest" else 1) / whole
-        assert throughput.shares[name] == pytest.approx(told), name
-        assert trainer.callback_metrics[f"time/{name}"].item() == pytest.approx(told), name
+        assert throughput.shares[name] == pytest.approx(seconds / whole), name
+        assert trainer.callback_metrics[f"time/{name}"].item() == pytest.approx(seconds / whole), name
     assert throughput.pictures_per_second == pytest.approx(32 / whole)
     assert trainer.callback_metrics["time/pictures_per_second"].item() == pytest.approx(32 / whole)
 

@@ -90,7 +90,7 @@ class StageClock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        kind = None if device.type == "cpu" else getattr(torch.get_device_module(device), "Event", None)
+        kind = None if device.type == "cpu" else getattr(getattr(torch, device.type, None), "Event", None)
         self._timer: _Host | _Device = _Host() if kind is None else _Device(kind)
         self._marks: deque[_Mark] = deque()
         self.clear()
@@ -172,7 +172,7 @@ class StageProfiler(Profiler):
         if action_name == _EPOCH:
             self._stages = ["rest"]
             self.clock.mark("data")  # workers may start before the first batch is asked for
-        elif self._stages and (stage := self._stage(action_name)) is not None:
+        elif self._stages and (stage := self._found(action_name)) is not None:
             self._stages.append(stage)
             self.clock.mark(stage)
 
@@ -183,7 +183,7 @@ class StageProfiler(Profiler):
         if action_name == _EPOCH:
             self.hold()
             self._held.clear()
-        elif len(self._stages) > 1 and self._stage(action_name) is not None:
+        elif len(self._stages) > 1 and self._found(action_name) is not None:
             self._stages.pop()
             self.clock.mark(self._stages[-1])
 
@@ -204,7 +204,7 @@ class StageProfiler(Profiler):
             self._stages, self._held = self._held, []
             self.clock.mark(self._stages[-1])
 
-    def _stage(self, action: str) -> str | None:
+    def _found(self, action: str) -> str | None:
         if action not in self._known:
             self._known[action] = stage_of(action)
         return self._known[action]

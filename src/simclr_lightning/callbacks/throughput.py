@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from simclr_lightning.callbacks.stage_clock import StageClock, StageProfiler
@@ -149,4 +150,9 @@ class Throughput(Callback):
 
 def _pictures(batch: Any) -> int:
     targets = getattr(batch, "targets", None)
-    return len(targets) if isinstance(targets, Tensor) else extract_batch_size(batch)
+    if isinstance(targets, Tensor):
+        return len(targets)
+    try:
+        return extract_batch_size(batch)
+    except MisconfigurationException:  # somebody's batch without a tensor: nothing is counted
+        return 0

@@ -71,7 +71,8 @@ class DecoupledNTXent(ContrastiveLoss):
             large: how many views, the first ones, are negatives and positives; None: all.
 
         Raises:
-            InputError: if shapes are wrong, there is one picture alone or, on a CPU, a projection is not finite.
+            InputError: if shapes are wrong, there is one picture alone or, in one process on a CPU, a projection is not
+                finite.
             TypeError: if the projections are not floating-point numbers.
         """
         views = scaled_views(projections, self.temperature)

@@ -85,7 +85,7 @@ class HardNegativeNTXent(ContrastiveLoss):
             large: how many views, the first ones, are negatives and positives; None: all.
 
         Raises:
-            InputError: if shapes are wrong or, on a CPU, a projection is not finite.
+            InputError: if shapes are wrong or, in one process on a CPU, a projection is not finite.
             TypeError: if the projections are not floating-point numbers.
         """
         views = scaled_views(projections, self.temperature)

@@ -60,9 +60,9 @@ def nt_xent(
         The loss, a scalar (), float32 or float64. It can be differentiated once.
 
     Raises:
-        InputError: if the temperature is not a positive number, the reduction is unknown, shapes are wrong, or, on a
-            CPU, a projection is not finite. (On other devices the check would wait; ``SimCLR`` makes it at logged
-            steps.)
+        InputError: if the temperature is not a positive number, the reduction is unknown, shapes are wrong, or, in
+            one process on a CPU, a projection is not finite. (On other devices the check would wait, and one process
+            of several would leave the others waiting; ``SimCLR`` makes it at logged steps.)
         TypeError: if the projections are not floating-point tensors of one dtype.
     """
     if not first.is_floating_point() or first.dtype != second.dtype:
@@ -130,7 +130,7 @@ class NTXentLoss(ContrastiveLoss):
             large: how many views, the first ones, are negatives and positives; None: all.
 
         Raises:
-            InputError: if shapes are wrong or, on a CPU, a projection is not finite.
+            InputError: if shapes are wrong or, in one process on a CPU, a projection is not finite.
             TypeError: if the projections are not floating-point numbers.
         """
         return _nt_xent(
@@ -237,8 +237,8 @@ def scaled_views(projections: Tensor, temperature: float, *, normalize: bool = T
         (V, N, D) float32, or float64 for float64 input, computed outside autocast.
 
     Raises:
-        InputError: if there are fewer than two views, no picture or no dimension, or, on a CPU, a projection is not
-            finite.
+        InputError: if there are fewer than two views, no picture or no dimension, or, in one process on a CPU, a
+            projection is not finite.
         TypeError: if the projections are not floating-point numbers.
     """
     rows = _checked(projections)

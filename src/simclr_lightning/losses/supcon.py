@@ -69,7 +69,7 @@ class SupConNTXent(ContrastiveLoss):
             groups: (N,) int64 groups of pictures that are no negatives of each other; None: there are none.
 
         Raises:
-            InputError: if shapes are wrong or, on a CPU, a projection is not finite.
+            InputError: if shapes are wrong or, in one process on a CPU, a projection is not finite.
             TypeError: if the projections are not floating-point numbers.
         """
         views = scaled_views(projections, self.temperature)

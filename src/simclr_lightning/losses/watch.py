@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simclr_lightning.distributed import gather_rows, largest_of_processes, rank
+from simclr_lightning.distributed import gather_rows, largest_of_processes, rank, world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.precision import full_precision
 
@@ -141,7 +141,7 @@ def raise_together(error: DivergedError | None, what: str, device: torch.device)
 
     Args:
         error: of this process, None where all is well.
-        what: was looked at, as in "the weights".
+        what: was looked at, such as the weights.
         device: of this process.
 
     Raises:
@@ -162,8 +162,11 @@ def check_finite(projections: Tensor, *, together: bool = False) -> None:
 
     Args:
         projections: (V, N, D).
-        together: whether all processes ask, and all of them raise it.
+        together: whether all processes ask, and all of them raise it. Otherwise one of several does not look: it would
+            leave the others waiting.
     """
+    if not together and world_size() > 1:
+        return
     projections, error = projections.detach(), None
     if not math.isfinite(projections.sum()):  # one pass; a NaN or an infinity in a sum never vanishes
         bad_rows = ~projections.isfinite().all(-1).all(0)
@@ -174,7 +177,4 @@ def check_finite(projections: Tensor, *, together: bool = False) -> None:
                 f"{pictures[0]}): training has diverged",
                 pictures,
             )
-    if together:
-        raise_together(error, "projections", projections.device)
-    elif error is not None:
-        raise error
+    raise_together(error, "the projections", projections.device)
