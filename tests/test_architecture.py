@@ -21,6 +21,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"simclr", "callbacks"},
     {"features", "data"},
     {"checkpoints"},
+    {"drawing"},
     {"metrics", "models"},
     {"losses", "views", "optim"},
     {"distributed", "precision", "errors", "compat", "command_line", "versions"},
