@@ -66,11 +66,13 @@ def plot(path: Path, x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[fl
     """
     from matplotlib.figure import Figure  # not pyplot, which wants a display
 
+    from simclr_lightning.drawing.palette import style
+
     figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
     for axis, (label, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for name, points in curves.items():
+        for number, (name, points) in enumerate(curves.items()):  # in all panels alike
             if points:
-                axis.loglog(*zip(*points, strict=True), marker="o", label=name)
+                axis.loglog(*zip(*points, strict=True), label=name, **style(number)._asdict())
         axis.set(xlabel=x, ylabel=label)
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")

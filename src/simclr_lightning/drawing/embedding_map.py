@@ -19,12 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from simclr_lightning.drawing.figure_image import as_image, as_it_is, shortened
-from simclr_lightning.drawing.palette import COLOURS, FAINT, MOST_NAMED, QUANTITIES, UNKNOWN, style
+from simclr_lightning.drawing.palette import COLOURS, FAINT, INK, MOST_NAMED, QUANTITIES, UNKNOWN, style
 from simclr_lightning.errors import InputError, MissingPackageError
 
 Method = Literal["pca", "tsne", "umap"]
 
-_THUMBNAIL = 30  # points (1/72 inch) of a picture's side
+_THUMBNAIL = 24  # points (1/72 inch) of a picture's side
 _SIDE = 7.0  # inches of the map
 _LEAST_SPREAD = 1e-6  # of unit features; below it they are one
 
@@ -160,16 +160,16 @@ def draw_map(
     names = class_names or [str(label) for label in range(max(0, int(labels.max(initial=-1))) + 1)]
     figure = Figure(figsize=(_SIDE + 2, _SIDE), layout="constrained")
     axes = figure.subplots()
-    shift: Transform | None = None
     if pictures is not None:
         shown = draw_thumbnails(axes, found.points, pictures)
         # Whoever is drawn as a picture has the marker of its class at a corner.
         corner = ScaledTranslation(-0.5 * _THUMBNAIL / 72, 0.5 * _THUMBNAIL / 72, figure.dpi_scale_trans)
-        shift = axes.transData + corner
-        scatter_classes(axes, found.points[shown], labels[shown], names, size=26, transform=shift, zorder=5)
-        scatter_classes(axes, found.points[~shown], labels[~shown], names, size=7, zorder=1)
+        shift: Transform = axes.transData + corner
+        scatter_classes(axes, found.points[~shown], labels[~shown], names, size=10, zorder=1)
+        marks: dict[str, Any] = {"size": 30, "transform": shift, "zorder": 5, "edgecolors": INK, "linewidths": 0.6}
+        scatter_classes(axes, found.points[shown], labels[shown], names, **marks)
     else:
-        scatter_classes(axes, found.points, labels, names, size=16)
+        scatter_classes(axes, found.points, labels, names, size=24)
     axes.set(xlabel=found.axes[0], ylabel=found.axes[1])
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#e6e6e6", linewidth=0.6)
@@ -180,21 +180,21 @@ def draw_map(
 
 
 def draw_thumbnails(axes: Axes, points: NDArray[np.float32], pictures: Tensor) -> NDArray[np.bool_]:
-    """Draw pictures at their points, of those that would lie on another the first; which (N,) were drawn is returned.
+    """Draw pictures at their points, as far as they find room, in random order; which (N,) were drawn is returned.
 
     Example:
         >>> import torch
         >>> axes = Figure().subplots()
         >>> points = np.array([[0, 0], [0.01, 0], [1, 1]], np.float32)
-        >>> draw_thumbnails(axes, points, torch.zeros(3, 3, 8, 8, dtype=torch.uint8)).tolist()
-        [True, False, True]
+        >>> int(draw_thumbnails(axes, points, torch.zeros(3, 3, 8, 8, dtype=torch.uint8)).sum())  # two would overlap
+        2
     """
     low, spread = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-12)
     places = (points - low) / spread * (0.9 * _SIDE * 72 / _THUMBNAIL)  # in sides of a picture
     shown = np.zeros(len(points), dtype=bool)
-    for number, place in enumerate(places):
+    for number in np.random.default_rng(0).permutation(len(points)):  # data sets are sorted by class
         taken = places[shown]
-        if len(taken) and np.abs(taken - place).max(1).min() < 1:
+        if len(taken) and np.abs(taken - places[number]).max(1).min() < 1:
             continue
         shown[number] = True
         pixels = pictures[number].permute(1, 2, 0).numpy()

@@ -117,14 +117,16 @@ def draw_neighbours(
     """
     rows, columns = found.places.shape
     wide, high = _CELL
-    width, height = _GAP + wide * (1 + columns), high * rows + 0.5
+    width, height = _GAP + wide * (1 + columns), high * rows
     figure = Figure(figsize=(max(6.0, width), height + 0.6), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(-0.1, max(6.0, width)), ylim=(height, -0.5), aspect="equal")
     axes.axis("off")
     axes.set_title(title, loc="left", fontsize=11)
     axes.text(0.5, -0.2, "query", ha="center", fontsize=10, fontweight="bold", color=INK)
-    axes.text(_GAP + wide, -0.2, "nearest first, with cosine similarity", fontsize=10, color=INK)
+    told = "nearest first, with cosine similarity"
+    told += "; ✓ of the same class, ✗ of another" if (targets[found.queries] >= 0).any() else ""
+    axes.text(_GAP + wide, -0.2, told, fontsize=10, color=INK)
     for row, (query, places, cosines) in enumerate(
         zip(found.queries.tolist(), found.places.tolist(), found.similarities.tolist(), strict=True)
     ):

@@ -13,7 +13,7 @@ COLOURS = (
 Any two are at least 17 apart (CIE76) to everybody; matplotlib's own ten are 4.6 apart under protanopia.
 """
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 """Of ten classes each has its own, for those who see no colours, and for prints."""
 
 RIGHT, WRONG = COLOURS[0], COLOURS[2]

@@ -86,7 +86,7 @@ def draw_similarities(first: Tensor, second: Tensor, *, title: str) -> Image.Ima
         axes.axvline(values.mean().item(), color=colour, linestyle=":", linewidth=1.5, zorder=1)
     axes.set(xlim=(-1, 1), xlabel="cosine similarity of two projections (dotted: means)")
     axes.set_ylabel(f"share of the pairs, in bins of {2 / _BINS:.3f}")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     axes.set_ylim(bottom=0)
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)

@@ -64,7 +64,7 @@ def plot_features(
     every = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, features) in zip(every, panels.items(), strict=True):
         found = two_dimensional(features.features[chosen], "tsne", seed=seed)
-        scatter_classes(axes, found.points, labels, names, size=12)
+        scatter_classes(axes, found.points, labels, names, size=16)
         axes.set(title=title, xticks=[], yticks=[], xlabel=found.axes[0], ylabel=found.axes[1])
     figure.suptitle(f"t-SNE of the features of {len(labels):,} {split} pictures")
     name_classes(figure, every[-1], labels, names)
