@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from simclr_lightning.drawing.palette import style
 
 FOLDER = Path(__file__).parent
-ENCODERS = ("pre-trained encoder", "random encoder", "raw pixels")
+STYLES = {"pre-trained encoder": style(0), "random encoder": style(1), "raw pixels": style(8)}
 TITLES = {"linear@1%": "linear, 1 % of the labels", "knn": "kNN", "linear": "linear, all labels"}
 
 
@@ -25,8 +25,8 @@ def main() -> None:
                 if one["protocol"] == protocol:
                     curves.setdefault(one["encoder"], []).append((epochs, one["accuracy"]))
         for encoder, points in curves.items():
-            own = style(ENCODERS.index(encoder))
-            axes.plot(*zip(*points, strict=True), ls=":" if own.marker != "o" else "-", label=encoder, **own._asdict())
+            line = "-" if encoder == "pre-trained encoder" else ":"
+            axes.plot(*zip(*points, strict=True), ls=line, label=encoder, **STYLES[encoder]._asdict())
         axes.set(xscale="log", xticks=sorted(found), xticklabels=sorted(found), title=title)
         axes.set(xlabel="epochs of pre-training", ylabel="accuracy, %")
         axes.minorticks_off()
