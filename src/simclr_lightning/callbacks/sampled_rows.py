@@ -18,7 +18,7 @@ def is_due(trainer: Trainer, every_n_epochs: int) -> bool:
         (True, False)
     """
     epoch = trainer.current_epoch + 1
-    last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps or trainer.should_stop
+    last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
     return epoch % every_n_epochs == 0 or last
 
 
