@@ -65,15 +65,25 @@ def plot(path: Path, x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[fl
         panels: by the label of the vertical axis, the points of every contestant.
     """
     from matplotlib.figure import Figure  # not pyplot, which wants a display
+    from matplotlib.ticker import NullLocator
 
-    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    from simclr_lightning.drawing.palette import style
+
+    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+    shown: dict[str, Any] = {}
+    sizes = sorted({size for curves in panels.values() for points in curves.values() for size, _ in points})
     for axis, (label, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for name, points in curves.items():
+        for number, (name, points) in enumerate(curves.items()):  # in all panels alike
             if points:
-                axis.loglog(*zip(*points, strict=True), marker="o", label=name)
+                axis.loglog(*zip(*points, strict=True), label=name, **style(number)._asdict())
         axis.set(xlabel=x, ylabel=label)
+        axis.set_xticks(sizes, [f"{size:,g}" for size in sizes])
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        shown |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        shown.values(), shown.keys(), loc="outside lower center", ncols=2 * len(panels), fontsize="small", frameon=False
+    )
     figure.savefig(path, dpi=120)
 
 

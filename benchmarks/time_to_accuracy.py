@@ -42,6 +42,7 @@ from runner import OURS, RESULTS
 from torch import Tensor, nn
 
 from simclr_lightning import SimCLRDataModule
+from simclr_lightning.drawing.palette import FAINT, Style, style
 from simclr_lightning.evaluation import Features, knn_accuracy, linear_accuracy
 from simclr_lightning.optim.schedule import warmup_cosine
 from simclr_lightning.views import clean
@@ -246,20 +247,25 @@ def summarise(arguments: argparse.Namespace) -> None:
         [record for found in records.values() for record in found],
         [line for figure in NAMES for line in shares_of_the_lead(records, figure)],
     )
+    draw(folder / "time_to_accuracy.png", records)
+
+
+def draw(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
+    """Curves of all contestants, as means over their seeds."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, found in records.items():
         points = [[(one["cpu_minutes"], 100 * one["knn"]) for one in record["milestones"]] for record in found]
         minutes, accuracies = ([statistics.fmean(v) for v in zip(*values, strict=True)] for values in by_axis(points))
         if name == RANDOM:
-            axes.axhline(accuracies[0], color="grey", linestyle=":", label=RANDOM)
+            axes.axhline(accuracies[0], color=FAINT, linestyle=":", label=RANDOM)
         else:
             line = "--" if name.endswith(OUR_RECIPE) else "-"
-            axes.plot(minutes, accuracies, marker="o", linestyle=line, color=colour_of(name), label=name)
+            axes.plot(minutes, accuracies, linestyle=line, label=name, **style_of(name)._asdict())
     axes.set(xlabel="CPU minutes of pre-training", ylabel="kNN accuracy, %", title="CIFAR-10, the same small encoder")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(folder / "time_to_accuracy.png", dpi=120)
+    figure.savefig(path, dpi=120)
 
 
 def by_axis(points: list[list[tuple[float, float]]]) -> tuple[list[list[float]], list[list[float]]]:
@@ -267,9 +273,9 @@ def by_axis(points: list[list[tuple[float, float]]]) -> tuple[list[list[float]],
     return [[x for x, _ in curve] for curve in points], [[y for _, y in curve] for curve in points]
 
 
-def colour_of(name: str) -> str:
-    """A peer has one colour, whatever its recipe."""
-    return f"C{[OURS, *PEERS].index(name.removesuffix(OUR_RECIPE))}"
+def style_of(name: str) -> Style:
+    """A peer has one colour and one marker, whatever its recipe."""
+    return style([OURS, *PEERS].index(name.removesuffix(OUR_RECIPE)))
 
 
 def row(found: list[dict[str, Any]]) -> list[str]:

@@ -20,7 +20,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"classifiers"},
     {"simclr", "callbacks"},
     {"features", "data"},
-    {"checkpoints"},
+    {"checkpoints", "drawing"},
     {"metrics", "models"},
     {"losses", "views", "optim"},
     {"distributed", "precision", "errors", "compat", "command_line", "stages", "versions"},

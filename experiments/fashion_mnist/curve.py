@@ -7,7 +7,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from simclr_lightning.drawing.palette import style
+
 FOLDER = Path(__file__).parent
+STYLES = {"pre-trained encoder": style(0), "random encoder": style(1), "raw pixels": style(8)}
 TITLES = {"linear@1%": "linear, 1 % of the labels", "knn": "kNN", "linear": "linear, all labels"}
 
 
@@ -22,10 +25,8 @@ def main() -> None:
                 if one["protocol"] == protocol:
                     curves.setdefault(one["encoder"], []).append((epochs, one["accuracy"]))
         for encoder, points in curves.items():
-            trained = encoder == "pre-trained encoder"
-            axes.plot(
-                *zip(*points, strict=True), marker="o" if trained else None, ls="-" if trained else ":", label=encoder
-            )
+            line = "-" if encoder == "pre-trained encoder" else ":"
+            axes.plot(*zip(*points, strict=True), ls=line, label=encoder, **STYLES[encoder]._asdict())
         axes.set(xscale="log", xticks=sorted(found), xticklabels=sorted(found), title=title)
         axes.set(xlabel="epochs of pre-training", ylabel="accuracy, %")
         axes.minorticks_off()

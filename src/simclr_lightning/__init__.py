@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simclr_lightning.callbacks import (
+        EmbeddingPictures,
         LARSWarmup,
         OnlineKNN,
         OnlineLinearProbe,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARS",
+    "EmbeddingPictures",
     "FineTune",
     "LARSWarmup",
     "LabelledDataModule",
@@ -49,6 +51,7 @@ __all__ = [
 
 _ROOMS = {
     "callbacks": (
+        "EmbeddingPictures",
         "LARSWarmup",
         "OnlineKNN",
         "OnlineLinearProbe",

@@ -82,8 +82,8 @@ def test_the_heat_map_shows_figures_averages_and_the_best_cell(
     np.testing.assert_allclose(np.asarray(average.images[0].get_array(), dtype=np.float64), [[40.5], [31.0]])
     assert [text.get_text() for text in cells.texts] == ["31.0\n± 1.4", "50.0\n± 0.0", "40.5\n± 0.7", "21.5\n± 2.1"]
     assert [text.get_text() for text in average.texts] == ["40.5", "31.0"]
-    (frame,) = [patch for patch in cells.patches if isinstance(patch, Rectangle)]
-    assert frame.get_xy() == (0.5, -0.5)  # first crop (row 0), second colour (column 1)
+    frames = [patch for patch in cells.patches if isinstance(patch, Rectangle)]
+    assert [frame.get_xy() for frame in frames] == [(0.5, -0.5)] * 2  # first crop (row 0), second colour (column 1)
     title = figures[0].get_suptitle()
     for part in ("photos", "200 held-out", "untrained 10.0", "60 steps", "seeds 0, 1"):
         assert part in title

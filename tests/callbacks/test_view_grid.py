@@ -113,8 +113,8 @@ def saved(root: Path) -> list[str]:
 def test_first_views_stand_above_second_views_enlarged_without_smoothing(tmp_path: Path) -> None:
     batch = random_batch(pictures=4)
     fit(tmp_path, ViewGrid(num_pictures=3), [batch, random_batch(seed=1)])
-    assert saved(tmp_path) == ["views/epoch=0.png"]
-    image = Image.open(tmp_path / "views" / "epoch=0.png")
+    assert saved(tmp_path) == ["pictures/views/epoch=0-step=0.png"]
+    image = Image.open(tmp_path / "pictures" / "views" / "epoch=0-step=0.png")
     assert image.mode == "RGB"
     assert image.height == MARGIN + GAP + 2 * (96 + GAP)
     for row in range(2):
@@ -131,20 +131,20 @@ def test_large_views_keep_their_size() -> None:
 
 def test_the_run_folder_is_that_of_the_logger(tmp_path: Path) -> None:
     fit(tmp_path, ViewGrid(filename="pairs"), [random_batch()], logger=CSVLogger(tmp_path / "runs", name="mine"))
-    assert saved(tmp_path) == ["runs/mine/version_0/pairs/epoch=0.png"]
+    assert saved(tmp_path) == ["runs/mine/version_0/pictures/pairs/epoch=0-step=0.png"]
 
 
 @pytest.mark.parametrize(("every", "epochs"), [(None, [0]), (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4])])
 def test_epochs_that_are_due_are_drawn(every: int | None, epochs: list[int], tmp_path: Path) -> None:
     fit(tmp_path, ViewGrid(every_n_epochs=every), [random_batch(), random_batch()], max_epochs=5)
-    assert saved(tmp_path) == [f"views/epoch={epoch}.png" for epoch in epochs]
+    assert saved(tmp_path) == [f"pictures/views/epoch={epoch}-step={2 * epoch}.png" for epoch in epochs]
 
 
 def test_a_second_fit_is_drawn_again(tmp_path: Path) -> None:
     grid = ViewGrid()
     for root in (tmp_path / "a", tmp_path / "b"):
         fit(root, grid, [random_batch()])
-    assert saved(tmp_path) == ["a/views/epoch=0.png", "b/views/epoch=0.png"]
+    assert saved(tmp_path) == [f"{root}/pictures/views/epoch=0-step=0.png" for root in "ab"]
 
 
 def test_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_normalisation_is_undone(tmp_path: Path) -> None:
     batch = random_batch()
     normalised = (batch.views[0] - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     fit(tmp_path, ViewGrid(), [batch._replace(views=(normalised,))], recipe={"mean": mean, "std": std})
-    image = Image.open(tmp_path / "views" / "epoch=0.png")
+    image = Image.open(tmp_path / "pictures" / "views" / "epoch=0-step=0.png")
     assert np.abs(panel(image, 1, 2, 96).astype(int) - as_bytes(batch.views[0][1, 2], 12)).max() <= 1
 
 
@@ -213,7 +213,7 @@ def test_it_says_once_where_the_picture_is_and_what_was_clipped(
         fit(tmp_path, ViewGrid(every_n_epochs=1), [batch._replace(views=(batch.views[0] * 6 - 3,))], max_epochs=2)
     messages = [message for message in caplog.messages if "epoch=" in message]
     assert len(messages) == 1
-    assert str(tmp_path / "views" / "epoch=0.png") in messages[0]
+    assert str(tmp_path / "pictures" / "views" / "epoch=0-step=0.png") in messages[0]
     assert "[-3.00, 3.00], were clipped" in messages[0]
 
 
@@ -229,6 +229,13 @@ def test_loggers_that_take_pictures_get_it(tmp_path: Path) -> None:
     assert (tag, step) == ("views", 0)
     assert np.array_equal(tensor.permute(1, 2, 0).numpy(), expected)
     assert neither.pictures == []
+
+
+def test_the_title_says_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.text", lambda self, position, text, **options: texts.append(text))
+    fit(tmp_path, ViewGrid(every_n_epochs=1), [random_batch(), random_batch()], max_epochs=2)
+    assert [text.split(":")[0] for text in texts if "Epoch" in text] == ["Epoch 0, step 0", "Epoch 1, step 2"]
 
 
 def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +269,7 @@ def test_views_of_each_recipe_are_a_block_of_rows(tmp_path: Path) -> None:
     large, small = random_batch(side=48).views[0], random_batch(side=24, seed=1).views[0][:1]
     batch = ViewBatch((large, small), torch.arange(large.shape[1]), torch.arange(large.shape[1]))
     fit(tmp_path, ViewGrid(), [batch])
-    image = Image.open(tmp_path / "views" / "epoch=0.png")
+    image = Image.open(tmp_path / "pictures" / "views" / "epoch=0-step=0.png")
     pixels = np.asarray(image)
     left = MARGIN + GAP + 96 + GAP  # of the second column
     for row, view in enumerate([*large, *small]):

@@ -209,6 +209,7 @@ def test_a_class_that_only_one_picture_of_a_split_has_is_labelled(tmp_path: Path
         ["runs/a/metrics.csv", "runs/a/hparams.yaml", "runs/a/figure.png"],
         ["runs/b/events.out.tfevents.1", "runs/b/hparams.yaml", "runs/b/images/figure.png"],
         ["views/epoch=0.png", "views/epoch=12.png", "config.yaml"],
+        ["pictures/views/epoch=0-step=0.png", "pictures/embedding-map/epoch=9-step=10000.png", "config.yaml"],
         ["evaluation.json", "features.png", "label_curve.json", "label_curve.png"],
         ["ablation/matrix.json", "ablation/matrix.png"],
         ["cat/test_classes.csv", "cat/test_confusion.png"],

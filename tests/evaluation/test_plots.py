@@ -72,13 +72,21 @@ def test_a_large_split_is_thinned_evenly(drawn: list[Figure], monkeypatch: pytes
     assert [len(points) for points in points_of(drawn[0].axes[0])] == [10, 10]
 
 
-@pytest.mark.parametrize(("classes", "legends"), [(12, 1), (25, 0)])
-def test_many_classes_have_colours_and_a_legend_only_up_to_twenty(
-    classes: int, legends: int, drawn: list[Figure], tmp_path: Path
-) -> None:
-    plot_features({"features": blobs(50, classes)}, tmp_path / "features.png", split="test")
-    assert len(drawn[0].legends) == legends
-    assert colours_of(drawn[0].axes[0]) == classes
+def test_up_to_twenty_classes_have_a_colour_and_a_marker_each(drawn: list[Figure], tmp_path: Path) -> None:
+    plot_features({"features": blobs(50, 12)}, tmp_path / "features.png", split="test")
+    assert len(drawn[0].legends[0].get_texts()) == 12
+    every = drawn[0].axes[0].collections
+    shapes = [np.asarray(points.get_paths()[0].vertices).tobytes() for points in every]
+    colours = [tuple(np.asarray(points.get_facecolor())[0]) for points in every]
+    assert len(set(zip(colours, shapes, strict=True))) == 12
+
+
+def test_more_classes_are_coloured_by_their_numbers(drawn: list[Figure], tmp_path: Path) -> None:
+    plot_features({"features": blobs(50, 25)}, tmp_path / "features.png", split="test")
+    (points,) = drawn[0].axes[0].collections
+    assert len(np.unique(np.asarray(points.get_facecolor()), axis=0)) == 25
+    assert not drawn[0].legends
+    assert drawn[0].axes[1].get_ylabel() == "number of the class, of 25"
 
 
 def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
@@ -117,6 +125,7 @@ def test_the_label_curve_has_what_a_reader_needs(points: list[Result], drawn: li
     lines = [line for line in axes.get_lines() if len(np.asarray(line.get_xdata())) == 3]
     assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[45.0, 91.0, 96.4], [82.0, 97.0, 97.8]]
     assert len({line.get_color() for line in lines}) == 2
+    assert len({line.get_marker() for line in axes.get_lines()} - {"None", ""}) == 2
     band = np.asarray(axes.collections[0].get_paths()[0].vertices)
     interval = points[0].interval
     assert interval is not None

@@ -28,6 +28,7 @@ from tests.simulated.training import Step, Steps, on_simulated_device
 from torch import Tensor, nn
 
 from simclr_lightning import (
+    EmbeddingPictures,
     LabelledDataModule,
     LARSWarmup,
     OnlineLinearProbe,
@@ -142,6 +143,13 @@ def test_no_wait_in_any_kind_of_training(setting: str, tmp_path: Path) -> None:
 def test_no_wait_for_lines_of_a_log_file(tmp_path: Path) -> None:
     _, steps = pretrain(tmp_path, EpochLines(minutes=0))
     assert waits(steps) == []
+
+
+def test_no_wait_for_pictures_of_the_embedding(tmp_path: Path) -> None:
+    pictures = EmbeddingPictures(every_n_epochs=1, pictures=32, queries=2)
+    _, steps = pretrain(tmp_path, pictures, max_steps=-1, max_epochs=2, limit_train_batches=7, limit_val_batches=0)
+    assert waits(steps) == []
+    assert len(list(tmp_path.rglob("embedding-*/*.png"))) == 2 * 3
 
 
 @pytest.mark.parametrize("bar", [RichProgressBar, TQDMProgressBar])

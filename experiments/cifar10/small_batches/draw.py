@@ -7,12 +7,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from simclr_lightning.drawing.palette import style
+
 FOLDER = Path(__file__).parent
-STYLES = {  # Okabe and Ito's colours, which colour-blind people can tell apart, and markers
-    "ntxent": ("NT-Xent", "#000000", "o"),
-    "decoupled": ("decoupled", "#0072b2", "s"),
-    "weighted": ("decoupled, weighted", "#009e73", "^"),
-    "hard": ("hard negatives", "#d55e00", "D"),
+NAMES = {
+    "ntxent": "NT-Xent",
+    "decoupled": "decoupled",
+    "weighted": "decoupled, weighted",
+    "hard": "hard negatives",
 }
 
 
@@ -21,9 +23,9 @@ def main() -> None:
     rows = json.loads((FOLDER / "held_out.json").read_text())["rows"]
     figure = Figure(figsize=(9, 3.9), layout="constrained")
     for axes, (key, title) in zip(figure.subplots(1, 2), {"knn": "kNN", "linear": "linear"}.items(), strict=True):
-        for loss, (name, colour, marker) in STYLES.items():
+        for number, (loss, name) in enumerate(NAMES.items()):
             points = sorted((row["batch_size"], row[key]) for row in rows if row["loss"] == loss)
-            axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=marker)
+            axes.plot(*zip(*points, strict=True), label=name, **style(number)._asdict())
         sizes = sorted({row["batch_size"] for row in rows})
         axes.set(xscale="log", xticks=sizes, xticklabels=sizes, title=title)
         axes.set(xlabel="pictures a batch", ylabel="accuracy, %")

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from simclr_lightning.ablation.matrix import METRICS, Matrix, Metric
 from simclr_lightning.ablation.recommendation import recommend
+from simclr_lightning.drawing.palette import QUANTITIES
 
-_COLOURS = colormaps["viridis"]
+_COLOURS = colormaps[QUANTITIES]
 _NAMES = {"linear": "Linear accuracy", "knn": "kNN accuracy"}
 
 
@@ -130,7 +131,9 @@ def plot_matrix(matrix: Matrix, path: Path, settings: Mapping[str, Any]) -> None
         _write(average, row, 0, f"{averages[row, 0]:.1f}", scale(averages[row, 0]))
     first, second = recommend(matrix).best
     corner = operations.index(second) - 0.5, operations.index(first) - 0.5
-    cells.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="red", linewidth=3, clip_on=False, zorder=3))
+    for colour, width in (("black", 6), ("white", 2.5)):  # seen on any colour
+        frame = Rectangle(corner, 1, 1, fill=False, edgecolor=colour, linewidth=width, clip_on=False, zorder=3)
+        cells.add_patch(frame)
     cells.set(xlabel="second operation (the same: applied alone)", ylabel="first operation")
     cells.set_xticks(range(number), operations)
     cells.set_yticks(range(number), operations)

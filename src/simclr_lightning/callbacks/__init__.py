@@ -1,6 +1,7 @@
 """Lightning callbacks: the schedule, the online probe, and what a run shows of itself."""
 
 from simclr_lightning.callbacks.class_report import ClassReport
+from simclr_lightning.callbacks.embedding_pictures import EmbeddingPictures
 from simclr_lightning.callbacks.epoch_lines import EpochLines
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
@@ -18,6 +19,7 @@ from simclr_lightning.callbacks.view_grid import ViewGrid
 
 __all__ = [
     "ClassReport",
+    "EmbeddingPictures",
     "EpochLines",
     "LARSWarmup",
     "OnlineKNN",

@@ -69,9 +69,10 @@ class ClassReport(Callback):
         table, picture = folder / f"{split}_classes.csv", folder / f"{split}_confusion.png"
         folder.mkdir(parents=True, exist_ok=True)
         write_classes(confusion, names, table)
-        draw_confusion(confusion, names, picture, title=f"{type(pl_module).__name__}, {split} pictures")
+        when = f", step {trainer.global_step:,}" if trainer.state.fn == TrainerFn.FITTING else ""
+        draw_confusion(confusion, names, picture, title=f"{type(pl_module).__name__}, {split} pictures{when}")
         with Image.open(picture) as image:
-            log_picture(trainer, f"{split}_confusion", image.convert("RGB"))
+            log_picture(trainer, f"{split}_confusion", image.convert("RGB"), keep=False)
         rank_zero_info(f"Accuracy of every class: {table}\nConfusion matrix: {picture}")
 
 

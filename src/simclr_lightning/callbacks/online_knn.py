@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from simclr_lightning.distributed import gather_rows
+from simclr_lightning.callbacks.sampled_rows import in_order, is_due
 from simclr_lightning.errors import InputError
 from simclr_lightning.features import encode, encode_batch, finished_batch
 from simclr_lightning.metrics import knn_predict, neighbour_consistency, top1
@@ -97,9 +97,7 @@ class OnlineKNN(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Encode and vote, where it is due."""
-        epoch = trainer.current_epoch + 1
-        is_last = epoch == trainer.max_epochs
-        if "train" not in self._loaders or (epoch % self.every_n_epochs and not is_last):
+        if "train" not in self._loaders or not is_due(trainer, self.every_n_epochs):
             return
         name, value = self._votes(trainer, pl_module) if self._labelled else self._consistency(trainer, pl_module)
         # Equal on all processes already; Lightning warns of sync_dist=False.
@@ -127,7 +125,7 @@ class OnlineKNN(Callback):
             both = [encode(pl_module, view, precision=context()).float() for view in batch.views[0][:2]]
             rows.append(torch.stack(both, 1).flatten(1))
             indices.append(batch.indices[:, None])
-        together, _ = _in_order(torch.cat(rows), torch.cat(indices))
+        together, _ = in_order(torch.cat(rows), torch.cat(indices))
         first, second = torch.unflatten(together, 1, (2, -1)).unbind(1)
         return "consistency", neighbour_consistency(first, second, k=self._neighbours(len(first))).item()
 
@@ -138,19 +136,9 @@ class OnlineKNN(Callback):
             features, batch = encode_batch(trainer, pl_module, loaded)
             rows.append(features.float())
             places.append(torch.stack([batch.indices, batch.targets], 1))
-        features, found = _in_order(torch.cat(rows), torch.cat(places))
+        features, found = in_order(torch.cat(rows), torch.cat(places))
         labelled = found[:, 1] >= 0
         return _Encoded(features[labelled], found[labelled, 1])
 
     def _neighbours(self, bank: int) -> int:
         return max(1, min(self.k, bank // 10))
-
-
-def _in_order(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of all processes and their places (n, ...), by the first of these, each picture once."""
-    rows, places = gather_rows(rows)[0], gather_rows(places)[0]
-    order = places[:, 0].argsort(stable=True)
-    first = torch.ones(len(order), dtype=torch.bool, device=order.device)
-    first[1:] = places[order[1:], 0] != places[order[:-1], 0]  # a sampler repeats some, to serve all alike
-    order = order[first]
-    return rows[order], places[order]

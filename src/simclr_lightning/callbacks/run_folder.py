@@ -20,13 +20,23 @@ def run_folder(trainer: Trainer) -> Path:
         >>> run_folder(Trainer(default_root_dir="/runs", accelerator="cpu", logger=False)).as_posix()
         '/runs'
     """
-    folder = Path(trainer.default_root_dir)
-    if trainer.loggers:
-        logger = trainer.loggers[0]
-        root = trainer.default_root_dir if logger.save_dir is None else logger.save_dir
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        folder = Path(root, str(logger.name), version)
-    return Path(trainer.strategy.broadcast(str(folder)))
+    return Path(trainer.strategy.broadcast(str(folder_of_first_process(trainer))))
+
+
+def folder_of_first_process(trainer: Trainer) -> Path:
+    """The same, for rank zero alone: it asks no other process.
+
+    Example:
+        >>> trainer = Trainer(default_root_dir="/runs", accelerator="cpu", logger=False, enable_checkpointing=False)
+        >>> folder_of_first_process(trainer).as_posix()
+        '/runs'
+    """
+    if not trainer.loggers:
+        return Path(trainer.default_root_dir)
+    logger = trainer.loggers[0]
+    root = trainer.default_root_dir if logger.save_dir is None else logger.save_dir
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return Path(root, str(logger.name), version)
 
 
 def unused_name(path: Path) -> Path:

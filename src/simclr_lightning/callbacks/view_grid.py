@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from simclr_lightning.callbacks.log_picture import log_picture
-from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.callbacks.log_picture import log_picture, moment
 from simclr_lightning.errors import InputError
 
 _SMALLEST_SIDE = 96  # pixels of a view in the picture; smaller views are enlarged
@@ -27,12 +25,11 @@ _MARGIN = 22  # pixels of a line of text
 class ViewGrid(Callback):
     """Draws the views of a training batch: each column is one picture, each row one random view of it.
 
-    The picture goes to ``<run folder>/<filename>/epoch=<epoch>.png``, and to every logger that takes pictures: those
-    with a method ``log_image`` (Weights & Biases) or whose experiment has ``add_image`` (TensorBoard). It shows the
-    views exactly as the network gets them: only a normalisation by the recipes in ``trainer.datamodule.recipes`` is
-    undone, and what then lies outside [0, 1] is clipped and reported. Of channels that were normalised by themselves
-    the mean is shown half bright. Other numbers of channels than 1 and 3 are shown in false colour. Nothing is drawn
-    in a ``fast_dev_run``.
+    The picture goes to ``<run folder>/pictures/<filename>/epoch=<epoch>-step=<step>.png``, and to every logger that
+    takes pictures, by :func:`log_picture`. It shows the views exactly as the network gets them: only a normalisation by
+    the recipes in ``trainer.datamodule.recipes`` is undone, and what then lies outside [0, 1] is clipped and reported.
+    Of channels that were normalised by themselves the mean is shown half bright. Other numbers of channels than 1 and 3
+    are shown in false colour. Nothing is drawn in a ``fast_dev_run``.
 
     Example:
         >>> trainer = Trainer(callbacks=[ViewGrid(num_pictures=4)], accelerator="cpu", logger=False)
@@ -41,7 +38,8 @@ class ViewGrid(Callback):
 
     Args:
         num_pictures: columns, at most as many as this process has in its batch.
-        every_n_epochs: draw the first batch of every n-th epoch as well. None: the first batch of the fit only.
+        every_n_epochs: draw the first batch of every n-th epoch as well. None: the first batch of the fit only (a
+            resumed one is a fit of its own: it may be fed otherwise).
         filename: name of the folder, and of the picture in the loggers.
 
     Raises:
@@ -79,9 +77,8 @@ class ViewGrid(Callback):
                 f"ViewBatch; this training batch is a {found}. Return a ViewBatch, or remove ViewGrid from "
                 "trainer.callbacks."
             )
-        folder = run_folder(trainer)  # on every process
         if trainer.is_global_zero:
-            self._draw(trainer, views, folder / self.filename / f"epoch={trainer.current_epoch}.png")
+            self._draw(trainer, views)
         self._drawn_epoch = trainer.current_epoch
 
     def _is_due(self, epoch: int) -> bool:
@@ -89,20 +86,17 @@ class ViewGrid(Callback):
             return True
         return self.every_n_epochs is not None and epoch != self._drawn_epoch and epoch % self.every_n_epochs == 0
 
-    def _draw(self, trainer: Trainer, views: Sequence[Tensor], path: Path) -> None:
+    def _draw(self, trainer: Trainer, views: Sequence[Tensor]) -> None:
         recipes = getattr(getattr(trainer, "datamodule", None), "recipes", ())
         shown = [
             undo_normalisation(own[:, : self.num_pictures], *normalisation_of(recipe))
             for own, recipe in zip_longest(views, recipes[: len(views)])
         ]
-        image = draw_views(shown, title=f"Epoch {trainer.current_epoch}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        path = log_picture(trainer, self.filename, draw_views(shown, title=moment(trainer)))
         if self._drawn_epoch is None:
             low, high = min(own.min().item() for own in shown), max(own.max().item() for own in shown)
             clipped = "" if low >= -0.01 and high <= 1.01 else f" Their values, [{low:.2f}, {high:.2f}], were clipped."
             rank_zero_info(f"Random views of each of the first pictures: {path}.{clipped}")
-        log_picture(trainer, self.filename, image)
 
 
 def undo_normalisation(views: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:

@@ -82,13 +82,13 @@ class Walk:
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as photos:
-        ...     for name in ("dog/2.jpg", "cat/1.PNG", "cat/notes.txt", "views/epoch=0.png"):
+        ...     for name in ("dog/2.jpg", "cat/1.PNG", "cat/notes.txt", "pictures/epoch=0-step=0.png"):
         ...         Path(photos, name).parent.mkdir(exist_ok=True)
         ...         Path(photos, name).touch()
         ...     walk = Walk(Path(photos))
         >>> walk.names, [str(left) for left in walk.left_out]
         (['cat/1.PNG', 'dog/2.jpg'], ['1 x .txt: no picture (cat/notes.txt)', \
-'1 x drawn by a run (views/epoch=0.png)'])
+'1 x drawn by a run (pictures/epoch=0-step=0.png)'])
     """
 
     def __init__(self, root: Path) -> None:
@@ -169,7 +169,7 @@ def _is_run(subfolders: Collection[str], files: Collection[str]) -> bool:
 
 def _is_drawn(name: str, beside: Collection[str]) -> bool:
     """Whether one of our commands has drawn a picture."""
-    if re.fullmatch(r"epoch=\d+\.png", name):
+    if re.fullmatch(r"epoch=\d+(-step=\d+)?\.png", name):
         return True
     split, confusion, _ = name.partition("_confusion.png")
     record = f"{split}_classes.csv" if confusion else _PICTURES_OF_RUNS.get(name)

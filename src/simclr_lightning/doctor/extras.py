@@ -13,6 +13,7 @@ PACKAGE = "simclr-lightning"
 ADDS = {
     "timm": "encoders named timm/...",
     "wandb": "Weights & Biases: --trainer.logger WandbLogger",
+    "umap": "a map of the embedding by UMAP: EmbeddingPictures(method=umap)",
     "fast": "on a CPU: compiled views, JPEGs in two thirds of the time",
     "export": "simclr export --format onnx, torchvision, timm",
     "packed": "simclr pack",

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
-from numpy.typing import NDArray
-from sklearn.manifold import TSNE
-from torch import Tensor
 
+from simclr_lightning.drawing.embedding_map import name_classes, scatter_classes, two_dimensional
+from simclr_lightning.drawing.palette import FAINT, INK, Style, style
 from simclr_lightning.evaluation.candidates import AS_IT_IS, PRETRAINED, RANDOM, RAW_PIXELS
 from simclr_lightning.evaluation.report import Result
 from simclr_lightning.features import Features
 
 _MOST_PICTURES = 2000
-_MOST_NAMES = 20  # as many colours as one can tell apart
+_NUMBERS = {PRETRAINED: 0, RANDOM: 1, AS_IT_IS: 1, RAW_PIXELS: 8}
+"""Styles of the encoders that every evaluation has; the others follow from 2 on."""
 
-_COLOURS = {RAW_PIXELS: "#8a8a8a", RANDOM: "#e69f00", AS_IT_IS: "#e69f00", PRETRAINED: "#0072b2"}
-_OTHER_COLOURS = ("#009e73", "#cc79a7", "#d55e00", "#56b4e9")  # Okabe and Ito's, which everybody can tell apart
 _LINE_HEIGHT = 0.05  # of a curve's name, as a share of the axis
 
 
@@ -42,7 +37,7 @@ def plot_features(
     """Draw a t-SNE (van der Maaten and Hinton 2008) of the same pictures for several encoders, side by side.
 
     Features are compared by their directions, as kNN does. At most 2,000 pictures are drawn, evenly spread over the
-    split. Classes are named where there are at most 20.
+    split. Classes are named where there are at most 20, and coloured by their numbers where there are more.
 
     Args:
         panels: title of each panel, and features of the same pictures in the same order.
@@ -66,26 +61,14 @@ def plot_features(
     labels = targets[chosen].numpy()
     names = class_names or [str(label) for label in range(labels.max() + 1)]
     figure = Figure(figsize=(6 * len(panels) + 2, 6.5), layout="constrained")
-    for axes, (title, features) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        points = _two_dimensional(features.features[chosen], seed)
-        for label in np.unique(labels):
-            axes.scatter(*points[labels == label].T, s=6, color=_colour(label, len(names)), label=names[label])
-        axes.set(title=title, xticks=[], yticks=[])
-    figure.suptitle(f"t-SNE of the features of {len(labels)} {split} pictures")
-    if len(names) <= _MOST_NAMES:
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", markerscale=2.5, frameon=False)
+    every = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, features) in zip(every, panels.items(), strict=True):
+        found = two_dimensional(features.features[chosen], "tsne", seed=seed)
+        scatter_classes(axes, found.points, labels, names, size=16)
+        axes.set(title=title, xticks=[], yticks=[], xlabel=found.axes[0], ylabel=found.axes[1])
+    figure.suptitle(f"t-SNE of the features of {len(labels):,} {split} pictures")
+    name_classes(figure, every[-1], labels, names)
     figure.savefig(path, dpi=120)
-
-
-def _two_dimensional(features: Tensor, seed: int) -> NDArray[np.float32]:
-    tsne = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="pca", learning_rate="auto", random_state=seed)
-    return np.asarray(tsne.fit_transform(F.normalize(features).numpy()), dtype=np.float32)
-
-
-def _colour(label: int, classes: int) -> tuple[float, float, float, float]:
-    if classes <= _MOST_NAMES:
-        return colormaps["tab10" if classes <= 10 else "tab20"](label)
-    return colormaps["turbo"](label / (classes - 1))
 
 
 def plot_label_curve(
@@ -113,11 +96,11 @@ def plot_label_curve(
     """
     figure = Figure(figsize=(9, 5.6), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15))
     axes = figure.subplots()
-    colours = _colours(list(curves))
+    styles = _styles(list(curves))
     for encoder, points in curves.items():
-        _draw(axes, points, classes, colours[encoder], strong=encoder == PRETRAINED)
+        _draw(axes, points, classes, styles[encoder], strong=encoder == PRETRAINED)
     chance = 100 / classes
-    axes.axhline(chance, color="#555555", linewidth=1, linestyle=(0, (4, 4)), zorder=1)
+    axes.axhline(chance, color=FAINT, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
     axes.margins(x=0.03)
     lowest = min(min(point.interval or (point.accuracy,)) for points in curves.values() for point in points)
     axes.set_ylim(max(0.0, min(chance, lowest) - 6), 102)
@@ -130,13 +113,13 @@ def plot_label_curve(
         0,
         1.02,
         f"{what}.\n"
-        f"Mean of {draws} class-balanced draws of labels; band: 95 % t-interval of the mean. Ring: all labels.",
+        f"Mean of {draws} class-balanced draws of labels; band: 95 % t-interval of the mean. Hollow: all labels.",
         transform=axes.transAxes,
         fontsize=9.5,
-        color="#444444",
+        color=INK,
         va="bottom",
     )
-    _name_curves(axes, {name: points[-1].accuracy for name, points in curves.items()}, colours)
+    _name_curves(axes, {name: points[-1].accuracy for name, points in curves.items()}, styles)
     axes.annotate(
         f"chance, {chance:.3g} %",
         (0.995, chance),
@@ -144,33 +127,33 @@ def plot_label_curve(
         xytext=(0, 4),
         textcoords="offset points",
         ha="right",
-        color="#555555",
+        color=FAINT,
         fontsize=10,
     )
     figure.savefig(path, dpi=200)
 
 
-def _colours(encoders: Sequence[str]) -> dict[str, str]:
-    others = cycle(_OTHER_COLOURS)
-    return {encoder: _COLOURS.get(encoder) or next(others) for encoder in encoders}
+def _styles(encoders: Sequence[str]) -> dict[str, Style]:
+    others = count(2)
+    return {encoder: style(_NUMBERS[encoder] if encoder in _NUMBERS else next(others)) for encoder in encoders}
 
 
 def _position(point: Result, classes: int) -> float:
     return point.labels / classes if point.per_class is None else point.per_class
 
 
-def _draw(axes: Axes, points: Sequence[Result], classes: int, colour: str, *, strong: bool) -> None:
+def _draw(axes: Axes, points: Sequence[Result], classes: int, own: Style, *, strong: bool) -> None:
     positions = [_position(point, classes) for point in points]
     means = [point.accuracy for point in points]
     drawn = [(at, *point.interval) for at, point in zip(positions, points, strict=True) if point.interval]
     if drawn:
         places, low, high = zip(*drawn, strict=True)
-        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
-    axes.plot(positions, means, color=colour, linewidth=3 if strong else 2, zorder=3)
-    axes.plot(positions[:-1], means[:-1], "o", color=colour, markersize=6 if strong else 4.5, zorder=4)
+        axes.fill_between(places, low, high, color=own.color, alpha=0.2, linewidth=0, zorder=2)
+    axes.plot(positions, means, color=own.color, linewidth=3 if strong else 2, zorder=3)
+    axes.plot(positions[:-1], means[:-1], linestyle="", markersize=7 if strong else 6, zorder=4, **own._asdict())
     # All labels: there is one draw, hence no band.
-    ring: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 2, "markersize": 8}
-    axes.plot(positions[-1:], means[-1:], "o", color=colour, zorder=5, **ring)
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 2, "markersize": 8}
+    axes.plot(positions[-1:], means[-1:], zorder=5, **own._asdict(), **hollow)
 
 
 def _label_axes(axes: Axes, points: Sequence[Result], classes: int) -> None:
@@ -186,19 +169,21 @@ def _label_axes(axes: Axes, points: Sequence[Result], classes: int) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _name_curves(axes: Axes, last: Mapping[str, float], colours: Mapping[str, str]) -> None:
-    """Names to the right of the last points, pushed apart where they would overlap."""
+def _name_curves(axes: Axes, last: Mapping[str, float], styles: Mapping[str, Style]) -> None:
+    """Names to the right of the last points, pushed apart where they would overlap, each behind its marker."""
     lowest, highest = axes.get_ylim()
     ends = sorted((accuracy, encoder) for encoder, accuracy in last.items())
     height = _LINE_HEIGHT * (highest - lowest)
     places = _apart([accuracy for accuracy, _ in ends], height, highest)
+    beside = axes.get_yaxis_transform()  # x in shares of the axes, y in data
     for (accuracy, encoder), place in zip(ends, places, strict=True):
+        axes.plot(1.025, place, transform=beside, clip_on=False, markersize=8, **styles[encoder]._asdict())
         axes.annotate(
             f"{encoder} {accuracy:.1f}",
-            (1.02, place),
+            (1.045, place),
             xycoords=("axes fraction", "data"),
             va="center",
-            color=colours[encoder],
+            color=INK,
             fontsize=12,
             fontweight="bold" if encoder == PRETRAINED else "normal",
             annotation_clip=False,

@@ -94,7 +94,7 @@ def log_figures(
             logger.log_metrics(dict(metrics), step)
     for name, path in pictures.items():
         with Image.open(path) as image:
-            log_picture(trainer, name, image.convert("RGB"), loggers=loggers)
+            log_picture(trainer, name, image.convert("RGB"), loggers=loggers, keep=False)
     for logger in loggers:
         logger.save()
         logger.finalize("success")  # as Lightning does after each of its own commands

@@ -77,7 +77,7 @@ def collapse_word(space: str, std: float, rank: float, dimensions: int, rows: in
             "complete collapse",
             f"all pictures look the same: {told}. Whatever the loss does, nothing is learned. Start anew with a lower "
             "rate (--model.learning_rate) or a longer warm-up (warmup_epochs of LARSWarmup), and look whether the "
-            "pictures differ (views/ in the run's folder).",
+            "pictures differ (pictures/views/ in the run's folder).",
         )
     possible = min(rows, dimensions)
     if possible >= _RANK // 4 and rank < SHARE_OF_RANK * min(possible, _RANK):
