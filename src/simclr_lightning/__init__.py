@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         OnlineLinearProbe,
         ProgressiveResizing,
         RepresentationHealth,
+        RetrievalTable,
         ViewGrid,
     )
     from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
@@ -36,6 +37,7 @@ __all__ = [
     "OnlineLinearProbe",
     "ProgressiveResizing",
     "RepresentationHealth",
+    "RetrievalTable",
     "SimCLR",
     "SimCLRDataModule",
     "Supervised",
@@ -52,6 +54,7 @@ _ROOMS = {
         "OnlineLinearProbe",
         "ProgressiveResizing",
         "RepresentationHealth",
+        "RetrievalTable",
         "ViewGrid",
     ),
     "classifiers": ("FineTune", "LinearEvaluation", "Supervised"),

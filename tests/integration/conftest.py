@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
+def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simclr:
     """Runs `simclr ...` in this process, with relative paths in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path) -> None:
         monkeypatch.setattr(sys, "argv", ["simclr", *map(str, arguments)])
-        main()
+        try:
+            main()
+        finally:
+            if sys.modules.get("wandb"):  # its run lives as long as a process, which a command has for itself
+                sys.modules["wandb"].teardown()
 
-    yield run
-    if "wandb" in sys.modules:  # its run and its service live as long as this process, which runs the next test, too
-        sys.modules["wandb"].teardown()
+    return run
 
 
 @pytest.fixture
