@@ -122,11 +122,22 @@ def call_and_group(chosen: Namespace) -> None:
             if left_over:
                 arguments["name"] = None
             arguments["group"] = arguments.get("group") or experiment
-        elif _is_a(logger, MLFlowLogger) and not (
-            arguments.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
-        ):
+        elif _is_a(logger, MLFlowLogger) and "MLFLOW_TRACKING_URI" not in os.environ:
             # MLflow refuses the folder of files that Lightning would choose.
-            arguments["tracking_uri"] = f"sqlite:///{Path(arguments.get('save_dir') or '.', 'mlflow.db')}"
+            file = Path(arguments.get("save_dir") or ".", "mlflow.db")
+            arguments["tracking_uri"] = arguments.get("tracking_uri") or f"sqlite:///{file}"
+
+
+def has_name(chosen: Namespace) -> bool:
+    """Whether somebody named the run of W&B.
+
+    Example:
+        >>> logger = Namespace(class_path="WandbLogger", init_args=Namespace(name="first try"))
+        >>> has_name(Namespace(trainer=Namespace(logger=logger)))
+        True
+    """
+    found = [own.init_args.get("name") for own in loggers_of(chosen) if _is_a(own, WandbLogger)]
+    return any(found) or "WANDB_NAME" in os.environ
 
 
 def _names_in_recipes(chosen: Namespace) -> Iterator[str]:

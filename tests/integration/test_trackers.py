@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from tests.integration.offline_runs import Curves, curves_of, of_type, rows
+from tests.integration.wandb_server import wandb_server
 
 from simclr_lightning import SimCLR
 from simclr_lightning.errors import MissingPackageError
@@ -128,6 +129,36 @@ def test_a_run_of_wandb_alone_goes_on_under_its_id(simclr: Simclr, fail_at: list
     # Going back on purpose: said, and given over as it is.
     shutil.copy(folder / "checkpoints" / "last.ckpt", "newest.ckpt")
     assert torch.load("newest.ckpt", weights_only=True)["trackers"][0]["version"] == folder.name
+
+
+def test_a_server_gets_what_it_does_not_have(
+    simclr: Simclr, fail_at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at.append(6)
+    command = [*FIT, *WANDB[:2]]
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    run = Path("runs/quickstart/version_0")
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            simclr(*command)
+        ((name, told),) = server.runs.items()
+        assert (told["displayName"], told["groupName"], told["project"]) == ("version_0", "quickstart", "views")
+        assert "temperature" in told["config"]
+        lost = [number for number, row in enumerate(server.history(name)) if row.get("trainer/global_step") == 4]
+        assert lost  # the machine went down before the last step came through
+        del told["files"]["wandb-history.jsonl"][lost[0] :]
+        told["files"]["wandb-summary.json"] = [json.dumps({**server.summary(name), "trainer/global_step": 3})]
+        simclr(*command, "--ckpt_path", "last")
+        assert list(server.runs) == [name]
+        curves = file_curves(run / "metrics.csv")
+        assert_whole(curves)
+        assert curves_of(server.history(name), "trainer/global_step") == curves
+        losses = [value for _, value in curves["train/loss"]]
+        assert server.summary(name)["train/loss"] == {"min": min(losses), "last": losses[-1]}
+        best = max(value for _, value in curves["probe/val_top1"])
+        assert server.summary(name)["probe/val_top1"]["max"] == best
 
 
 def test_mlflow_has_the_same_curves(simclr: Simclr, fail_at: list[int]) -> None:
