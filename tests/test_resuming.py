@@ -144,6 +144,12 @@ def test_a_run_of_wandb_is_a_folder(checkpoint: Any, monkeypatch: pytest.MonkeyP
     assert id_of(ckpt_path=own, version="mine") == (own, "mine")
     assert id_of(auto_resume=True, version="1abc") == (own, "1abc")
     assert id_of(auto_resume=True, version="new") == (None, "new")
+    for name, value in {"JOB_ID": "71", "JOB_NAME": "views", "NTASKS": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert id_of() == (None, "job_71")
+    monkeypatch.setenv("WANDB_RUN_ID", "trial")  # an agent in a job
+    assert id_of() == (None, None)
+    assert id_of(ckpt_path=own) == (own, None)
 
 
 def test_nothing_to_go_on_from_is_told(checkpoint: Any) -> None:

@@ -13,7 +13,15 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, run_of
 from simclr_lightning.errors import InputError, MissingFileError
-from simclr_lightning.trackers import call_and_group, go_on, has_folders, loggers_of, project_of, require_trackers
+from simclr_lightning.trackers import (
+    call_and_group,
+    go_on,
+    has_folders,
+    id_of_wandb,
+    loggers_of,
+    project_of,
+    require_trackers,
+)
 
 LAST = "last"
 """As ``--ckpt_path``: the newest checkpoint of the run, or of the newest run."""
@@ -88,7 +96,7 @@ class _Runs:
             self.version = self.arguments.get("version")
         if logger is not None and (project := project_of(logger)) is not None:  # W&B: the version is the run's id
             self.root = Path(logger.init_args.get("save_dir") or logger.init_args.get("dir") or ".", project)
-            self.version = self.version or logger.init_args.get("id")
+            self.version = self.version or id_of_wandb(logger)
 
     def folder_of_this_run(self) -> Path:
         """Of the run whose version was typed."""

@@ -73,6 +73,17 @@ def project_of(logger: Namespace) -> str | None:
     return logger.init_args.get("project") or os.environ.get("WANDB_PROJECT") or "lightning_logs"
 
 
+def id_of_wandb(logger: Namespace) -> str | None:
+    """Id of a run of W&B that was typed, or that an agent of a sweep has given.
+
+    Example:
+        >>> id_of_wandb(Namespace(class_path="WandbLogger", init_args=Namespace(version="1abc")))
+        '1abc'
+    """
+    given = logger.init_args
+    return given.get("version") or given.get("id") or os.environ.get("WANDB_RUN_ID") or None
+
+
 def require_trackers(chosen: Sequence[Namespace]) -> None:
     """Complain of a logger whose package is missing, before anything is computed.
 
@@ -163,33 +174,36 @@ def go_on(chosen: Sequence[Namespace], path: str, folder: Path | None) -> None:
     Example:
         >>> go_on([Namespace(class_path="CSVLogger", init_args=Namespace(version=None))], "no/such.ckpt", None)
     """
-    unknown = [own for own in chosen if _id_of(own) is not None and not any(map(own.init_args.get, _id_of(own) or ()))]
+    unknown = [own for own in chosen if _argument(own) is not None and not _is_chosen(own)]
     if not unknown:
         return
     known = read_record(folder) if folder is not None else []
     if not known and any(_is_a(own, WandbLogger, MLFlowLogger) for own in unknown) and _is_there(path):
         known = plain_record(read_checkpoint(path, in_pieces=True).content.get(KEY))
     for logger in unknown:
-        kind, names = kind_of(logger), _id_of(logger)
+        kind, argument = kind_of(logger), _argument(logger)
         assert kind is not None
-        assert names is not None
+        assert argument is not None
         found = (own for own in known if own["logger"] == kind.__name__ and _fits(logger, own))
-        version = next((own["version"] for own in found), None)
-        if version is not None:
-            logger.init_args[names[0]] = version
+        logger.init_args[argument] = next((own["version"] for own in found), None)
 
 
 def _is_there(path: str) -> bool:
     return is_address(path) or Path(path).exists()
 
 
-def _id_of(logger: Namespace) -> tuple[str, ...] | None:
-    """The arguments that tell which run a logger writes into."""
-    if _is_a(logger, WandbLogger):
-        return ("version", "id")
+def _argument(logger: Namespace) -> str | None:
+    """That tells which run a logger writes into."""
     if _is_a(logger, MLFlowLogger):
-        return ("run_id",)
-    return ("version",) if _is_a(logger, CSVLogger, TensorBoardLogger) else None
+        return "run_id"
+    return "version" if has_folders(logger) else None
+
+
+def _is_chosen(logger: Namespace) -> bool:
+    """Whether somebody typed which run that is."""
+    if _is_a(logger, WandbLogger):
+        return id_of_wandb(logger) is not None
+    return logger.init_args.get(_argument(logger)) is not None
 
 
 def _fits(logger: Namespace, known: dict[str, Any]) -> bool:

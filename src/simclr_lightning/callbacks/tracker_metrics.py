@@ -61,9 +61,9 @@ class TrackerMetrics:
 
     def _define(self, metrics: Mapping[str, Any]) -> None:
         for name in metrics.keys() - self._defined - {"epoch", _STEP}:
-            self._defined.add(name)
-            if isinstance(metrics[name], list):  # pictures
+            if not isinstance(metrics[name], int | float):  # pictures, tables
                 continue
+            self._defined.add(name)
             axis = "epoch" if is_of_an_epoch(name) and "epoch" in metrics else _STEP
             self._logger.experiment.define_metric(name, step_metric=axis, summary=summary_of(name))
 
