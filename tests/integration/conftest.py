@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simclr:
+def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
     """Runs `simclr ...` in this process, with relative paths in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
@@ -32,10 +32,12 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simclr:
         try:
             main()
         finally:
-            if sys.modules.get("wandb"):  # its run lives as long as a process, which a command has for itself
-                sys.modules["wandb"].teardown()
+            if sys.modules.get("wandb"):  # a command is a process elsewhere, whose run ends with it
+                sys.modules["wandb"].finish()
 
-    return run
+    yield run
+    if sys.modules.get("wandb"):  # its service lives as long as this process, which runs the next test, too
+        sys.modules["wandb"].teardown()
 
 
 @pytest.fixture
