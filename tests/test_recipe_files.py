@@ -28,7 +28,7 @@ def test_a_sweep_is_no_recipe(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"is a sweep of W&B.*simclr init sweeps/augmentation; wandb sweep"):
+    with pytest.raises(InputError, match=r"is a sweep of W&B.*simclr init sweeps/augmentation, then wandb sweep"):
         main(["fit", "--config", "sweeps/augmentation"])
     main(["recipes"])
     assert "`simclr init NAME`: sweeps/augmentation, sweeps/temperature_rate_batch" in capsys.readouterr().out

@@ -106,7 +106,7 @@ def test_trackers_go_on_with_a_run_and_with_no_other(checkpoint: Any) -> None:
         return csv.init_args.version, tracker.init_args.version, mlflow.init_args.run_id
 
     record = [
-        {"logger": "CSVLogger", "name": "views", "version": 0},
+        {"logger": "CSVLogger", "name": "views", "version": "version_0"},
         {"logger": "WandbLogger", "name": "digits", "version": "1abc"},
         {"logger": "MLFlowLogger", "name": "1", "version": "f00d"},
     ]

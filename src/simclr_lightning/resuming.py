@@ -51,7 +51,7 @@ def resolve(chosen: Namespace, subcommand: str) -> None:
     runs = _Runs(chosen)
     begins = subcommand == "fit" and chosen.get("ckpt_path") is None
     if begins and runs.arguments is not None and runs.version is None and SLURMEnvironment.detect():
-        runs.arguments["version"] = _job()  # two jobs never take each other's checkpoints
+        runs.arguments["version"] = runs.version = _job()  # two jobs never take each other's checkpoints
     automatic = chosen.get("auto_resume")
     if automatic is None:
         automatic = subcommand == "fit" and int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0

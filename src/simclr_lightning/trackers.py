@@ -133,10 +133,9 @@ def call_and_group(chosen: Namespace) -> None:
             if left_over:
                 arguments["name"] = None
             arguments["group"] = arguments.get("group") or experiment
-        elif _is_a(logger, MLFlowLogger) and "MLFLOW_TRACKING_URI" not in os.environ:
-            # MLflow refuses the folder of files that Lightning would choose.
-            file = Path(arguments.get("save_dir") or ".", "mlflow.db")
-            arguments["tracking_uri"] = arguments.get("tracking_uri") or f"sqlite:///{file}"
+        elif _is_a(logger, MLFlowLogger):  # MLflow refuses the folder of files that Lightning would choose
+            server = arguments.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
+            arguments["tracking_uri"] = server or f"sqlite:///{Path(arguments.get('save_dir') or '.', 'mlflow.db')}"
 
 
 def has_name(chosen: Namespace) -> bool:

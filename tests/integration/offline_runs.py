@@ -51,11 +51,12 @@ def configuration(run: Path) -> dict[str, Any]:
 def rows(run: Path) -> Iterator[dict[str, Any]]:
     """What was logged together."""
     for history in of_type(run, "history"):
-        yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in history.item}
+        items = [item for item in history.item if item.key or len(item.nested_key) == 1]  # pictures have more
+        yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in items}
 
 
 def logged(run: Path) -> set[str]:
-    return {name for row in rows(run) for name in row}
+    return {item.key or item.nested_key[0] for history in of_type(run, "history") for item in history.item}
 
 
 def curves_of(told: Iterable[dict[str, Any]], step: str) -> Curves:
@@ -63,6 +64,6 @@ def curves_of(told: Iterable[dict[str, Any]], step: str) -> Curves:
     curves: Curves = defaultdict(list)
     for row in told:
         for name, value in row.items():
-            if name not in (step, "epoch") and not name.startswith("_") and isinstance(value, int | float | str):
-                curves[name].append((int(row[step]), float(value)))
+            if name not in (step, "epoch") and not name.startswith("_") and isinstance(value, int | float):
+                curves[name].append((int(row[step]), value))
     return dict(curves)

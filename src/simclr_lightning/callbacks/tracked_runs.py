@@ -88,10 +88,15 @@ def record_of(loggers: Iterable[Logger]) -> list[dict[str, Any]]:
         [{'logger': 'CSVLogger', 'name': 'digits', 'version': 'one'}]
     """
     return [
-        {"logger": type(logger).__name__, "name": str(logger.name or ""), "version": logger.version}
+        {"logger": type(logger).__name__, "name": str(logger.name or ""), "version": _version_of(logger)}
         for logger in loggers
-        if isinstance(logger, (*TRACKERS, CSVLogger)) and isinstance(logger.version, str | int)
+        if isinstance(logger, (*TRACKERS, CSVLogger)) and logger.version is not None
     ]
+
+
+def _version_of(logger: Logger) -> str:
+    """As the folder is called; of others the id."""
+    return logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
 
 
 def read_record(folder: Path) -> list[dict[str, Any]]:
@@ -120,4 +125,4 @@ def plain_record(found: Any) -> list[dict[str, Any]]:
 
 
 def _is_whole(own: dict[str, Any]) -> bool:
-    return isinstance(own.get("logger"), str) and isinstance(own.get("version"), str | int)
+    return isinstance(own.get("logger"), str) and isinstance(own.get("version"), str)
