@@ -16,7 +16,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"commands"},
     {"doctor", "option_errors", "recipe_files"},
     {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
-    {"evaluation"},
+    {"evaluation", "trackers"},
     {"classifiers"},
     {"simclr", "callbacks"},
     {"features", "data"},

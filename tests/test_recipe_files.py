@@ -13,13 +13,28 @@ from simclr_lightning import recipe_files
 from simclr_lightning.cli import SimCLRCLI
 from simclr_lightning.console import main
 from simclr_lightning.errors import ExistingFileError, InputError
-from simclr_lightning.recipe_files import find_recipe, recipes, with_recipes, write_recipe
+from simclr_lightning.recipe_files import find_recipe, recipes, sweeps, with_recipes, write_recipe
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_all_experiments_are_recipes() -> None:
-    assert set(recipes().values()) == set((ROOT / "experiments").rglob("*.yaml"))
+    files = set((ROOT / "experiments").rglob("*.yaml"))
+    assert set(sweeps().values()) == set((ROOT / "experiments" / "sweeps").glob("*.yaml"))
+    assert set(recipes().values()) == files - set(sweeps().values())
+
+
+def test_a_sweep_is_no_recipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is a sweep of W&B.*simclr init sweeps/augmentation, then wandb sweep"):
+        main(["fit", "--config", "sweeps/augmentation"])
+    main(["recipes"])
+    assert "`simclr init NAME`: sweeps/augmentation, sweeps/temperature_rate_batch" in capsys.readouterr().out
+    main(["init", "sweeps/augmentation"])
+    assert capsys.readouterr().out.endswith("then: wandb sweep --project simclr augmentation.yaml\n")
+    assert "simclr" in yaml.safe_load(Path("augmentation.yaml").read_text())["command"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +112,9 @@ def test_a_built_package_has_them(tmp_path: Path) -> None:
     command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
     built = tmp_path / "simclr_lightning" / "experiments"
-    assert {path.relative_to(built) for path in built.rglob("*.yaml")} == {Path(f"{name}.yaml") for name in recipes()}
+    assert {path.relative_to(built) for path in built.rglob("*.yaml")} == {
+        Path(f"{name}.yaml") for name in {**recipes(), **sweeps()}
+    }
     command = [sys.executable, "-m", "simclr_lightning", "recipes"]
     done = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True, timeout=60

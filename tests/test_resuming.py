@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,66 @@ def test_auto_resume_begins_or_goes_on(checkpoint: Any) -> None:
     assert resolved(auto_resume=True, version="b", ckpt_path=start) == (start, "b")
     with pytest.raises(InputError, match="auto_resume needs to know which run"):
         resolved(auto_resume=True)
+
+
+def test_trackers_go_on_with_a_run_and_with_no_other(checkpoint: Any) -> None:
+    def ids(**given: Any) -> tuple[Any, ...]:
+        make: Any = Namespace
+        csv = make(
+            class_path="CSVLogger", init_args=make(save_dir="runs", name="views", version=given.pop("csv", None))
+        )
+        wandb = {"name": None, "group": None, "project": "digits", "version": None, **given.pop("wandb", {})}
+        tracker = make(class_path="WandbLogger", init_args=make(**wandb))
+        mlflow = make(class_path="MLFlowLogger", init_args=make(run_id=None, tracking_uri=None))
+        chosen = settings(logger=[csv, tracker, mlflow], **given)
+        resolve(chosen, "fit")
+        return csv.init_args.version, tracker.init_args.version, mlflow.init_args.run_id
+
+    record = [
+        {"logger": "CSVLogger", "name": "views", "version": "version_0"},
+        {"logger": "WandbLogger", "name": "digits", "version": "1abc"},
+        {"logger": "MLFlowLogger", "name": "1", "version": "f00d"},
+    ]
+    own = checkpoint("runs/views/version_0/checkpoints/last.ckpt")
+    torch.save({"state_dict": {}, "trackers": record}, own)
+    found = ("version_0", "1abc", "f00d")
+    assert ids(ckpt_path=own) == found  # by the checkpoint
+    assert ids(ckpt_path="last") == found
+    Path("runs/views/version_0/trackers.json").write_text(json.dumps([*record[:1], {**record[1], "version": "2abc"}]))
+    assert ids(ckpt_path=own) == ("version_0", "2abc", None)  # by what lies beside it
+    assert ids(ckpt_path=own, csv="version_0") == ("version_0", "2abc", None)
+    assert ids(ckpt_path=own, csv="another") == ("another", None, None)
+    assert ids(ckpt_path=own, wandb={"version": "mine"})[1] == "mine"
+    assert ids(ckpt_path=own, wandb={"project": "others"})[1] is None
+    assert ids() == (None, None, None)
+    copied = checkpoint("copied.ckpt")
+    torch.save({"state_dict": {}, "trackers": record}, copied)
+    assert ids(ckpt_path=copied)[1:] == found[1:]
+    torch.save({"state_dict": {}, "trackers": "1abc"}, copied)  # nothing of ours
+    assert ids(ckpt_path=copied) == (None, None, None)
+
+
+def test_a_run_of_wandb_is_a_folder(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def id_of(**given: Any) -> tuple[Any, Any]:
+        make: Any = Namespace
+        arguments = make(name="simclr", group=None, project=None, save_dir="runs", version=given.pop("version", None))
+        chosen = settings(logger=make(class_path="WandbLogger", init_args=arguments), **given)
+        resolve(chosen, "fit")
+        assert (arguments.name, arguments.group) == (None, "simclr")
+        return chosen.ckpt_path, arguments.version
+
+    monkeypatch.setenv("WANDB_PROJECT", "digits")
+    own = checkpoint("runs/digits/1abc/checkpoints/last.ckpt")
+    assert id_of(ckpt_path="last") == (own, "1abc")
+    assert id_of(ckpt_path=own, version="mine") == (own, "mine")
+    assert id_of(auto_resume=True, version="1abc") == (own, "1abc")
+    assert id_of(auto_resume=True, version="new") == (None, "new")
+    for name, value in {"JOB_ID": "71", "JOB_NAME": "views", "NTASKS": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert id_of() == (None, "job_71")
+    monkeypatch.setenv("WANDB_RUN_ID", "trial")  # an agent in a job
+    assert id_of() == (None, None)
+    assert id_of(ckpt_path=own) == (own, None)
 
 
 def test_nothing_to_go_on_from_is_told(checkpoint: Any) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         OnlineLinearProbe,
         ProgressiveResizing,
         RepresentationHealth,
+        RetrievalTable,
         Throughput,
         ViewGrid,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "OnlineLinearProbe",
     "ProgressiveResizing",
     "RepresentationHealth",
+    "RetrievalTable",
     "SimCLR",
     "SimCLRDataModule",
     "Supervised",
@@ -57,6 +59,7 @@ _ROOMS = {
         "OnlineLinearProbe",
         "ProgressiveResizing",
         "RepresentationHealth",
+        "RetrievalTable",
         "Throughput",
         "ViewGrid",
     ),

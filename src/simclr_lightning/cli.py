@@ -16,7 +16,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
+from simclr_lightning.callbacks.continue_metrics import ContinueMetrics
 from simclr_lightning.callbacks.run_folder import unused_name
+from simclr_lightning.callbacks.tracked_runs import TrackedRuns
 from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
@@ -27,9 +29,10 @@ from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.option_errors import option_error
-from simclr_lightning.resuming import ContinueMetrics, resolve
+from simclr_lightning.resuming import NAMED, resolve
 from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.short_help import short_help
+from simclr_lightning.trackers import has_name
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -47,7 +50,6 @@ _NAMES_OF_FILES = {
     for prefix in ("", "init_args.")
     for name in ("root", "probe", "labels", "label_list")
 }
-_RESOLVED_BY_THE_TRAINER = ("best", "hpc", "registry")  # as --ckpt_path
 
 
 class SimCLRCLI(CommandLine):
@@ -175,7 +177,7 @@ class SimCLRCLI(CommandLine):
             arguments["loss"] = chosen.model.init_args.loss and {"class_path": chosen.model.init_args.loss.class_path}
         path = chosen.get("ckpt_path")
         there = path is not None and (not printed or Path(path).exists())
-        if not there or path in _RESOLVED_BY_THE_TRAINER:
+        if not there or path in NAMED:
             return {"class_path": chosen.model.class_path, "init_args": arguments}
         self._checkpoint = checkpoint = read_checkpoint(path, in_pieces=True)  # kept: read once
         wrote = checkpoint.class_path or "simclr_lightning.SimCLR"
@@ -241,7 +243,8 @@ class SimCLRCLI(CommandLine):
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
         explain_misfits(trainer)
         if self.subcommand == "fit" and not config["fast_dev_run"]:
-            cast("Any", trainer).callbacks.insert(0, ContinueMetrics(trainer.loggers))
+            tracked = TrackedRuns(has_name(self.config[self.config.subcommand]))
+            cast("Any", trainer).callbacks[:0] = [tracked, ContinueMetrics(trainer.loggers)]
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

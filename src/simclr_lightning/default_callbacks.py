@@ -14,6 +14,7 @@ from simclr_lightning.callbacks import (
     EpochLines,
     LARSWarmup,
     RepresentationHealth,
+    RetrievalTable,
     RunSummary,
     SaveWhenStopped,
     Throughput,
@@ -102,7 +103,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
     if not classifies:
         callbacks.append(ViewGrid())
     if isinstance(model, SimCLR):
-        callbacks.append(RepresentationHealth())
+        callbacks += [RepresentationHealth(), RetrievalTable()]
     if trainer["enable_checkpointing"] is not False:
         # Lightning's own choice is to save after validation, which may never come.
         callbacks.append(ModelCheckpoint(save_last=True, save_on_train_epoch_end=True))

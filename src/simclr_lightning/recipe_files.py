@@ -13,7 +13,8 @@ from simclr_lightning.errors import ExistingFileError, InputError
 _HERE = Path(__file__).parent
 _FOLDERS = (_HERE / "experiments", _HERE.parents[1] / "experiments")  # of an installed package, and of a clone
 _OPTIONS = ("--config", "-c")
-_COMMAND = re.compile(r"#\s+(simclr \S+ .*)")
+_COMMAND = re.compile(r"#\s+((?:simclr|wandb) \S+ .*)")
+_SWEEPS = "sweeps/"  # of W&B: they call simclr, which does not read them
 
 
 def recipes() -> dict[str, Path]:
@@ -23,6 +24,20 @@ def recipes() -> dict[str, Path]:
         >>> recipes()["cifar10/cpu"].name
         'cpu.yaml'
     """
+    return {name: path for name, path in _files().items() if not name.startswith(_SWEEPS)}
+
+
+def sweeps() -> dict[str, Path]:
+    """The sweeps of W&B that come with the package, by their names.
+
+    Example:
+        >>> list(sweeps())
+        ['sweeps/augmentation', 'sweeps/temperature_rate_batch']
+    """
+    return {name: path for name, path in _files().items() if name.startswith(_SWEEPS)}
+
+
+def _files() -> dict[str, Path]:
     folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
     if folder is None:
         return {}
@@ -47,13 +62,21 @@ def find_recipe(name: str) -> Path:
         simclr_lightning.errors.InputError: There is no file 'quikstart' and no recipe of this name: did you mean \
 quickstart? `simclr recipes` lists all.
     """
-    known = recipes()
-    short = name.removeprefix("./").removeprefix("experiments/").removesuffix(".yaml").removesuffix(".yml")
+    known, short = recipes(), _short(name)
     if short in known:
         return known[short]
+    if short in sweeps():
+        file = sweeps()[short].name
+        raise InputError(
+            f"{name!r} is a sweep of W&B, which calls simclr: simclr init {short}, then wandb sweep {file}"
+        )
     alike = difflib.get_close_matches(short, known, n=3, cutoff=0.7)
     meant = f"did you mean {' or '.join(alike)}? " if alike else ""
     raise InputError(f"There is no file {name!r} and no recipe of this name: {meant}`simclr recipes` lists all.")
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("./").removeprefix("experiments/").removesuffix(".yaml").removesuffix(".yml")
 
 
 def with_recipes(words: Sequence[str]) -> list[str]:
@@ -118,6 +141,8 @@ core.
     for name, path in shown.items():
         print(f"{name:<{width}}  {_first_sentence(path)}")
     parts = sorted({name.rpartition("/")[0] for name in known.keys() - shown.keys()})
+    if not folder:
+        print(f"\nSweeps of W&B, to be written by `simclr init NAME`: {', '.join(sweeps())}")
     if parts:
         print(f"\nParts that are read over others: {', '.join(f'`simclr recipes {part}`' for part in parts)}")
 
@@ -126,7 +151,7 @@ def write_recipe(name: str, output: str | None = None) -> None:
     """Write a recipe into a file of your own, to edit; nothing is overwritten.
 
     Args:
-        name: of the recipe, such as folder; ``simclr recipes`` lists them.
+        name: of the recipe, such as folder, or of a sweep; ``simclr recipes`` lists them.
         output: file to write; by default the name of the recipe in the current folder.
 
     Raises:
@@ -139,7 +164,7 @@ def write_recipe(name: str, output: str | None = None) -> None:
         ...     write_recipe("folder", f"{folder}/mine.yaml")  # doctest: +ELLIPSIS
         Wrote .../mine.yaml. Edit it, then: simclr fit --config .../mine.yaml --data.root PHOTOS
     """
-    source = find_recipe(name)
+    source = sweeps().get(_short(name)) or find_recipe(name)
     file = Path(output or source.name)
     if file.exists():
         raise ExistingFileError(f"{file} exists, and is not overwritten: name another file", "output other.yaml")
@@ -159,4 +184,4 @@ def _first_sentence(file: Path) -> str:
 
 
 def _name_of(file: Path) -> str:
-    return next(name for name, path in recipes().items() if path == file)
+    return next(name for name, path in _files().items() if path == file)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import Logger, MLFlowLogger
 
 from simclr_lightning.callbacks import run_folder
 from simclr_lightning.callbacks.run_folder import unused_name
@@ -37,4 +40,12 @@ class SaveRunConfig(SaveConfigCallback):
         self._folder.mkdir(parents=True, exist_ok=True)
         unused_name(self._folder / self.config_filename).write_text(yaml.safe_dump(config, sort_keys=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams(config)
+            if not _is_told(logger):
+                logger.log_hyperparams(config)
+
+
+def _is_told(logger: Logger) -> bool:
+    """Whether a run of MLflow that goes on has its parameters already, of which none may be changed."""
+    if not isinstance(logger, MLFlowLogger):
+        return False
+    return bool(cast("Any", logger.experiment).get_run(logger.run_id).data.params)

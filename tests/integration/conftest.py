@@ -29,10 +29,14 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
 
     def run(*arguments: str | Path) -> None:
         monkeypatch.setattr(sys, "argv", ["simclr", *map(str, arguments)])
-        main()
+        try:
+            main()
+        finally:
+            if sys.modules.get("wandb"):  # a command is a process elsewhere, whose run ends with it
+                sys.modules["wandb"].finish()
 
     yield run
-    if "wandb" in sys.modules:  # its run and its service live as long as this process, which runs the next test, too
+    if sys.modules.get("wandb"):  # its service lives as long as this process, which runs the next test, too
         sys.modules["wandb"].teardown()
 
 

@@ -19,7 +19,8 @@ from simclr_lightning import SimCLR
 from simclr_lightning.data import SOURCES
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-CONFIGS = sorted(EXPERIMENTS.rglob("*.yaml"))
+SWEEPS = EXPERIMENTS / "sweeps"  # of W&B, which test_trackers.py tries
+CONFIGS = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.parent != SWEEPS)
 INDEX = (EXPERIMENTS / "README.md").read_text()
 LINES = [
     line for block in re.findall(r"^```bash\n(.*?)^```", INDEX, re.MULTILINE | re.DOTALL) for line in block.splitlines()

@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
+from tests.integration.offline_runs import configuration, logged
 
 QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
-
-
-def records(run: Path) -> Iterator[Any]:
-    """Records of an offline run: protocol buffers in LevelDB's log format (blocks of 32 KiB)."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, position, message = run.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, size, kind = struct.unpack("<IHB", data[position : position + 7])
-        message += data[position + 7 : position + 7 + size]
-        position += 7 + size
-        if kind in (1, 4):  # a whole message, or the last part of one
-            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
-            record.ParseFromString(message)
-            message = b""
-            yield record
-
-
-def configuration(run: Path) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    for record in records(run):
-        if record.WhichOneof("record_type") in ("run", "config"):
-            updates = record.run.config if record.HasField("run") else record.config
-            config |= {item.key or item.nested_key[0]: json.loads(item.value_json) for item in updates.update}
-    return config
-
-
-def logged(run: Path) -> set[str]:
-    return {
-        item.key or item.nested_key[0]
-        for record in records(run)
-        if record.WhichOneof("record_type") == "history"
-        for item in record.history.item
-    }
 
 
 def test_run_holds_configuration_metrics_and_views(tmp_path: Path) -> None:

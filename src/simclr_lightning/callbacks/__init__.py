@@ -6,9 +6,11 @@ from simclr_lightning.callbacks.epoch_lines import EpochLines
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.callbacks.log_picture import log_picture
+from simclr_lightning.callbacks.log_table import log_table
 from simclr_lightning.callbacks.online_knn import OnlineKNN
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing, view_size
 from simclr_lightning.callbacks.representation_health import RepresentationHealth
+from simclr_lightning.callbacks.retrieval_table import RetrievalTable
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.callbacks.run_summary import RunSummary
 from simclr_lightning.callbacks.save_when_stopped import SaveWhenStopped
@@ -26,6 +28,7 @@ __all__ = [
     "OnlineLinearProbe",
     "ProgressiveResizing",
     "RepresentationHealth",
+    "RetrievalTable",
     "RunSummary",
     "SaveWhenStopped",
     "Throughput",
@@ -33,6 +36,7 @@ __all__ = [
     "UnreadablePictures",
     "ViewGrid",
     "log_picture",
+    "log_table",
     "run_folder",
     "view_size",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from simclr_lightning.callbacks.log_picture import log_picture
+from simclr_lightning.callbacks.log_table import log_table
 from simclr_lightning.callbacks.run_folder import run_folder
 from simclr_lightning.errors import InputError
 
@@ -26,8 +27,9 @@ class ClassReport(Callback):
     """Writes the accuracy of every class, and the confusion matrix as a picture, into the run's folder.
 
     After ``test`` and ``validate``, and at the end of ``fit`` from its last validation: ``<split>_classes.csv`` and
-    ``<split>_confusion.png``, which goes to every logger that takes pictures, too. The module has the counts in an
-    attribute ``confusion_matrix`` (classes, classes), rows being the true classes, or None before it has judged.
+    ``<split>_confusion.png``, which goes to every logger that takes pictures, too, and to W&B also as a table. The
+    module has the counts in an attribute ``confusion_matrix`` (classes, classes), rows being the true classes, or None
+    before it has judged.
 
     Example:
         >>> trainer = Trainer(callbacks=[ClassReport()], accelerator="cpu", logger=False)
@@ -73,7 +75,14 @@ class ClassReport(Callback):
         draw_confusion(confusion, names, picture, title=f"{type(pl_module).__name__}, {split} pictures{when}")
         with Image.open(picture) as image:
             log_picture(trainer, f"{split}_confusion", image.convert("RGB"), keep=False)
+        log_table(trainer, f"{split}_confusion_table", ["class", "taken for", "pictures"], _cells(confusion, names))
         rank_zero_info(f"Accuracy of every class: {table}\nConfusion matrix: {picture}")
+
+
+def _cells(confusion: Tensor, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    """True class, class that was predicted, and how many pictures, where there are any."""
+    for row, column in confusion.nonzero().tolist():
+        yield names[row], names[column], int(confusion[row, column])
 
 
 def write_classes(confusion: Tensor, class_names: Sequence[str], path: Path) -> None:

@@ -12,7 +12,8 @@ PACKAGE = "simclr-lightning"
 
 ADDS = {
     "timm": "encoders named timm/...",
-    "wandb": "Weights & Biases: --trainer.logger WandbLogger",
+    "wandb": "Weights & Biases: --trainer.logger+=WandbLogger",
+    "tensorboard": "--trainer.logger+=TensorBoardLogger",
     "umap": "a map of the embedding by UMAP: EmbeddingPictures(method=umap)",
     "fast": "on a CPU: compiled views, JPEGs in two thirds of the time",
     "export": "simclr export --format onnx, torchvision, timm",

@@ -1,0 +1,144 @@
+"""``ContinueMetrics``: every run has a ``metrics.csv``, and a run that goes on keeps it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+
+from simclr_lightning.callbacks.run_folder import run_folder, unused_name
+from simclr_lightning.callbacks.tracker_metrics import metrics_of
+from simclr_lightning.checkpoints import is_address, newest_checkpoint, read_checkpoint
+from simclr_lightning.compat import epoch_record
+
+EARLIER = "metrics-earlier.csv"
+"""Records of a training that another one in its folder did not continue."""
+
+
+class ContinueMetrics(Callback):
+    """Keeps the ``metrics.csv`` of a run that is resumed in its folder, where Lightning begins the file anew.
+
+    In the folder of a training there is one whatever loggers were chosen, unless none was.
+
+    Rows of steps after the checkpoint are left out: these steps are taken again. W&B, TensorBoard and MLflow take
+    nothing back; they are given what they do not have. Where a training begins anew, the file of the one before stays
+    as metrics-earlier.csv.
+
+    Args:
+        loggers: of the Trainer, before it has begun; the file is set aside at once.
+
+    Example:
+        >>> ContinueMetrics([]).files
+        {}
+    """
+
+    def __init__(self, loggers: list[Any]) -> None:
+        super().__init__()
+        self.files: dict[Path, CSVLogger] = {}
+        self._record: dict[str, float] = {}
+        for logger in loggers:
+            self._set_aside(logger)
+
+    def _set_aside(self, logger: Any) -> None:
+        """Put a file out of the way of the logger, which would delete it."""
+        if isinstance(logger, CSVLogger) and _is_first():
+            file = Path(logger.log_dir, "metrics.csv")
+            self.files[file] = logger
+            if file.exists() and not _aside(file).exists():  # from a run that was killed before its first step
+                file.rename(_aside(file))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Log to a file, too, where no logger does."""
+        if stage == "fit" and trainer.loggers and not any(isinstance(own, CSVLogger) for own in trainer.loggers):
+            folder = run_folder(trainer)
+            logger = CSVLogger(folder.parent, name="", version=folder.name)
+            self._set_aside(logger)
+            trainer.loggers = [*trainer.loggers, logger]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep an epoch's record, which is logged after the checkpoint of its end: the run may be killed in between."""
+        checkpoint["epoch_record"] = epoch_record(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take that record over."""
+        self._record = checkpoint.get("epoch_record", {})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the rows back that the checkpoint knows of."""
+        for file, logger in self.files.items():
+            aside = _aside(file)
+            if not aside.exists():
+                continue
+            if trainer.global_step == 0:
+                aside.rename(unused_name(file.with_name(EARLIER)))
+                continue
+            with aside.open(newline="") as lines:
+                reader = csv.DictReader(lines)
+                names = list(reader.fieldnames or [])
+                found = [row for row in reader if _is_whole(row)]
+            rows = [row for row in found if int(row["step"]) < trainer.global_step]
+            _hold_back(trainer, [row for row in found if int(row["step"]) >= trainer.global_step])
+            record = {name: str(value) for name, value in self._record.items()}
+            if record and not any(record.items() <= row.items() for row in rows):
+                names = sorted({*names, *record})
+                rows.append(record)
+                for other in trainer.loggers:
+                    if not isinstance(other, CSVLogger):
+                        own = {name: value for name, value in self._record.items() if name != "step"}
+                        other.log_metrics(own, int(self._record["step"]))
+            part = file.with_suffix(".part")
+            with part.open("w", newline="") as lines:
+                writer = csv.DictWriter(lines, names)
+                writer.writeheader()
+                writer.writerows(rows)
+            part.replace(file)
+            logger.experiment.metrics_keys = names
+            aside.unlink()
+
+
+def _hold_back(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+    """Let trackers, which take nothing back, not be given again what they have of steps that are taken again."""
+    trackers = {logger: metrics for logger in trainer.loggers if (metrics := metrics_of(logger)) is not None}
+    if not trackers or not rows:
+        return
+    if _goes_back(trainer):
+        rank_zero_warn(
+            f"This run goes back to step {trainer.global_step}, and its trackers keep what they have of later steps: "
+            "for curves of its own, give it a --trainer.logger.version of its own."
+        )
+        return
+    known = {(int(row["step"]), name) for row in rows for name, value in row.items() if value and name != "step"}
+    for logger, metrics in trackers.items():
+        metrics.known = known
+        run: Any = logger.experiment if isinstance(logger, WandbLogger) else None
+        if run is not None and run.resumed:  # on a server, which knows what came through
+            metrics.keep_to(int(run.summary.get("trainer/global_step", -1)))
+
+
+def _goes_back(trainer: Trainer) -> bool:
+    """Whether somebody chose an older checkpoint than the newest of the run."""
+    path: Any = trainer.ckpt_path
+    if path is None or is_address(path):
+        return False
+    newest = newest_checkpoint(Path(path).parent).path
+    if newest is None or newest.resolve() == Path(path).resolve():
+        return False
+    return bool(read_checkpoint(newest, in_pieces=True).content.get("global_step", 0) > trainer.global_step)
+
+
+def _aside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.aside")
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    """Whether all of a row was written, which may not be so of the last one of a killed run."""
+    return None not in row and None not in row.values() and str(row.get("step")).isdigit()
+
+
+def _is_first() -> bool:
+    """Whether this is the first process, which alone writes."""
+    return bool(cast("Any", rank_zero_only).rank == 0)
