@@ -182,7 +182,8 @@ def test_a_run_goes_on_in_its_folder_with_its_records(simclr: Simclr, fail_at: l
     simclr(*command, "--ckpt_path", "last")
     assert rows(run) == rows(whole)
     assert {path.name for path in run.iterdir()} - {"views"} == {
-        *("checkpoints", "config.yaml", "config-2.yaml", "hparams.yaml", "metrics.csv")
+        *("checkpoints", "config.yaml", "config-2.yaml", "hparams.yaml", "metrics.csv"),
+        *("started.json", "started-2.json"),
     }
     assert {path.name for path in run.parent.iterdir()} == {"whole", "version_0"}
     names = ["epoch=2-step=6.ckpt", "last.ckpt"]
