@@ -72,8 +72,8 @@ def chart(curves: Sequence[Curve], name: str, described: str, x_label: str) -> M
 
     Example:
         >>> drawn = chart([Curve(np.array([1.0, 2.0]), np.array([4.8, 4.1]), 0)], "loss", "falls", "epoch")
-        >>> drawn[:4], "var(--c0)" in drawn, "http" in drawn
-        ('<svg', True, False)
+        >>> drawn.startswith("<svg"), "var(--c0)" in drawn, "http" in drawn
+        (True, True, False)
     """
     settings = {
         "svg.fonttype": "none",
@@ -118,6 +118,16 @@ def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.figure.patch.set_visible(False)
 
 
+def printable(text: str) -> str:
+    """Text without characters that neither HTML nor UTF-8 may hold, such as those that colour a terminal.
+
+    Example:
+        >>> printable("a run" + chr(27) + "[1m")
+        'a run�[1m'
+    """
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
 def _for_the_page(drawn: str, name: str, described: str) -> Markup:
     """Without what belongs into a file, with colours of the page, and with names of its own."""
     root = ElementTree.fromstring(drawn)
@@ -135,5 +145,5 @@ def _for_the_page(drawn: str, name: str, described: str) -> Markup:
             element.set(attribute.rpartition("}")[2], changed)
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
-    root.attrib |= {"role": "img", "aria-label": described}
+    root.attrib |= {"role": "img", "aria-label": printable(described)}
     return Markup(ElementTree.tostring(root, encoding="unicode"))  # numbers, and what is escaped by it

@@ -132,7 +132,7 @@ def draw_curves(labels: Sequence[str], metrics: Sequence[Metrics | None], axis: 
     several = len(metrics) > 1
     together: dict[tuple[str, str], list[tuple[str, int, Metrics, Column]]] = {}
     for number, (label, own) in enumerate(zip(labels, metrics, strict=True)):
-        for name, column in _without_copies(own.columns if own else {}).items():
+        for name, column in sorted(_without_copies(own.columns if own else {}).items()):
             quantity, variant = quantity_of(name)
             if quantity == "lr":
                 variant = "" if several else variant

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from simclr_lightning.errors import ExistingFileError, InputError
-from simclr_lightning.run_report.charts import COLOURS, DASHES, look_of
+from simclr_lightning.run_report.charts import COLOURS, DASHES, look_of, printable
 from simclr_lightning.run_report.curve_groups import as_figure, draw_curves
 from simclr_lightning.run_report.flat_config import compared
 from simclr_lightning.run_report.illness import health_of
@@ -132,7 +132,6 @@ def render(runs: Sequence[Run], labels: Sequence[str], *, axis: str, steps: int,
     if axis == "epoch" and not all(metrics.ends for metrics in known):
         axis = "step"
     budget = Budget(bytes_)
-    labels = [_printable(label) for label in labels]
     content: dict[str, Any] = {
         "generator": _GENERATOR,
         "labels": labels,
@@ -166,7 +165,12 @@ def render(runs: Sequence[Run], labels: Sequence[str], *, axis: str, steps: int,
 def _environment() -> Environment:
     """Everything is escaped, whatever it is called and wherever it stands."""
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals["style"] = Markup((_HERE / "page.css").read_text(encoding="utf-8"))  # our own
     return environment
@@ -179,7 +183,7 @@ def _beside(facts: Sequence[dict[str, str]]) -> list[tuple[str, list[str]]]:
 
 def _figures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str] | None]]]:
     """Last, lowest and highest value of every metric, by run."""
-    names = dict.fromkeys(name for run in runs if run.metrics for name in run.metrics.columns)
+    names = sorted({name for run in runs if run.metrics for name in run.metrics.columns})
     table: list[tuple[str, list[tuple[str, str, str] | None]]] = []
     for name in names:
         row: list[tuple[str, str, str] | None] = []
@@ -193,8 +197,3 @@ def _figures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str] |
             row.append((as_figure(column.values[-1]), lowest, highest))
         table.append((name, row))
     return table
-
-
-def _printable(text: str) -> str:
-    """Without characters that no XML may hold, such as those of a terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)

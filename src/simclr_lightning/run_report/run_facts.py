@@ -25,7 +25,7 @@ def facts_of(run: Run) -> dict[str, str]:
     learns = _join(
         config,
         ("model.optimizer", ""),
-        ("model.learning_rate", "rate "),
+        ("model.learning_rate", "learning rate "),
         ("model.weight_decay", "weight decay "),
         ("model.momentum", "momentum "),
     )
