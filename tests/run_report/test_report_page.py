@@ -253,17 +253,25 @@ def test_a_resumed_run(tmp_path: Path) -> None:
     assert "It went on with config-10.yaml, which says the same." in text
 
 
-def test_words_of_a_run_that_collapsed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("std", "rank", "above", "loss", "told"),
+    [
+        (0.0, 1.0, 1.0, 3.9, "Complete collapse: all pictures look the same: unit projections have a standard"),
+        (0.04, 2.0, 1.0, 3.9, "Dimensional collapse: the projections use few of their 128 dimensions"),
+        (0.088, 60, 0.01, 3.9, "Loss at its floor: the loss is 3."),
+        (0.088, 60, 1.0, "nan", "NaN or infinite: train/loss is not finite at the end"),
+    ],
+)
+def test_words_of_a_run_that_is_ill(
+    tmp_path: Path, std: float, rank: float, above: float, loss: object, told: str
+) -> None:
     """Those of doctor, which is asked because the numbers look ill."""
-    run = write_run(tmp_path / "run")
-    ill = "epoch,step,train/loss,health/projections_std,health/projections_rank,health/loss_above_floor\n"
-    (run / "metrics.csv").write_text(ill + "0,9,5.4,0.088,60,2\n1,19,3.9,0.0000,1.0,1\n")
-    page = check(report_runs([str(run)]).read_text())
-    assert (
-        "Complete collapse: all pictures look the same: unit projections have a standard deviation of 0.0000"
-        in page.text
-    )
-    assert "Nothing wrong" not in page.text
+    runs = [write_run(tmp_path / "run"), write_run(tmp_path / "healthy")]
+    names = "epoch,step,train/loss,health/projections_std,health/projections_rank,health/loss_above_floor\n"
+    (runs[0] / "metrics.csv").write_text(names + f"0,9,5.4,0.088,60,2\n1,19,{loss},{std},{rank},{above}\n")
+    page = check(report_runs([str(run) for run in runs], output=str(tmp_path / "page.html")).read_text())
+    assert told in page.text
+    assert page.text.count("Nothing wrong was found.") == 1
 
 
 def test_many_pictures_take_no_more_room_than_they_may(tmp_path: Path) -> None:

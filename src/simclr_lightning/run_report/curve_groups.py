@@ -21,6 +21,7 @@ _VARIANTS = (
     re.compile(r"health/(?P<variant>features|projections)_(?P<quantity>.+)"),
     re.compile(r"(?P<of>[^/]+/)(?P<variant>train|val|test)_(?P<quantity>.+)"),
     re.compile(r"(?P<quantity>lr)-(?P<variant>.+)"),
+    re.compile(r"(?P<quantity>time)/(?P<variant>data|copy|views|encoder|loss|backward|optimizer|rest)"),
 )
 _TOLD = {
     "loss": "Comparable between runs of the same loss, temperature, batch and views.",
@@ -40,6 +41,8 @@ _TOLD = {
     "health/loss_above_floor": "Loss above what identical pairs and orthogonal negatives would have.",
     "health/gradient_norm": "Before clipping.",
     "lr": "Learning rate.",
+    "time": "Share of each part of a step in its time; data is waiting for the next batch.",
+    "time/pictures_per_second": "Of all processes together.",
 }
 _FIRST = ("loss", "probe/top1", "knn/top1", "contrast_top1", "health/std", "health/rank", "lr")
 _MINOR = re.compile(r".*(top5|entropy|uniformity|positive|hardest_negative)|(probe|knn)/loss")
@@ -87,8 +90,8 @@ def quantity_of(name: str) -> tuple[str, str]:
     Example:
         >>> quantity_of("val/loss"), quantity_of("probe/val_top1"), quantity_of("health/features_std")
         (('loss', 'val'), ('probe/top1', 'val'), ('health/std', 'features'))
-        >>> quantity_of("lr-SGD/pg1"), quantity_of("time/step")
-        (('lr', 'SGD/pg1'), ('time/step', ''))
+        >>> quantity_of("lr-SGD/pg1"), quantity_of("time/loss"), quantity_of("time/step")
+        (('lr', 'SGD/pg1'), ('time', 'loss'), ('time/step', ''))
     """
     for pattern in _VARIANTS:
         if found := pattern.fullmatch(name):
@@ -107,7 +110,7 @@ def section_of(quantity: str) -> str:
     """
     if quantity.startswith("health/"):
         return "Health"
-    if quantity.startswith(("time/", "throughput", "pictures_per")):
+    if quantity.partition("/")[0] == "time":
         return "Time"
     if quantity == "lr" or quantity.startswith(("lr", "view_size", "momentum")):
         return "Schedule"

@@ -13,17 +13,23 @@ from simclr_lightning.run_report.metric_columns import Floats, Metrics
 _PROBE = re.compile(r"(?!train/|val/|test/|knn/).+/(train|val)_top1")
 
 # Wider than the bounds of health_words, for which one must know the sizes of network and batch: what is healthy by
-# these is healthy by those, of at least 64 dimensions and temperatures of at least 0.04.
+# these is healthy by those, of at least 64 dimensions.
 _LITTLE_STD = 0.0125
 _LITTLE_RANK = 6.5
-_NEAR_THE_FLOOR = 0.5
+_NEAR_THE_FLOOR = 0.03  # over the temperature; chance is no more than 1 over it above the floor, for one positive
+_USUAL_TEMPERATURE = 0.05  # where it is not known, the lowest that is usual
+_WAITING = 0.2
 _CHANCE_OF_TWO = 0.53
 _RISE_OF_A_PROBE = 0.1
 _PROBE_EPOCHS = 5
 
 
-def looks_ill(metrics: Metrics) -> bool:
+def looks_ill(metrics: Metrics, temperature: float | None = None) -> bool:
     """Whether anything could be wrong, by the numbers that were logged.
+
+    Args:
+        metrics: of a run.
+        temperature: of its loss, if that is known.
 
     Example:
         >>> from simclr_lightning.run_report.metric_columns import Column
@@ -31,16 +37,14 @@ def looks_ill(metrics: Metrics) -> bool:
         True
     """
     for name, (_, values) in metrics.columns.items():
-        last = values[-1]
-        if not np.isfinite(last):
-            return True
-        if re.fullmatch(r"health/(features|projections)_std", name) and last < _LITTLE_STD:
-            return True
-        if re.fullmatch(r"health/(features|projections)_rank", name) and last < _LITTLE_RANK:
-            return True
-        if name == "health/loss_above_floor" and last < _NEAR_THE_FLOOR:
-            return True
-        if _PROBE.fullmatch(name) and _is_flat(values):
+        last, measured = values[-1], re.sub(r"^health/(features|projections)_", "health/", name)
+        ill = {
+            "health/std": last < _LITTLE_STD,
+            "health/rank": last < _LITTLE_RANK,
+            "health/loss_above_floor": last < _NEAR_THE_FLOOR / (temperature or _USUAL_TEMPERATURE),
+            "time/data": last > _WAITING,
+        }
+        if not np.isfinite(last) or ill.get(measured) or (_PROBE.fullmatch(name) and _is_flat(values)):
             return True
     return False
 
@@ -68,8 +72,13 @@ class Health(NamedTuple):
     how: str
 
 
-def health_of(folder: Path, metrics: Metrics | None) -> Health:
+def health_of(folder: Path, metrics: Metrics | None, temperature: float | None = None) -> Health:
     """Judge a run.
+
+    Args:
+        folder: of the run.
+        metrics: that were read there.
+        temperature: of its loss, if that is known.
 
     Example:
         >>> health_of(Path("no/such/run"), None).verdict
@@ -83,7 +92,7 @@ def health_of(folder: Path, metrics: Metrics | None) -> Health:
     if not measured:
         how = "Its health was not measured (RepresentationHealth); the last value of every metric is finite."
         verdict = "Not measured."
-    if not looks_ill(metrics):
+    if not looks_ill(metrics, temperature):
         return Health([], verdict, how)
     from simclr_lightning.doctor.last_run import findings  # torch, for the sizes of network and loss
 
@@ -92,5 +101,5 @@ def health_of(folder: Path, metrics: Metrics | None) -> Health:
     except Exception as error:  # of a network or loss that is not known here: the page says so, and goes on
         told = " ".join(str(error).split())[:300]
         return Health([], "It looks ill, but could not be judged.", f"{type(error).__name__}: {told}")
-    words = [(word.name, word.text) for word in found]
+    words = [(word.name, word.text) for word in found if word.name != "no last.ckpt"]  # a copy need not have one
     return Health(words, "" if words else verdict, "As simclr doctor says." if words else how)

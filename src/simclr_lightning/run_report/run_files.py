@@ -74,6 +74,14 @@ class Run:
         """The configuration that it went on with at last."""
         return self.starts[-1].config if self.starts else {}
 
+    @property
+    def temperature(self) -> float | None:
+        """Of the loss; None where it is not known."""
+        try:
+            return float(self.config["model.loss.temperature"])
+        except (KeyError, ValueError):
+            return None
+
 
 def read_run(folder: Path) -> Run:
     """Read a folder.
