@@ -12,7 +12,6 @@ import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -87,7 +86,7 @@ def chart(curves: Sequence[Curve], name: str, described: str, x_label: str) -> M
         _draw(axes, curves)
         axes.set_xlabel(x_label, fontsize=11, color=_INK)
         content = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(content, metadata={"Date": None})
+        figure.savefig(content, format="svg", metadata={"Date": None})
     return _for_the_page(content.getvalue(), name, described)
 
 

@@ -97,13 +97,13 @@ def read_metrics(files: Sequence[Path]) -> Metrics:
 
 def _read(file: Path, metrics: Metrics, steps: dict[str, array[float]], values: dict[str, array[float]]) -> None:
     with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        rows = csv.reader(lines)
-        names = next(_whole(rows, file, metrics), [])
+        rows = _whole(csv.reader(lines), file, metrics)
+        names = next(rows, [])
         if "step" not in names:
             metrics.notes.append(f"{file.name} has no column step, and cannot be read.")
             return
         step_at, epoch_at = names.index("step"), names.index("epoch") if "epoch" in names else None
-        for row in _whole(rows, file, metrics):
+        for row in rows:
             step = _number(row[step_at]) if step_at < len(row) else None
             if step is None or not math.isfinite(step):
                 continue
