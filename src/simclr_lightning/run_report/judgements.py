@@ -13,6 +13,7 @@ EVALUATION = "Evaluation"
 
 _LARGEST = 16 * 2**20  # bytes of a file
 _MOST_FILES = 200
+_UNTRAINED = "untrained"  # as a study calls it
 _NONE = "–"
 
 
@@ -144,6 +145,8 @@ def _study(content: dict[str, Any], file: str) -> Judgement:
         scores.setdefault((str(run["first"]), str(run["second"])), []).append(float(run["linear"]))
     rows = [[first, *(_mean(scores.get((first, second), [])) for second in names)] for first in names]
     facts = ["Linear accuracy (%); the row's operation comes first; mean ± standard deviation over seeds."]
+    if (_UNTRAINED, _UNTRAINED) in scores:
+        facts.append(f"The untrained encoder has {_mean(scores[_UNTRAINED, _UNTRAINED])}.")
     facts += [str(content["recommendation"])] if content.get("recommendation") else ["The study is not finished."]
     commands = [str(content["command"])] if content.get("command") else []
     header = ["first \\ second", *names]

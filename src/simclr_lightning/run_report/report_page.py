@@ -39,7 +39,8 @@ def report_runs(
     needs nothing beside itself: it can be mailed, printed and read without a network.
 
     Args:
-        runs: one or more folders, such as runs/folder/version_0; also those of simclr evaluate, label_curve and ablate.
+        runs: folders, one after the other, such as runs/folder/version_0 runs/folder/version_1; also those that
+            evaluate, label_curve and ablate have written.
         output: file of the page; by default report.html in the folder, if it is one.
         axis: of the curves; steps are taken where a run does not tell its epochs.
         steps: pictures of one kind, at most: the first, the last, and others between them.
@@ -140,7 +141,7 @@ def render(runs: Sequence[Run], labels: Sequence[str], *, axis: str, steps: int,
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
         "version": version_of("simclr-lightning"),
         "facts": _beside([facts_of(run) for run in runs]),
-        "health": [health_of(run.folder, run.metrics, run.temperature) for run in runs],
+        "health": [health_of(run.folder, run.metrics, run.temperature) if run.is_training else None for run in runs],
         "axis": axis,
         "sections": draw_curves(labels, [run.metrics for run in runs], axis),
         "figures": _figures(runs),

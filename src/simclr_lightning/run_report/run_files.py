@@ -75,6 +75,11 @@ class Run:
         return self.starts[-1].config if self.starts else {}
 
     @property
+    def is_training(self) -> bool:
+        """Whether it is more than the folder of an evaluation or a study."""
+        return bool(self.starts) or self.metrics is not None or not self.judgements
+
+    @property
     def temperature(self) -> float | None:
         """Of the loss; None where it is not known."""
         try:
