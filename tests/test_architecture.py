@@ -14,6 +14,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"cli"},
     {"short_help"},
     {"commands"},
+    {"run_report"},
     {"doctor", "option_errors", "recipe_files"},
     {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation", "trackers"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Collection, Mapping, MutableMapping
@@ -93,6 +94,23 @@ def as_flags(words: list[str], flags: Collection[str]) -> list[str]:
         f"{word}=true" if word in flags and (words[number + 1 :] or [""])[0].lower() not in ("true", "false") else word
         for number, word in enumerate(words)
     ]
+
+
+def as_list(words: list[str]) -> list[str]:
+    """Let arguments without a name be typed one after the other: together they are one list, as JSON.
+
+    Example:
+        >>> as_list(["one", "null", "--output", "page.html"]), as_list(["--help"])
+        (['["one", "null"]', '--output', 'page.html'], ['--help'])
+    """
+    listed: list[str] = []
+    kept: list[str] = []
+    before = ""
+    for word in words:
+        is_value = before.startswith("--") and "=" not in before and before != "--help"
+        (kept if is_value or word.startswith("-") else listed).append(word)
+        before = "" if is_value else word
+    return [json.dumps(listed, ensure_ascii=False), *kept] if listed else kept
 
 
 def put_back(arguments: MutableMapping[str, Any], names: Mapping[str, str]) -> None:

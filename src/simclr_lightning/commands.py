@@ -17,6 +17,7 @@ class Command(NamedTuple):
         positional: whether arguments without a default are typed without their names.
         flags: options that mean true where they are typed without a value.
         first: option whose name may be left out where its value comes first.
+        several: whether the arguments without a name are one list, of any length.
 
     Example:
         >>> COMMANDS["export"].function
@@ -28,6 +29,7 @@ class Command(NamedTuple):
     positional: bool = False
     flags: tuple[str, ...] = ()
     first: str = ""
+    several: bool = False
 
 
 GROUPS = {
@@ -70,6 +72,12 @@ GROUPS = {
     "Judge": {
         "evaluate": Command("set an encoder beside raw pixels, a random encoder and others: linear, kNN, fine-tuned"),
         "label_curve": Command("accuracy against the number of labels"),
+        "report": Command(
+            "write a page of what the folders of runs hold: curves, pictures, figures, differences",
+            "simclr_lightning.run_report:report_runs",
+            True,
+            several=True,
+        ),
         "ablate": Command("find out which augmentations suit your pictures", "simclr_lightning.ablation:ablate"),
     },
     "Use": {

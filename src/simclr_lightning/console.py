@@ -10,7 +10,7 @@ from inspect import signature
 from pkgutil import resolve_name
 from typing import Any
 
-from simclr_lightning.command_line import as_flags
+from simclr_lightning.command_line import as_flags, as_list
 from simclr_lightning.commands import COMMANDS, Command, check_command, overview
 from simclr_lightning.errors import InputError
 from simclr_lightning.option_errors import option_error
@@ -91,6 +91,8 @@ def _call(command: Command, function: Callable[..., Any], words: list[str]) -> N
     typed = as_flags(words[1:], command.flags)
     if command.first and typed and not typed[0].startswith("-"):
         typed.insert(0, command.first)
+    if command.several:
+        typed = as_list(typed)
     try:
         auto_cli(
             function,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -182,8 +183,13 @@ def test_a_run_goes_on_in_its_folder_with_its_records(simclr: Simclr, fail_at: l
     simclr(*command, "--ckpt_path", "last")
     assert rows(run) == rows(whole)
     assert {path.name for path in run.iterdir()} - {"views"} == {
-        *("checkpoints", "config.yaml", "config-2.yaml", "hparams.yaml", "metrics.csv")
+        *("checkpoints", "config.yaml", "config-2.yaml", "hparams.yaml", "metrics.csv"),
+        *("started.json", "started-2.json"),
     }
+    started = json.loads((run / "started-2.json").read_text())
+    assert started["command"].endswith("--trainer.max_epochs 3 --ckpt_path last")
+    assert started["changed"]["trainer"]["max_epochs"] == 3
+    assert started["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert {path.name for path in run.parent.iterdir()} == {"whole", "version_0"}
     names = ["epoch=2-step=6.ckpt", "last.ckpt"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == names

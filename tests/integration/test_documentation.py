@@ -23,6 +23,7 @@ SCALED_DOWN = {
     "embed": "--num_workers 0 --accelerator cpu",
     "export": "",
     "pack": "",
+    "report": "",
     "ablate": "--epochs 1 --batch_size 8 --width 0.125 --views.size 16 --operations crop,colour --accelerator cpu",
     "fit": "--trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.limit_val_batches 1 --data.batch_size 8 "
     "--data.num_workers 0 --data.views.size 24 --trainer.accelerator cpu --trainer.devices 1",
