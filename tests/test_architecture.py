@@ -14,7 +14,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"cli"},
     {"short_help"},
     {"commands"},
-    {"doctor", "option_errors", "recipe_files"},
+    {"before_start", "doctor", "option_errors", "recipe_files"},
     {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation"},
     {"classifiers"},
@@ -22,8 +22,8 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"features", "data"},
     {"checkpoints"},
     {"metrics", "models"},
-    {"losses", "views", "optim"},
-    {"distributed", "precision", "errors", "compat", "command_line", "versions"},
+    {"losses", "views", "optim", "trainer_checks"},
+    {"config_files", "distributed", "precision", "errors", "compat", "command_line", "versions"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))
