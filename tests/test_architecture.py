@@ -14,7 +14,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"cli"},
     {"short_help"},
     {"commands"},
-    {"before_start", "doctor", "option_errors", "recipe_files"},
+    {"before_start", "doctor", "option_errors", "recipe_files", "unchanged"},
     {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation"},
     {"classifiers"},

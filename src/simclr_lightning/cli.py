@@ -17,14 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
-from simclr_lightning.before_start import (
-    SameData,
-    check_goes_on,
-    check_settings,
-    check_typed_for_the_data,
-    tell_changes,
-    typed_for_the_data,
-)
+from simclr_lightning.before_start import check_settings, check_typed_for_the_data, typed_for_the_data
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
@@ -40,6 +33,7 @@ from simclr_lightning.option_errors import option_error
 from simclr_lightning.resuming import ContinueMetrics, resolve
 from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.short_help import short_help
+from simclr_lightning.unchanged import SameData, check_goes_on, tell_changes
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -264,7 +258,7 @@ class SimCLRCLI(CommandLine):
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             cast("Any", trainer).callbacks[:0] = [ContinueMetrics(trainer.loggers), SameData()]
         if self.subcommand == "fit" and self._checkpoint is not None:
-            tell_changes(self._checkpoint, self.model, self.datamodule)
+            tell_changes(self._checkpoint, self.model, self.datamodule, config)
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

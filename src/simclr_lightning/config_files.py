@@ -71,6 +71,9 @@ def _read(path: Path, *, is_whole: bool) -> dict[str, Any]:
     except (ValueError, OverflowError) as error:  # of dates and numbers that there are not
         raise InputError(f"{path} has a value that YAML cannot read ({error}): put it in quotes.") from error
     if isinstance(content, dict) and all(isinstance(key, str) for key in content):
+        for key in ("model", "data", "trainer") if is_whole else ():
+            if not isinstance(content.get(key), dict | str | None):
+                raise InputError(f"{path} has {content[key]!r} as {key}, which has keys: write them below it.")
         return content
     if not is_whole:
         return {}
@@ -90,6 +93,8 @@ def _text(path: Path) -> str:
                 f"{path} has {path.stat().st_size:,} bytes, and a configuration has less", "config FILE.yaml"
             )
         raw = path.read_bytes()
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise MissingFileError(f"There is no file {str(path)!r}: correct its name", "config FILE.yaml") from error
     except OSError as error:

@@ -196,4 +196,4 @@ def _parse(name: str) -> Protocol:
 
 
 def _listed() -> str:
-    return "; ".join(f"{name} ({kind.what})" for name, kind in PROTOCOLS.items())
+    return ", ".join(PROTOCOLS)
