@@ -65,7 +65,8 @@ def _check_files(chosen: Namespace) -> None:
     """Files and folders that are read only when a model is there."""
     model, data = (chosen[part].get("init_args") or {} if part in chosen else {} for part in ("model", "data"))
     named = {f"data.{name}": data.get(name) for name in ("pairs", "probe", "labels", "label_list")}
-    named |= {"model.init_from": model.get("init_from"), "model.checkpoint": model.get("checkpoint")}
+    if chosen.get("ckpt_path") is None:  # which has the weights
+        named["model.init_from"] = model.get("init_from")
     named |= {f"others.{name}": path for name, path in (chosen.get("others") or {}).items()}
     for option, path in named.items():
         if isinstance(path, str) and path not in ("torchvision", "timm") and not is_address(path):
