@@ -12,7 +12,8 @@ GPU_CHECK_ARGS ?=
 FIT_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench bench-setup gpu-check cifar10-gpu docs version release-notes release-check clean
+.PHONY: help setup demo test faults lint type audit bench bench-setup gpu-check cifar10-gpu docs version release-notes \
+	release-check clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +29,20 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
+faults: .venv/installed-dev  ## All wrong command lines and files, of which `make test` takes a sample (about 15 minutes)
+	SIMCLR_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/integration/test_wrong_lines.py tests/integration/test_right_settings.py
+
 lint: .venv/installed-dev  ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 type: .venv/installed-dev  ## Check types
 	$(BIN)/mypy
+
+# In an environment of its own: what audits is not what is audited. Strict: what cannot be looked up is a failure.
+audit: .venv/installed-dev .venv-audit/bin/pip-audit  ## Look for known vulnerabilities of the installed packages
+	$(BIN)/pip freeze --exclude-editable > .venv-audit/installed.txt
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps --requirement .venv-audit/installed.txt
 
 bench: bench-setup  ## Compare with other packages, in short (CIFAR10=FOLDER: accuracy, too; BENCH_ARGS=: the full form, hours)
 	@for script in $(BENCHMARKS); do \
@@ -88,11 +97,16 @@ release-check: .venv-release/installed  ## Build the release, and try it as a us
 	@touch $@
 
 clean:  ## Remove what was built; runs/ and data/ are kept
-	rm -rf .venv .venv-release build dist site .coverage .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf .venv .venv-audit .venv-release build dist site .coverage .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
+
+.venv-audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv-audit
+	@echo '*' > .venv-audit/.gitignore
+	.venv-audit/bin/pip install --quiet pip-audit
 
 .venv/installed: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install --quiet --editable .

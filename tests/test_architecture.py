@@ -15,7 +15,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"short_help"},
     {"commands"},
     {"run_report"},
-    {"doctor", "option_errors", "recipe_files"},
+    {"before_start", "doctor", "option_errors", "recipe_files", "unchanged"},
     {"ablation", "default_callbacks", "describe", "embed", "encoder_list", "export", "resuming", "run_config"},
     {"evaluation", "trackers"},
     {"classifiers"},
@@ -23,8 +23,8 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"features", "data"},
     {"checkpoints", "drawing"},
     {"metrics", "models"},
-    {"losses", "views", "optim"},
-    {"distributed", "precision", "errors", "compat", "command_line", "stages", "versions"},
+    {"losses", "views", "optim", "trainer_checks"},
+    {"config_files", "distributed", "precision", "errors", "compat", "command_line", "stages", "versions"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))

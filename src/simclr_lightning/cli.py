@@ -5,7 +5,8 @@ from __future__ import annotations
 import pkgutil
 import re
 import sys
-from itertools import pairwise
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +17,14 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
+from simclr_lightning.before_start import check_settings, check_typed_for_the_data, typed_for_the_data
 from simclr_lightning.callbacks.continue_metrics import ContinueMetrics
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.tracked_runs import TrackedRuns
-from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
+from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
+from simclr_lightning.config_files import check_config_files
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.default_callbacks import chosen_callbacks
 from simclr_lightning.errors import InputError
@@ -33,6 +36,7 @@ from simclr_lightning.resuming import NAMED, resolve
 from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.short_help import short_help
 from simclr_lightning.trackers import has_name
+from simclr_lightning.unchanged import SameData, check_goes_on, tell_changes
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -54,6 +58,8 @@ _NAMES_OF_FILES = {
 
 class SimCLRCLI(CommandLine):
     """LightningCLI whose defaults are ours and whose checkpoints never overrule what was typed."""
+
+    _checkpoint: Checkpoint | None = None
 
     def __init__(self, args: ArgsType = None) -> None:
         super().__init__(
@@ -110,8 +116,9 @@ class SimCLRCLI(CommandLine):
             default=None,
             help="Write a checkpoint so often, too, within epochs; one is written at the end of every epoch.",
         )
-        parser.link_arguments("data", "model.init_args.image_size", compute_fn=_view_size, apply_on="instantiate")
-        parser.link_arguments("data", "model.init_args.in_channels", compute_fn=_in_channels, apply_on="instantiate")
+        for name, tell in (("image_size", _view_size), ("in_channels", _in_channels)):
+            told = partial(self._told_by_data, name, tell)
+            parser.link_arguments("data", f"model.init_args.{name}", compute_fn=told, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse twice: the first time finds the classes and the checkpoint that the defaults depend on.
@@ -131,9 +138,7 @@ class SimCLRCLI(CommandLine):
             words = sys.argv[1:] if args is None else [str(word) for word in args] if isinstance(args, list) else []
             command = next((word for word in words if word in self.subcommands()), "fit")
             options = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
-            configs = [value for before, value in pairwise(words) if before in ("--config", "-c")]
-            configs += [word.partition("=")[2] for word in words if word.startswith("--config=")]
-            raise option_error(str(error), command, options, configs=configs) from error
+            raise option_error(str(error), command, options) from error
 
     def _parse_twice(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         words = sys.argv[1:] if args is None else args
@@ -144,6 +149,8 @@ class SimCLRCLI(CommandLine):
             changed, names = with_stand_ins(typed, _NAMES_OF_FILES)
             args = changed if names else args
         first = [word for word in typed if not word.startswith(_PRINT)] if printed else args  # else it exits too early
+        files = check_config_files([str(word) for word in typed]).values()
+        self._typed = typed_for_the_data([str(word) for word in typed], files)
         super().parse_arguments(parser, first)
         chosen = self._resolved()
         if isinstance(chosen.data.init_args.get("views"), list) and any("--data.views." in word for word in typed):
@@ -155,10 +162,18 @@ class SimCLRCLI(CommandLine):
             super().parse_arguments(parser, args)
             chosen = self._resolved()
         put_back(chosen.data.init_args, names)
+        if not printed:
+            check_settings(chosen, self.config.subcommand)
+            if self.config.subcommand == "fit" and self._checkpoint is not None:
+                check_goes_on(chosen, self._checkpoint, asked=self._asked)
+
+    def _told_by_data(self, name: str, tell: Callable[[LightningDataModule], int | None], data: Any) -> int | None:
+        return check_typed_for_the_data(name, self._typed, tell(data))
 
     def _resolved(self) -> Namespace:
         """Settings of the sub-command, with the checkpoint and the folder from which, and in which, a run goes on."""
         chosen = self.config[self.config.subcommand]
+        self._asked = chosen.get("ckpt_path") is not None
         resolve(chosen, self.config.subcommand)
         return cast("Namespace", chosen)
 
@@ -244,7 +259,9 @@ class SimCLRCLI(CommandLine):
         explain_misfits(trainer)
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             tracked = TrackedRuns(has_name(self.config[self.config.subcommand]))
-            cast("Any", trainer).callbacks[:0] = [tracked, ContinueMetrics(trainer.loggers)]
+            cast("Any", trainer).callbacks[:0] = [tracked, ContinueMetrics(trainer.loggers), SameData()]
+        if self.subcommand == "fit" and self._checkpoint is not None:
+            tell_changes(self._checkpoint, self.model, self.datamodule, config)
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

@@ -18,6 +18,8 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _METRIC
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from simclr_lightning.errors import shown
+
 CLASS_PATH = "_class_path"
 """Hyperparameter in which LightningCLI leaves the class that it made: the only place where a checkpoint tells it."""
 
@@ -69,6 +71,8 @@ _WARNED_OF = (
 def without_noise() -> Iterator[None]:
     """Leave out what Lightning tells everybody and nobody can act on: advertising, and some warnings.
 
+    Control characters in what else is told are written out.
+
     Example:
         >>> from lightning.pytorch.utilities import rank_zero_info
         >>> with without_noise():
@@ -77,15 +81,19 @@ def without_noise() -> Iterator[None]:
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
 
     def is_of_use(record: logging.LogRecord) -> bool:
-        return _TOLD_TO_EVERYBODY.match(record.getMessage()) is None
+        record.msg, record.args = shown(record.getMessage()), ()
+        return _TOLD_TO_EVERYBODY.match(record.msg) is None
 
+    formatted = warnings.formatwarning
     log.addFilter(is_of_use)
     try:
+        warnings.formatwarning = lambda message, *place: formatted(shown(message), *place)
         with warnings.catch_warnings():
             for pattern, category in _WARNED_OF:
                 warnings.filterwarnings("ignore", pattern, category)
             yield
     finally:
+        warnings.formatwarning = formatted
         log.removeFilter(is_of_use)
 
 

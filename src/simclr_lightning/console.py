@@ -12,6 +12,7 @@ from typing import Any
 
 from simclr_lightning.command_line import as_flags, as_list
 from simclr_lightning.commands import COMMANDS, Command, check_command, overview
+from simclr_lightning.config_files import check_config_files
 from simclr_lightning.errors import InputError
 from simclr_lightning.option_errors import option_error
 from simclr_lightning.recipe_files import with_recipes
@@ -66,6 +67,7 @@ def _start(words: list[str], *, is_typed: bool) -> None:
     command = COMMANDS.get(words[0])
     if command is not None and command.function:
         function = resolve_name(command.function)
+        check_config_files(words)
         with _quiet():
             _call(command, function, words)
         return

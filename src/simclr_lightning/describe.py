@@ -16,7 +16,7 @@ from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.contents import counted, duplicates, looked_at, summarised
 from simclr_lightning.data.folder import picture_sets, splits_of
 from simclr_lightning.data.splits import arrange
-from simclr_lightning.errors import InputError, options_without
+from simclr_lightning.errors import InputError, options_without, shown
 
 
 def describe(
@@ -136,8 +136,8 @@ def _print(content: dict[str, Any], rows: dict[str, str]) -> None:
     for splits, same in content["duplicates"].items():
         rows[f"in both of {splits}"] = f"{same['count']:,}, such as {same['examples'][0][1]}"
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(shown(name), shown(value))
     console = Console(markup=False)  # folders may be called [set 1]
     console.print(table)
     for warning in content["warnings"]:
-        console.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
+        console.print(f"Warning: {shown(warning)}", highlight=False, soft_wrap=True)

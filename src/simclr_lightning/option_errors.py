@@ -11,18 +11,15 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple, get_args, get_type_hints
-
-import yaml
 
 from simclr_lightning.errors import InputError
 
 _KEY = re.compile(r'Parser key "(.+)":')
 _CLASS = re.compile(r"Problem with given class_path '(.+)':")
 _OPTION = re.compile(r"Option '(.+)' is not accepted")
-_GOT = re.compile(r"Expected an? (.+)\. Got value: (.*)")
+_GOT = re.compile(r"Expected an? (.+)\. Got value:\s?(.*)")
 _TYPES = re.compile(r"Subtypes: \[(.*)\]")
 _VALUE = re.compile(r"Given value: (.*)")
 _NO_VALUE = re.compile(r"argument (-\S+): expected one argument")
@@ -91,9 +88,7 @@ class Complaint(NamedTuple):
         return cls(".".join(keys), owners, types, "", " ".join(message.split()))
 
 
-def option_error(
-    message: str, command: str, options: Iterable[str], *, positional: bool = False, configs: Iterable[str] = ()
-) -> InputError:
+def option_error(message: str, command: str, options: Iterable[str], *, positional: bool = False) -> InputError:
     """The error to raise in the place of the parser's.
 
     Args:
@@ -101,7 +96,6 @@ def option_error(
         command: that it belongs to, such as fit.
         options: that the command has, without dashes.
         positional: whether those that are required are typed without their names.
-        configs: files that were typed, which the parser does not name.
 
     Example:
         >>> option_error("unrecognized arguments: --trainer.max_epoch 3", "fit", ["trainer.max_epochs"])
@@ -115,26 +109,11 @@ lists all.')
         return InputError(
             f"`simclr {command}` needs {' and '.join(names)}: `simclr {command} --help` explains what that is."
         )
-    if message.startswith(("Problems parsing config: ", "Unexpected config: ")):
-        return _of_configs(message, configs)
     if found := _NO_VALUE.fullmatch(message):
         return InputError(f"{found[1]} needs a value. `simclr {command} --help` explains it.")
     if not _KEY.match(message):
         return InputError(" ".join(message.split()))
     return _of_complaint(Complaint.of(message), command)
-
-
-def _of_configs(message: str, configs: Iterable[str]) -> InputError:
-    for name in configs:
-        try:
-            content = yaml.safe_load(Path(name).read_text())
-        except yaml.YAMLError as error:
-            return InputError(f"{name} is no YAML: {' '.join(str(error).split())}.")
-        except OSError:
-            continue
-        if not isinstance(content, dict):
-            return InputError(f"{name} has no keys such as model:, data: and trainer:, as a configuration has.")
-    return InputError(" ".join(message.split()))
 
 
 def _of_complaint(found: Complaint, command: str) -> InputError:

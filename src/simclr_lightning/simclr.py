@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from simclr_lightning.checkpoints import LoadsEncoder, import_path, start_from, upgraded
 from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, read_bar_at_logged_steps, trainer_of
@@ -15,10 +14,11 @@ from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
-from simclr_lightning.models import ProjectionHead, Stem, build_encoder, configure_for_strategy, to_memory_format
+from simclr_lightning.models import Stem, build_encoder, configure_for_strategy, to_memory_format
 from simclr_lightning.models.compile_in_place import compile_in_place
 from simclr_lightning.models.encoders import check_feature_dim, check_given, described_encoder
 from simclr_lightning.models.freezing import check_freeze_epochs, freeze, with_unused, without_gradients
+from simclr_lightning.models.heads import ProjectionHead, check_head
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
 from simclr_lightning.precision import in_float32
@@ -110,7 +110,8 @@ class SimCLR(LoadsEncoder):
         super().__init__()
         check_freeze_epochs(freeze_epochs)
         check_micro_batch_size(micro_batch_size)
-        check_optimizer(optimizer)
+        check_optimizer(optimizer, learning_rate, momentum, weight_decay, trust_coefficient)
+        check_head(projection_layers, projection_hidden, projection_dim)
         self.loss = build_loss(loss) if isinstance(loss, Mapping) else NTXentLoss() if loss is None else loss
         if not isinstance(self.loss, ContrastiveLoss):
             raise TypeError(f"loss is a {type(loss).__name__}: expected a subclass of ContrastiveLoss, or None.")
@@ -250,7 +251,7 @@ class SimCLR(LoadsEncoder):
             self.loss = build_loss(upgraded(told)["loss"])
             self.hparams["loss"] = self.loss.config()
 
-    def configure_optimizers(self) -> Optimizer:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         """Optimizer with biases and normalisation layers in a group that is neither decayed nor adapted."""
         groups = parameter_groups(self, weight_decay=self.hparams["weight_decay"])
         options = ("learning_rate", "momentum", "trust_coefficient")

@@ -315,7 +315,7 @@ def test_variables_of_a_cluster_do_not_stop_it(photos: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize("chunk_mib", [0, 5000])
 def test_sizes_of_chunks_that_cannot_be_are_refused(photos: Path, tmp_path: Path, chunk_mib: int) -> None:
-    with pytest.raises(InputError, match=rf"chunk_mib is {chunk_mib}: choose from 1 to 4095 MiB"):
+    with pytest.raises(InputError, match=rf"chunk_mib is {chunk_mib}: choose a number of at least 1 and at most 4,095"):
         pack_pictures(photos, tmp_path / "packed", chunk_mib)
 
 
@@ -367,7 +367,7 @@ def test_a_window_is_asked_for_where_there_are_chunks(photos: Path, packed: Path
     assert data_module("folder", photos).train_dataloader().sampler.order is uniform_order  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="chunk_window is 4, and the training pictures are not read from chunks"):
         data_module("folder", photos, chunk_window=4).train_dataloader()
-    with pytest.raises(InputError, match="chunk_window is 0: choose 1 or more"):
+    with pytest.raises(InputError, match="chunk_window is 0: choose a number of at least 1"):
         SimCLRDataModule("packed", packed, chunk_window=0)
 
 

@@ -202,7 +202,7 @@ def test_labels_of_a_probe_folder_judge_unlabelled_pictures(
         ("--operations crop,colr", r"'colr'\. Did you mean colour\?"),
         ("--operations crop", r"two operations at least"),
         ("--epochs 2", r"give one of them"),
-        ("--seeds 0", r"seeds is 0: choose 1 or more"),
+        ("--seeds 0", r"seeds is 0: choose a number of at least 1"),
         ("--views.size 16 --operations crop,blur", r"leave blur out"),
         ("--val_fraction 0.01", r"cannot be split off class by class.* \(--val_fraction\)"),
         ("--encoder resnet9", r"resnet9"),

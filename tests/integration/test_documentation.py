@@ -101,6 +101,8 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
     if "two_sizes.yaml" in words:  # a list of recipes has no size of its own
         place = added.index("--data.views.size")
         del added[place : place + 2]
+    if subcommand == "fit" and "--ckpt_path" in words:  # a run that is finished does not go on
+        added[added.index("--trainer.max_epochs") + 1] = "2"
     if "ModelParallelStrategy" in words:
         added += ["--trainer.strategy.data_parallel_size", "1"]  # as many as devices
     if subcommand == "evaluate" and "--protocols" not in words:

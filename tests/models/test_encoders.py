@@ -213,8 +213,8 @@ def test_options_of_resnets_are_refused_for_others(name: str, options: dict[str,
     ("options", "message"),
     [
         ({"stem": "tiny"}, "stem is 'tiny', expected one of auto, imagenet, cifar, pooled"),
-        ({"in_channels": 0}, "in_channels is 0, expected at least 1"),
-        ({"image_size": 0}, "image_size is 0, expected at least 1 pixel"),
+        ({"in_channels": 0}, "in_channels is 0: choose a number of at least 1"),
+        ({"image_size": 0}, "image_size is 0: choose a number of at least 1"),
         ({"width": 0.0}, "width is 0.0"),
     ],
 )

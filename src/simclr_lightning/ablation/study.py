@@ -16,7 +16,8 @@ from simclr_lightning.ablation.training import Training, run_cell, small_model
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data import find_source
 from simclr_lightning.data.folder import splits_of
-from simclr_lightning.errors import InputError, options_without
+from simclr_lightning.errors import InputError, check_folder, check_number, options_without
+from simclr_lightning.trainer_checks import check_accelerator
 from simclr_lightning.views import ViewRecipe
 
 _EPOCHS = 10
@@ -104,6 +105,12 @@ def ablate(
     """
     asked = parse_operations(operations)
     _check_numbers(epochs, steps, seeds)
+    check_number("width", width, "width 0.5", above=0, most=1_024)
+    check_number("temperature", temperature, "temperature 0.2", above=0)
+    check_number("learning_rate", learning_rate, "learning_rate 1", above=0)
+    check_number("seed", seed, "seed 0", least=0, below=2**32)
+    check_accelerator(accelerator, "accelerator")
+    check_folder("output", output, "output ablation")
     with options_without("data."):
         recipe = resolved_recipe(views, dataset)
         if val_fraction is None:
@@ -228,8 +235,7 @@ def _check_numbers(epochs: int | None, steps: int | None, seeds: int) -> None:
     if epochs is not None and steps is not None:
         raise InputError(f"epochs is {epochs} and steps is {steps}: give one of them (--epochs or --steps).")
     for name, value in (("epochs", epochs), ("steps", steps), ("seeds", seeds)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}: choose 1 or more (--{name}).")
+        check_number(name, value, name, least=1, most=10**9)
 
 
 def _labels(data: AblationDataModule, root: str | Path) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.callbacks.time_left import TimeLeft, duration, pictures_per_second, rate
+from simclr_lightning.errors import check_number
 
 
 class EpochLines(ProgressBar):
@@ -23,10 +24,14 @@ class EpochLines(ProgressBar):
 
     Args:
         minutes: between two lines of one epoch, at least.
+
+    Raises:
+        InputError: if the minutes are not above 0.
     """
 
     def __init__(self, minutes: float = 10.0) -> None:
         super().__init__()
+        check_number("minutes", minutes, above=0)
         self.minutes = minutes
         self._enabled = True
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simclr_lightning.callbacks.labelled_stream import LabelledStream
 from simclr_lightning.callbacks.linear_classifier import LinearClassifier
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.features import encode_batch
 from simclr_lightning.metrics import RightAnswers
 
@@ -57,8 +57,9 @@ class OnlineLinearProbe(Callback):
         name: str = "probe",
     ) -> None:
         super().__init__()
-        if num_classes is not None and num_classes < 1:
-            raise InputError(f"num_classes is {num_classes}: choose the number of classes, or None to ask the data.")
+        check_number("num_classes", num_classes, "trainer.callbacks.num_classes", least=1, most=10_000_000)
+        check_number("learning_rate", learning_rate, above=0)
+        check_number("weight_decay", weight_decay, least=0)
         self.num_classes = num_classes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from simclr_lightning.callbacks.sampled_rows import in_order, is_due
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.features import encode, encode_batch, finished_batch
 from simclr_lightning.metrics import knn_predict, neighbour_consistency, top1
 
@@ -65,8 +65,7 @@ class OnlineKNN(Callback):
         ):
             if value < least:
                 raise InputError(f"{name} of OnlineKNN is {value}: choose {least} or more.")
-        if not temperature > 0:
-            raise InputError(f"temperature of OnlineKNN is {temperature}: choose a positive number, such as 0.1.")
+        check_number("temperature of OnlineKNN", temperature, above=0)
         self.every_n_epochs, self.bank, self.queries = every_n_epochs, bank, queries
         self.k, self.temperature = k, temperature
         self._loaders: dict[str, Iterable[Any]] = {}

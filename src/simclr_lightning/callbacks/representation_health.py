@@ -20,7 +20,7 @@ from simclr_lightning.callbacks.divergence import LossRecord, ask_of_weights_alo
 from simclr_lightning.callbacks.expected_loss import expected_loss
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.distributed import all_reduce_sum, gather_rows, world_size
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import check_number
 from simclr_lightning.losses.watch import DivergedError, raise_together
 from simclr_lightning.metrics.health import HealthMetrics, health_metrics
 from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word
@@ -70,9 +70,8 @@ class RepresentationHealth(Callback):
 
     def __init__(self, pictures: int = 256, every_n_steps: int = 1000, seed: int = 0) -> None:
         super().__init__()
-        for name, value, least in (("pictures", pictures, 2), ("every_n_steps", every_n_steps, 1)):
-            if value < least:
-                raise InputError(f"{name} of RepresentationHealth is {value}: choose {least} or more.")
+        for name, value, least in (("pictures", pictures, 2), ("every_n_steps", every_n_steps, 1), ("seed", seed, 0)):
+            check_number(f"{name} of RepresentationHealth", value, least=least, below=2**63)
         self.pictures, self.every_n_steps, self.seed = pictures, every_n_steps, seed
         self.words: list[Word] = []
         self._end_asking: Callable[[], None] = _nothing

@@ -15,6 +15,7 @@ from simclr_lightning.callbacks.expected_loss import expected_loss
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing
 from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.errors import shown
 from simclr_lightning.losses import NTXentLoss
 
 
@@ -58,7 +59,7 @@ class RunSummary(Callback):
     def _print(self, rows: dict[str, str]) -> None:
         table = Table(title="This run", title_justify="left", show_header=False, box=None, padding=(0, 2))
         for name, value in rows.items():
-            table.add_row(name, value)
+            table.add_row(name, shown(value))
         Console(markup=False).print(table)  # classes may be called [set 1]
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
 
 from simclr_lightning.checkpoints.seal import is_whole
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, shown
 
 _BROKEN = (
     *(EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError),
@@ -91,7 +91,7 @@ checkpoint.
         # Looked for only when it is told: the file may be one of those that are looked through.
         beside = None if is_address(self.path) else newest_checkpoint(Path(self.path).parent).path
         other = "or name another checkpoint." if beside is None else f"or go on from another:\n--ckpt_path {beside}"
-        return f"{self.args[0]}: copy it anew, {other}"
+        return f"{shown(self.args[0])}: copy it anew, {other}"
 
 
 class Newest(NamedTuple):

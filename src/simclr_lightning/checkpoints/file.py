@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
-from simclr_lightning.checkpoints.content import BESIDE_PIECES, is_address, load_content
+from simclr_lightning.checkpoints.content import BESIDE_PIECES, is_address, load_content, newest_checkpoint
 from simclr_lightning.compat import CLASS_PATH
 from simclr_lightning.errors import InputError, MissingFileError, require_packages
 
@@ -143,6 +143,14 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
                 "trainer.strategy.save_distributed_checkpoint false",
             )
         path = pieces
+    if path.is_dir():
+        newest = newest_checkpoint(path).path or newest_checkpoint(path / "checkpoints").path
+        raise InputError(
+            f"The checkpoint {path} is a folder: name a file in it",
+            "ckpt_path FILE.ckpt" if newest is None else f"ckpt_path {newest}",
+        )
+    if path.exists() and not path.is_file():
+        raise InputError(f"The checkpoint {path} is a pipe or a device: name a file", "ckpt_path FILE.ckpt")
     if not path.is_file():
         raise MissingFileError(f"There is no checkpoint {path}: give the path of a .ckpt file (--ckpt_path).")
     state = path.stat()

@@ -14,7 +14,7 @@ from simclr_lightning.classifiers.classifier_metrics import ClassifierMetrics, c
 from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.compat import read_bar_at_logged_steps, trainer_of
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.models import configure_for_strategy
 
 
@@ -71,8 +71,7 @@ class Classifier(SafelyLoaded):
         learning_rate: float | None = None,
     ) -> None:
         super().__init__()
-        if num_classes is not None and num_classes < 2:
-            raise InputError(f"num_classes is {num_classes}: a classifier tells two classes apart at least.")
+        check_number("num_classes", num_classes, "model.num_classes", least=2)
         self.encoder = encoder
         self.head = nn.Identity() if head is None else head
         self.origin = origin

@@ -9,10 +9,10 @@ from torch import nn
 
 from simclr_lightning.checkpoints import Architecture, architecture_of
 from simclr_lightning.classifiers.classifier import Classifier
-from simclr_lightning.classifiers.optimizer import ClassifierOptimizer
+from simclr_lightning.classifiers.optimizer import ClassifierOptimizer, check_classifier
 from simclr_lightning.classifiers.pretrained import starting_model
 from simclr_lightning.compat import INSTANTIATOR
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.models import ProjectionHead
 from simclr_lightning.simclr import SimCLR
 
@@ -63,6 +63,8 @@ class FineTune(Classifier):
         model_class: type[SimCLR] = SimCLR,
         architecture: Architecture | None = None,
     ) -> None:
+        check_classifier(num_classes, optimizer, learning_rate, momentum, weight_decay, trust_coefficient)
+        check_number("head_layers", head_layers, "model.head_layers 0", least=0, most=8)
         model = starting_model(checkpoint, architecture, model_class)
         head = _kept(model.head, head_layers)
         linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
@@ -112,8 +114,6 @@ class FineTune(Classifier):
 
 def _kept(head: nn.Module, layers: int) -> nn.Sequential:
     """The first layers of a projection head, with their normalisation and ReLU."""
-    if layers < 0:
-        raise InputError(f"head_layers is {layers}: choose 0, which drops the head, or more (--model.head_layers).")
     if layers == 0:
         return nn.Sequential()
     if not isinstance(head, ProjectionHead):

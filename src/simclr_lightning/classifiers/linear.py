@@ -11,6 +11,7 @@ from torch import Tensor
 
 from simclr_lightning.checkpoints import Architecture, architecture_of
 from simclr_lightning.classifiers.classifier import Classifier
+from simclr_lightning.classifiers.optimizer import check_classifier
 from simclr_lightning.classifiers.pretrained import starting_model
 from simclr_lightning.compat import INSTANTIATOR, trainer_of
 from simclr_lightning.data import FeatureBatch, LabelledDataModule
@@ -61,6 +62,7 @@ class LinearEvaluation(Classifier):
         model_class: type[SimCLR] = SimCLR,
         architecture: Architecture | None = None,
     ) -> None:
+        check_classifier(num_classes, "sgd", learning_rate, momentum, weight_decay)
         model = starting_model(checkpoint, architecture, model_class)
         super().__init__(
             model.encoder,

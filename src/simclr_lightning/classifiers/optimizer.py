@@ -7,9 +7,31 @@ from typing import Literal, get_args
 from torch import nn
 from torch.optim import Optimizer
 
+from simclr_lightning.errors import check_number
 from simclr_lightning.optim import build_optimizer, check_optimizer, parameter_groups
 
 ClassifierOptimizer = Literal["sgd", "lars"]
+
+
+def check_classifier(
+    num_classes: int | None,
+    optimizer: str,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    trust_coefficient: float = 1e-3,
+) -> None:
+    """Raise InputError unless a classifier can have so many classes, and be trained so.
+
+    Example:
+        >>> check_classifier(1, "sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: num_classes is 1: choose a number of at least 2 and at most 10,000,000 \
+(--model.num_classes).
+    """
+    check_number("num_classes", num_classes, "model.num_classes", least=2, most=10_000_000)
+    numbers = (learning_rate, momentum, weight_decay, trust_coefficient)
+    check_optimizer(optimizer, *numbers, choice=get_args(ClassifierOptimizer))
 
 
 def make_optimizer(
@@ -46,7 +68,7 @@ def make_optimizer(
         [(1, 1e-06, True), (2, 0.0, False), (1, 1e-06, False)]
     """
     weights, others = parameter_groups(model, weight_decay=weight_decay)
-    check_optimizer(optimizer, get_args(ClassifierOptimizer))
+    check_optimizer(optimizer, choice=get_args(ClassifierOptimizer))
     groups = [group for group in (weights, others) if group["params"]]
     if optimizer == "lars":
         linear = {**weights, "params": [last.weight], "adapt": False}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from simclr_lightning.classifiers.classifier import Classifier
-from simclr_lightning.classifiers.optimizer import ClassifierOptimizer
+from simclr_lightning.classifiers.optimizer import ClassifierOptimizer, check_classifier
 from simclr_lightning.compat import INSTANTIATOR
 from simclr_lightning.models import Stem, build_encoder, to_memory_format
 
@@ -61,6 +61,7 @@ class Supervised(Classifier):
         trust_coefficient: float = 1e-3,
         channels_last: bool = True,
     ) -> None:
+        check_classifier(num_classes, optimizer, learning_rate, momentum, weight_decay, trust_coefficient)
         network = build_encoder(
             encoder,
             width=width,

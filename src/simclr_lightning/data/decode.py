@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -132,6 +133,24 @@ def opened(
         raise unreadable(path, error) from error
 
 
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Raise OSError of a pipe, a socket or a device, of which to read would wait for ever.
+
+    What is missing, and links that lead nowhere, are left to whoever opens them.
+
+    Example:
+        >>> check_is_file(os.devnull)
+        Traceback (most recent call last):
+        OSError: it is a pipe, a socket or a device, and no file
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError("it is a pipe, a socket or a device, and no file")
+
+
 def unreadable(path: str | os.PathLike[str], error: Exception) -> BadPictureError:
     """What to raise where a decoder raises something.
 
@@ -217,6 +236,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path, max_megapixels: float | None, content: bytes | None) -> Iterator[OpenedPicture]:
+    if content is None:
+        check_is_file(path)
     reader = reader_of(path, content)
     found = None if reader is None else read_file(reader, path, content)
     if found is None:

@@ -56,6 +56,8 @@ def ending_by_content(path: str | os.PathLike[str], content: bytes | None = None
     """
     try:
         if content is None:
+            if not Path(path).is_file():  # of a pipe, to read would wait for ever
+                return ""
             with Path(path).open("rb") as file:
                 content = file.read(_LOOKED_AT)
     except OSError:

@@ -23,8 +23,8 @@ from simclr_lightning.data.suit import suit
 from simclr_lightning.data.value_range import Scaling, check_scale, tell
 from simclr_lightning.data.value_scaling import ValueScaling
 from simclr_lightning.data.walk import Findings
-from simclr_lightning.data.worker_processes import warn_of_workers
-from simclr_lightning.errors import InputError
+from simclr_lightning.data.worker_processes import MOST, warn_of_workers
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.views import ImageBatch, ViewBatch, ViewEngine, ViewRecipe, clean
 
 
@@ -139,18 +139,16 @@ class PictureDataModule(ValueScaling):
         super().__init__()
         seed = 0 if seed is None else seed
         _check(batch_size >= 1, "batch_size", batch_size, "a batch holds at least one picture, 256 by default")
-        _check((num_workers or 0) >= 0, "num_workers", num_workers, "choose 0 (no workers) or more")
+        check_number("num_workers", num_workers, "data.num_workers 4", least=0, most=MOST)
+        check_number("prefetch_factor", prefetch_factor, "data.prefetch_factor 2", least=1, most=MOST)
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
         _check(0 <= max_bad_share <= 1, "max_bad_share", max_bad_share, "choose a number from 0 to 1")
-        large = max_megapixels is None or max_megapixels > 0
-        _check(large, "max_megapixels", max_megapixels, "choose a number above 0, or leave it out")
-        _check(
-            chunk_window is None or chunk_window >= 1, "chunk_window", chunk_window, "choose 1 or more, 16 by default"
-        )
+        check_number("max_megapixels", max_megapixels, "data.max_megapixels 179", above=0)
+        check_number("chunk_window", chunk_window, "data.chunk_window 16", least=1)
         check_scale(scale)
-        _check(seed >= 0, "seed", seed, "choose 0 or more")
+        check_number("seed", seed, "data.seed 0", least=0, below=2**32)
         _check(metric in (None, "top1", "mean_per_class"), "metric", metric, "choose top1 or mean_per_class")
         self.source, name, self._root = choose_source(dataset, root, labels)
         of_several = metric is not None and self.source.metric == "map11"

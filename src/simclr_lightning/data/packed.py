@@ -121,9 +121,9 @@ class PackedPictures(FilePictures):
         super().__init__(
             root / told["folder"],
             self.files,
-            torch.from_numpy(np.load(self._files.targets)),
+            torch.from_numpy(_array(self._files.targets)),
             told["class_names"],
-            torch.from_numpy(np.load(several)) if several.exists() else None,
+            torch.from_numpy(_array(several)) if several.exists() else None,
         )
 
     def name(self, position: int) -> str:
@@ -158,9 +158,9 @@ class PackedPictures(FilePictures):
 
     def _map(self) -> None:
         """Arrays of one row for each picture stay on the disk."""
-        self.files = np.load(self._files.names, mmap_mode="r")
-        self.sizes = np.load(self._files.sizes, mmap_mode="r")
-        self.places = np.load(self._files.places, mmap_mode="r")
+        self.files = _array(self._files.names, on_disk=True)
+        self.sizes = _array(self._files.sizes, on_disk=True)
+        self.places = _array(self._files.places, on_disk=True)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker that is not forked: it opens the files itself."""
@@ -169,6 +169,15 @@ class PackedPictures(FilePictures):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._map()
+
+
+def _array(path: Path, *, on_disk: bool = False) -> NDArray[Any]:
+    """Numbers or names; objects, which would run code, are refused."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path} is damaged, or no array of numbers: copy or pack the set again.") from error
+    return array
 
 
 class _Chunk:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simclr_lightning.data.decode import check_is_file
 from simclr_lightning.data.endings import ENDINGS, missing_for
 from simclr_lightning.data.folder import find_roots, folder_sets
 from simclr_lightning.data.pictures import FilePictures
@@ -97,8 +98,13 @@ def _files(root: Path, pictures: FilePictures) -> PackedSource:
         pictures.class_names,
         pictures.multi_targets,
         os.path.relpath(pictures.root, root),
-        lambda position: pictures.path(position).read_bytes(),
+        lambda position: _content(pictures.path(position)),
     )
+
+
+def _content(path: Path) -> bytes:
+    check_is_file(path)
+    return path.read_bytes()
 
 
 def tar_sources(root: Path, shards: list[Path]) -> dict[str, PackedSource]:

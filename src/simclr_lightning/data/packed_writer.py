@@ -22,7 +22,7 @@ from rich.progress import Progress
 from simclr_lightning.data.decode import BadPictureError, opened
 from simclr_lightning.data.packed import FORMAT, INDEX, MANIFEST, SplitFiles, is_packed
 from simclr_lightning.data.packed_sources import PackedSource, packed_sources
-from simclr_lightning.errors import ExistingFileError, InputError, require_packages
+from simclr_lightning.errors import ExistingFileError, InputError, check_number, require_packages
 
 _PLAN = "plan.json"
 _ITEM = 24  # bytes that an item takes beside its file: two sizes, the label, and its place in the table of the chunk
@@ -74,9 +74,8 @@ def pack_pictures(root: str | Path, output: str | Path, chunk_mib: int = 64) -> 
         Packed: .../packed (3 pictures in 1 chunk)
         (3, ['cat', 'dog'])
     """
+    check_number("chunk_mib", chunk_mib, "chunk_mib 64", least=1, most=_LARGEST >> 20)
     require_packages("simclr pack", ["litdata"])
-    if not 1 <= chunk_mib <= _LARGEST >> 20:
-        raise InputError(f"chunk_mib is {chunk_mib}: choose from 1 to {_LARGEST >> 20} MiB (--chunk_mib 64).")
     output = Path(os.path.expanduser(output))
     taken = output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / _PLAN).exists())
     if taken or is_packed(output):

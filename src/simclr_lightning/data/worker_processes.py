@@ -25,6 +25,8 @@ _BatchT = TypeVar("_BatchT")
 _CGROUPS = Path("/sys/fs/cgroup")
 _SHARED = Path("/dev/shm")
 _MOST_WORKERS = 32  # each keeps batches ready, and so many cores decode more than any one accelerator trains on
+MOST = 1_024
+"""Workers of a training process, and batches that each keeps ready: more were never meant."""
 _BUS_ERROR: int = -getattr(signal, "SIGBUS", 1000)  # as an exit code; the kernel's answer where memory has no room
 _OUT_OF_MEMORY = ("Bus error", "unable to allocate shared memory", "unable to write to file </torch_")
 

@@ -19,12 +19,14 @@ from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.folder import find_roots
 from simclr_lightning.data.readers.array_sets import holds_a_set
 from simclr_lightning.data.value_range import check_scale
+from simclr_lightning.data.worker_processes import MOST
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
-from simclr_lightning.errors import ExistingFileError, InputError, options_without, require_packages
+from simclr_lightning.errors import ExistingFileError, InputError, check_number, options_without, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
+from simclr_lightning.trainer_checks import check_accelerator, check_devices
 from simclr_lightning.versions import version_of
 from simclr_lightning.views import ValueRange, ViewRecipe
 
@@ -131,7 +133,15 @@ def embed_pictures(
         ((360, 32), ['test/0', 'test/1'])
     """
     output = Path(output)
-    _check(output, root, dataset, batch_size, on_bad_picture)
+    _check(output, root, dataset, on_bad_picture)
+    check_number("batch_size", batch_size, "batch_size 256", least=1, most=1_000_000)
+    check_number("num_workers", num_workers, "num_workers 4", least=0, most=MOST)
+    check_number("max_bad_share", max_bad_share, "max_bad_share 0.1", least=0, most=1)
+    check_number("max_megapixels", max_megapixels, "max_megapixels 179", above=0)
+    check_accelerator(accelerator, "accelerator")
+    check_devices(devices, accelerator, "devices")
+    check_number("width", width, "width 1", above=0)
+    check_number("in_channels", in_channels, "in_channels 3", least=1)
     with options_without("data."):
         data = choose_source(dataset, root).source
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
@@ -142,8 +152,8 @@ def embed_pictures(
     values = plain_scale({"scale": scale}) or plain_scale(checkpoint.data)
     black_and_white = None if values in (None, "dtype") else ValueRange.of(values)
     if encoder is None:
-        network = load_encoder(checkpoint, model)
         recipe = _recipe(checkpoint.clean_pictures, asked)
+        network = load_encoder(checkpoint, model)
     else:
         recipe = _recipe({}, asked)
         network = load_encoder(
@@ -208,16 +218,12 @@ def embed_pictures(
     return output
 
 
-def _check(
-    output: Path, root: str | Path, dataset: str | Callable[..., Any], batch_size: int, on_bad_picture: str
-) -> None:
+def _check(output: Path, root: str | Path, dataset: str | Callable[..., Any], on_bad_picture: str) -> None:
     if output.suffix not in FORMATS:
         raise InputError(f"The output is named {output.name}: its suffix must be one of {', '.join(FORMATS)}.")
     require_packages(f"A {output.suffix} file", FORMATS[output.suffix].packages)
     if output.exists():
         raise ExistingFileError(f"{output} exists and is not overwritten: name another file (--output), or move it.")
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: a batch holds at least one picture (--batch_size 256).")
     if on_bad_picture not in ("raise", "skip"):
         raise InputError(f"on_bad_picture is {on_bad_picture!r}: choose raise or skip (--on_bad_picture).")
     if dataset == "folder" and not holds_a_set(root):

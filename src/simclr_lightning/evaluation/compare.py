@@ -14,7 +14,7 @@ from torch import Tensor
 
 from simclr_lightning.callbacks.unreadable import list_unreadable, tell_unreadable
 from simclr_lightning.command_line import typed_command
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_folder
 from simclr_lightning.evaluation.candidates import Candidate, Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.plots import plot_features
@@ -90,7 +90,8 @@ def evaluate(
         True
     """
     asked = parse_protocols(protocols, finetune)
-    check_draws(draws)
+    check_draws(draws, seed)
+    check_folder("output", output, "output FOLDER")
     comparison = Comparison.prepare(trainer, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
     for protocol in asked:
         protocol.check(comparison, seed)
@@ -195,4 +196,4 @@ def _parse(name: str) -> Protocol:
 
 
 def _listed() -> str:
-    return "; ".join(f"{name} ({kind.what})" for name, kind in PROTOCOLS.items())
+    return ", ".join(PROTOCOLS)

@@ -17,7 +17,7 @@ from simclr_lightning.classifiers import Classifier
 from simclr_lightning.data import FeatureBatch, GlobalBatchSampler, LabelledDataModule, PictureDataModule
 from simclr_lightning.data.feature_batches import FeatureDataset
 from simclr_lightning.data.loaders import PictureLoader, make_loader
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.evaluation.labelled_data import TestSplit
 from simclr_lightning.evaluation.quiet_trainer import Progress, device_settings, quiet_trainer
 from simclr_lightning.features import Features
@@ -60,10 +60,7 @@ class FineTuneRecipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} of fine-tuning is {value}: choose 1 or more (--finetune.{name}).")
-        if not self.learning_rate > 0:
-            raise InputError(
-                f"learning_rate of fine-tuning is {self.learning_rate}: choose one above 0 (--finetune.learning_rate)."
-            )
+        check_number("learning_rate of fine-tuning", self.learning_rate, "finetune.learning_rate 0.05", above=0)
 
     def epochs_for(self, fraction: float) -> int:
         """Epochs on a share of the labels, in (0, 1]."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from simclr_lightning.callbacks.unreadable import list_unreadable, tell_unreadable
 from simclr_lightning.command_line import typed_command
 from simclr_lightning.data.labels import balanced_draw, default_counts
+from simclr_lightning.errors import check_folder
 from simclr_lightning.evaluation.candidates import Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
 from simclr_lightning.evaluation.labelled_data import dataset_name, judged_by
@@ -210,7 +211,8 @@ def label_curve(
         >>> [point.labels for point in curve.curves["random encoder"]]
         [10, 50, 143]
     """
-    check_draws(draws)
+    check_draws(draws, seed)
+    check_folder("output", output, "output FOLDER")
     comparison = Comparison.prepare(trainer, model, datamodule, ckpt_path, others, raw_pixels=raw_pixels)
     targets = comparison.targets
     counts = default_counts(targets) if counts is None else sorted(set(counts))

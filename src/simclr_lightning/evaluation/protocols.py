@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from simclr_lightning.data.labels import balanced_subset, stratified_split
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.evaluation import frozen, inner_fits
 from simclr_lightning.evaluation.candidates import Candidate, Comparison
 from simclr_lightning.evaluation.inner_fits import PAPER, FineTuneRecipe
@@ -271,8 +271,8 @@ PROTOCOLS = {kind.name: kind for kind in _KINDS}
 """By how they are typed; F is a percentage."""
 
 
-def check_draws(draws: int) -> None:
-    """Complain if nothing is to be drawn.
+def check_draws(draws: int, seed: int = 0) -> None:
+    """Complain if nothing is to be drawn, or by no seed.
 
     Raises:
         InputError: if so.
@@ -280,5 +280,5 @@ def check_draws(draws: int) -> None:
     Example:
         >>> check_draws(10)
     """
-    if draws < 1:
-        raise InputError(f"draws is {draws}: at least one draw of labels is learned from (--draws 10).")
+    check_number("draws", draws, "draws 10", least=1, most=1_000_000)
+    check_number("seed", seed, "seed 0", least=0, below=2**32)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from simclr_lightning.checkpoints import load_model, read_checkpoint, run_of
-from simclr_lightning.errors import ExistingFileError, InputError, require_packages
+from simclr_lightning.errors import ExistingFileError, InputError, check_number, require_packages
 from simclr_lightning.export.formats import FORMATS, Format
 from simclr_lightning.export.model_card import model_card
 from simclr_lightning.simclr import SimCLR
@@ -72,8 +72,7 @@ def export_encoder(
         raise InputError(f"Unknown format {format!r}. There are {', '.join(FORMATS)} (--format).")
     exporter = FORMATS[format]
     require_packages(f"The format {format}", exporter.packages)
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size is {image_size}: give the side of the pictures in pixels (--image_size 224).")
+    check_number("image_size", image_size, "image_size 224", least=1, most=65_536)
     path, card = _files(ckpt_path, output, exporter.file)
 
     checkpoint = read_checkpoint(ckpt_path)

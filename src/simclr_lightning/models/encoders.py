@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from simclr_lightning.errors import InputError, MissingPackageError
+from simclr_lightning.errors import InputError, MissingPackageError, check_number
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
 
 
@@ -63,10 +63,9 @@ def build_encoder(
         )
     if stem not in get_args(Stem):
         raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}")
-    if in_channels < 1:
-        raise InputError(f"in_channels is {in_channels}, expected at least 1: 3 for colour pictures, 1 for grey ones")
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size is {image_size}, expected at least 1 pixel, or None where it is not known")
+    check_number("in_channels", in_channels, least=1, most=65_536)
+    check_number("image_size", image_size, least=1, most=65_536)
+    check_number("width", width, above=0, most=1_024)
 
     short = name.removeprefix("torchvision/")
     if short in RESNETS:

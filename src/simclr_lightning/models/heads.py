@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
+
+MOST = 2**20
+"""Layers have no more features than that: what is larger was not meant, and no memory holds it."""
+
+
+def check_head(layers: int, hidden: int | None, dimension: int) -> None:
+    """Raise InputError unless a projection head can have so many layers and features.
+
+    Example:
+        >>> check_head(layers=2, hidden=None, dimension=0)
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: projection_dim is 0: choose a number of at least 1 and at most 1,048,576 \
+(--model.projection_dim 128).
+    """
+    check_number("projection_layers", layers, "model.projection_layers 2", least=0, most=8)
+    check_number("projection_hidden", hidden, "model.projection_hidden 512", least=1, most=MOST)
+    check_number("projection_dim", dimension, "model.projection_dim 128", least=1, most=MOST)
 
 
 class ProjectionHead(nn.Module):

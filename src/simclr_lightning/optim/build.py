@@ -7,22 +7,38 @@ from typing import Any, Literal, get_args
 import torch
 from torch.optim import Optimizer
 
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.optim.lars import LARS
 
 OptimizerName = Literal["lars", "sgd", "adamw"]
 
 
-def check_optimizer(name: str, choice: tuple[str, ...] = get_args(OptimizerName)) -> None:
-    """Raise InputError unless ``name`` is one of ``choice``.
+def check_optimizer(
+    name: str,
+    learning_rate: float = 0.1,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    trust_coefficient: float = 1e-3,
+    *,
+    choice: tuple[str, ...] = get_args(OptimizerName),
+) -> None:
+    """Raise InputError unless ``name`` is one of ``choice`` and the numbers are in their ranges.
 
     Example:
         >>> check_optimizer("adam")
         Traceback (most recent call last):
         simclr_lightning.errors.InputError: optimizer is 'adam': choose lars, sgd, adamw (--model.optimizer).
+        >>> check_optimizer("sgd", momentum=1.5)
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: momentum is 1.5: choose a number of at least 0 and below 1 \
+(--model.momentum 0.9).
     """
     if name not in choice:
         raise InputError(f"optimizer is {name!r}: choose {', '.join(choice)}", "model.optimizer")
+    check_number("learning_rate", learning_rate, "model.learning_rate 0.1", above=0)
+    check_number("momentum", momentum, "model.momentum 0.9", least=0, below=1)
+    check_number("weight_decay", weight_decay, "model.weight_decay 1e-6", least=0)
+    check_number("trust_coefficient", trust_coefficient, "model.trust_coefficient 0.001", above=0)
 
 
 def build_optimizer(

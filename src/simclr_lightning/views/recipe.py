@@ -181,12 +181,12 @@ class ViewRecipe:
             side = getattr(self, name)
             if isinstance(side, bool) or not isinstance(side, int):
                 raise TypeError(f"{name} is {side!r}: give the side of the view as a whole number of pixels.")
-            if side < 1:
-                raise InputError(f"{name} is {side}: a view needs at least one pixel a side.")
+            if not 1 <= side <= 65_536:
+                raise InputError(f"{name} is {side}: a view needs at least one pixel a side, and 65,536 at most.")
         if isinstance(self.count, bool) or not isinstance(self.count, int):
             raise TypeError(f"count is {self.count!r}: give the number of views of each picture as a whole number.")
-        if self.count < 1:
-            raise InputError(f"count is {self.count}: draw at least one view of each picture.")
+        if not 1 <= self.count <= 1_024:
+            raise InputError(f"count is {self.count}: draw at least one view of each picture, and 1,024 at most.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is {getattr(self, name)!r}: choose {' or '.join(choices)}.")

@@ -1,0 +1,73 @@
+"""What is asked of a run that goes on is checked against how it began, before anything is trained."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from simclr_lightning.errors import InputError
+
+Simclr = Callable[..., None]
+
+TINY = ["--model.encoder", "resnet8", "--model.width", "0.125", "--data.batch_size", "4", "--data.views.size", "16"]
+SHORT = ["--trainer.accelerator", "cpu", "--trainer.limit_train_batches", "2", "--data.num_workers", "0"]
+FIT = ["fit", *TINY, *SHORT, "--data.root", "photos", "--trainer.logger.version", "one", "--trainer.max_epochs"]
+LAST = "runs/simclr/one/checkpoints/last.ckpt"
+
+
+def told(simclr: Simclr, *words: str) -> str:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        simclr(*words)
+    texts = [str(warning.message) for warning in found]
+    return " ".join(text for text in texts if "goes on otherwise" in text)
+
+
+def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
+    simclr(*FIT, "1")
+    steps = len(Path("runs/simclr/one/metrics.csv").read_text().splitlines())
+
+    finished = (
+        f"the run of {LAST} is finished, with 1 of 1 epochs. To train it further, type more (--trainer.max_epochs 2)"
+    )
+    with pytest.raises(InputError, match=re.escape(f"There is nothing to do: {finished}")):
+        simclr(*FIT, "1", "--ckpt_path", "last")
+    with pytest.raises(InputError, match=r"nothing to do: .* 2 of 2 steps"):
+        simclr(*FIT, "-1", "--trainer.max_steps", "2", "--ckpt_path", LAST)
+    simclr(*FIT, "1", "--auto_resume", "true")  # a job that was requeued too often ends well
+    assert len(Path("runs/simclr/one/metrics.csv").read_text().splitlines()) == steps
+
+    with pytest.raises(InputError, match=r"stem is 'pooled', and the training of .* began with 'auto'"):
+        simclr(*FIT, "2", "--ckpt_path", LAST, "--model.stem", "pooled")
+
+    (photos / "train" / "cat" / "0.jpg").rename(photos / "0.jpg")
+    with pytest.raises(InputError, match="began with 16 training pictures, and there are 15 now: the order"):
+        simclr(*FIT, "2", "--ckpt_path", LAST)
+    (photos / "0.jpg").rename(photos / "train" / "cat" / "0.jpg")
+    for split in ("train", "val", "test"):
+        (photos / split / "dog").rename(photos / split / "owl")
+    with pytest.raises(InputError, match=r"began with 2 classes, and there are 2 now \\(dog, owl\\)"):
+        simclr(*FIT, "2", "--ckpt_path", LAST)
+    for split in ("train", "val", "test"):
+        (photos / split / "owl").rename(photos / split / "dog")
+
+    changes = told(
+        simclr, *FIT, "2", "--ckpt_path", LAST, "--model.learning_rate", "0.5", "--data.prefetch_factor", "3"
+    )
+    assert "model.learning_rate 0.5 (was 0.3)" in changes
+    assert "trainer.max_epochs 2 (was 1)" in changes
+    assert "Of no matter: data.prefetch_factor 3 (was None)" in changes
+    shutil.rmtree("runs")
+
+
+def test_the_number_of_a_picture_that_is_added_is_told_before_a_step(simclr: Simclr, photos: Path) -> None:
+    simclr(*FIT, "1")
+    Image.new("RGB", (20, 20)).save(photos / "train" / "dog" / "more.jpg")
+    with pytest.raises(InputError, match="there are 17 now"):
+        simclr(*FIT, "2", "--ckpt_path", "last")
