@@ -19,6 +19,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"evaluation"},
     {"classifiers"},
     {"simclr", "callbacks"},
+    {"agreement"},
     {"features", "data"},
     {"checkpoints"},
     {"metrics", "models"},

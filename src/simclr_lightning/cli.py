@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
+from simclr_lightning.agreement import Agreement
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.checkpoints import DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
@@ -242,6 +243,9 @@ class SimCLRCLI(CommandLine):
         explain_misfits(trainer)
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             cast("Any", trainer).callbacks.insert(0, ContinueMetrics(trainer.loggers))
+        if self.subcommand == "fit":
+            seed = self.chosen(self.config, "seed_everything")
+            cast("Any", trainer).callbacks.insert(0, Agreement({"seed_everything": seed}))
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer
