@@ -10,9 +10,10 @@ GPU_SETUP := $(if $(filter file,$(origin PYTHON)),bench-setup)
 GPU_PYTHON := PYTHONPATH=src$(addprefix :,$(PYTHONPATH)) $(GPU_PYTHON)
 GPU_CHECK_ARGS ?=
 FIT_ARGS ?=
+FAULT_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench bench-setup gpu-check cifar10-gpu docs clean
+.PHONY: help setup demo test faults slurm lint type bench bench-setup gpu-check cifar10-gpu docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,12 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 # worksteal: the other distributions wait for ever, or stop, where a process of the tests has crashed.
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
+
+faults: .venv/installed-dev  ## Kill 200 trainings at random moments, let them go on, compare (an hour; FAULT_ARGS="--minutes 5")
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign $(FAULT_ARGS)
+
+slurm: .venv/installed-dev  ## Our job files on two SLURM nodes on this machine, and torchrun (Debian: slurm-wlm, munge)
+	SIMCLR_CLUSTERS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/clusters
 
 lint: .venv/installed-dev  ## Check style and formatting
 	$(BIN)/ruff check .

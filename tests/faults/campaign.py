@@ -1,11 +1,11 @@
 """Kills trainings at random moments, lets them go on, and compares them with ones that nobody killed, bit by bit.
 
-    python -m tests.faults.campaign --kills 200 --output faults.json
+    python -m tests.faults.campaign --kills 200 --output runs/faults.json
 
-Every run is the command ``simclr fit ... --auto_resume true`` in processes of its own, forked from one that has imported
-torch. It is killed by SIGKILL, at a random moment or while a checkpoint is being written, one to four times; of several
-processes one is killed, or all. Then it may end. Compared are weights, optimizer, schedule, what callbacks keep (the
-probe, for example), and every row of metrics.csv.
+Every run is the command ``simclr fit ... --auto_resume true`` in processes of its own, forked from one that has
+imported torch. It is killed by SIGKILL, at a random moment or while a checkpoint is being written, one to four times;
+of several processes one is killed, or all. Then it may end. Compared are weights, optimizer, schedule, what callbacks
+keep (the probe, for example), and every row of metrics.csv.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ COMMON = [
     *("--model.width", "0.25", "--trainer.log_every_n_steps", "1", "--trainer.check_val_every_n_epoch", "2"),
     *("--auto_resume", "true", "--trainer.logger.version", "run"),
 ]
-OFTEN = [  # also in the middle of epochs
-    *("--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps", "3"),
-    *("--trainer.callbacks.save_top_k", "-1", "--trainer.callbacks.filename", "{step}"),
-]
+OFTEN = ["--save_every_minutes", "0.005"]  # also in the middle of epochs
 KINDS: dict[str, tuple[int, list[str]]] = {  # processes, and what is typed beside COMMON
     "one process": (1, OFTEN),
     "checkpoints of epochs alone": (1, []),
@@ -303,8 +300,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), metavar="KIND")
-    parser.add_argument("--output", type=Path, default=Path("faults.json"))
+    parser.add_argument("--output", type=Path, default=Path("runs/faults.json"))
     options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
         campaign, number = Campaign(Path(folder), options.seed, options.kinds), 0

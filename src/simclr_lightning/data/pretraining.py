@@ -57,8 +57,8 @@ class SimCLRDataModule(PictureDataModule):
             batches, rest = divmod(state_dict["batches"] * before, self.batch_size)
             if rest:
                 raise InputError(
-                    f"The checkpoint is after {state_dict['batches']} batches of {before} pictures of a stream, where no "
-                    f"batch of {self.batch_size} begins: keep the size",
+                    f"The checkpoint is after {state_dict['batches']} batches of {before} pictures of a stream, where "
+                    f"no batch of {self.batch_size} begins: keep the size",
                     f"data.batch_size {before}",
                 )
             self._start = {"epoch": state_dict["epoch"], "batches": batches}

@@ -5,29 +5,22 @@ Minutes, and only where it is asked for: ``make slurm``.
 
 from __future__ import annotations
 
-import csv
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 import torch
 from tests.callbacks.test_save_when_stopped import assert_equal
-from tests.slurm.cluster import Cluster, cluster_in, missing
+from tests.clusters.runs import EPOCHS, RUN, fit, outcome
+from tests.clusters.slurm import Cluster, cluster_in, missing
 
 pytestmark = [
-    pytest.mark.skipif(not os.environ.get("SIMCLR_SLURM"), reason="make slurm"),
+    pytest.mark.skipif(not os.environ.get("SIMCLR_CLUSTERS"), reason="make slurm"),
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())} (Debian: slurm-wlm, munge)"),
 ]
 JOBS = Path(__file__).parents[2] / "experiments" / "slurm"
-EPOCHS = 8
-RUN = ["--config", "quickstart", "--trainer.accelerator", "cpu", "--trainer.max_epochs", str(EPOCHS)]
-RUN += ["--model.width", "0.25", "--trainer.log_every_n_steps", "1"]
-PARTS = ("global_step", "epoch", "state_dict", "optimizer_states", "lr_schedulers", "callbacks")
 
 
 @pytest.fixture(scope="module")
@@ -36,27 +29,12 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
-def simclr(*arguments: str, cwd: Path) -> None:
-    command = [sys.executable, "-m", "simclr_lightning", "fit", *RUN, *arguments]
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=600)
-
-
-def outcome(folder: Path) -> tuple[Any, list[dict[str, str]]]:
-    """The final state, and the table of metrics but for times."""
-    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    state = {name: content[name] for name in PARTS}
-    state["callbacks"] = {name: own for name, own in state["callbacks"].items() if "ModelCheckpoint" not in name}
-    with (folder / "metrics.csv").open(newline="") as lines:
-        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(lines)]
-    return state, rows
-
-
 @pytest.mark.parametrize(("file", "processes"), [("one_node", 1), ("two_nodes", 2)])
 def test_a_job_that_is_told_to_stop_ends_as_if_it_had_not_been(
     file: str, processes: int, cluster: Cluster, tmp_path: Path
 ) -> None:
     several = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp"] if processes > 1 else []
-    simclr("--trainer.logger.version", "whole", *several, cwd=tmp_path)
+    fit("--trainer.logger.version", "whole", *several, cwd=tmp_path)
     options = ["--parsable", f"--output={tmp_path}/%j.out"]
     strategy = ["--trainer.strategy", "ddp"] if processes > 1 else []
     job = cluster("sbatch", *options, str(JOBS / f"{file}.sbatch"), *RUN, *strategy, cwd=tmp_path)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.clusters.runs import HERE
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "sinfo")
 CONFIGURATION = """
 ClusterName=fake
@@ -64,7 +66,7 @@ class Cluster:
         self.folder = folder
         # Nodes of a real cluster find each other by name.
         alone = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
-        self.environment = {**os.environ, "PATH": _path(), "SLURM_CONF": str(folder / "slurm.conf"), **alone}
+        self.environment = {**HERE, "PATH": _path(), "SLURM_CONF": str(folder / "slurm.conf"), **alone}
 
     def __call__(self, *command: str, cwd: Path | None = None) -> str:
         """What a command prints."""
