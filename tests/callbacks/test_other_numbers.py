@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from simclr_lightning import LARSWarmup, SimCLR, SimCLRDataModule
+from simclr_lightning import LARSWarmup, SimCLR, SimCLRDataModule, ViewRecipe
 from simclr_lightning.callbacks import OtherNumbers
 from simclr_lightning.data import InMemoryPictures, PictureSets
 from simclr_lightning.errors import InputError
@@ -56,7 +56,7 @@ def fit(folder: Path, batch_size: int = BATCH, *, others: bool = True, resume: b
         ],
         **settings,
     )
-    data = SimCLRDataModule(pictures, batch_size=batch_size, views="cifar10")
+    data = SimCLRDataModule(pictures, batch_size=batch_size, views=ViewRecipe("cifar10", size=8))
     path = folder / f"step={STEPS}.ckpt" if resume else None
     trainer.fit(model or SimCLR("resnet8", width=0.125, image_size=8), data, ckpt_path=path, weights_only=True)
     return seen

@@ -33,4 +33,5 @@ def test_another_number_of_processes_goes_on(tmp_path: Path) -> None:
             share = 3 * 12 // number
             assert own["seen"] == [whole["seen"][0][share:], whole["seen"][1]], rank
             for name, value in own["weights"].items():
-                torch.testing.assert_close(value, alone[0]["weights"][name], rtol=1e-9, atol=1e-12)
+                # Views are float32, and made for the pictures of a process together.
+                torch.testing.assert_close(value, alone[0]["weights"][name], rtol=1e-5, atol=1e-7)

@@ -206,6 +206,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "ModelCheckpoint" not in name}
     with (checkpoints(folder).parent / "metrics.csv").open(newline="") as lines:
         rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(lines)]
+    rows.sort(key=lambda row: (int(row["step"]), sorted(row)))  # the order within a step is nobody's business
     return found | {"metrics.csv": rows}
 
 
@@ -262,7 +263,7 @@ class Campaign:
             chain.differences = differences(outcome(folder), expected)
             left = [file.name for file in checkpoints(folder).iterdir() if file.suffix != ".ckpt"]
             chain.differences += [f"left behind: {name}" for name in left]
-        except AssertionError as error:
+        except (AssertionError, OSError) as error:
             chain.differences = [str(error)]
         if not chain.differences:
             shutil.rmtree(folder)
