@@ -10,9 +10,10 @@ GPU_SETUP := $(if $(filter file,$(origin PYTHON)),bench-setup)
 GPU_PYTHON := PYTHONPATH=src$(addprefix :,$(PYTHONPATH)) $(GPU_PYTHON)
 GPU_CHECK_ARGS ?=
 FIT_ARGS ?=
+FAULT_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults lint type audit bench bench-setup gpu-check cifar10-gpu docs version release-notes \
+.PHONY: help setup demo test faults slurm lint type audit bench bench-setup gpu-check cifar10-gpu docs version release-notes \
 	release-check clean
 
 help:  ## Show this list
@@ -29,8 +30,12 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-faults: .venv/installed-dev  ## All wrong command lines and files, of which `make test` takes a sample (about 15 minutes)
+faults: .venv/installed-dev  ## Wrong command lines and files, and 200 kills of trainings: all of them (over an hour; FAULT_ARGS="--minutes 5")
 	SIMCLR_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/integration/test_wrong_lines.py tests/integration/test_right_settings.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign $(FAULT_ARGS)
+
+slurm: .venv/installed-dev  ## Our job files on two SLURM nodes on this machine, and torchrun (Debian: slurm-wlm, munge)
+	SIMCLR_CLUSTERS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/clusters
 
 lint: .venv/installed-dev  ## Check style and formatting
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"evaluation", "trackers"},
     {"classifiers"},
     {"simclr", "callbacks"},
+    {"agreement"},
     {"features", "data"},
     {"checkpoints", "drawing"},
     {"metrics", "models"},

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
+from simclr_lightning.agreement import Agreement
 from simclr_lightning.before_start import check_settings, check_typed_for_the_data, typed_for_the_data
 from simclr_lightning.callbacks.continue_metrics import ContinueMetrics
 from simclr_lightning.callbacks.run_folder import unused_name
@@ -260,8 +261,11 @@ class SimCLRCLI(CommandLine):
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             tracked = TrackedRuns(has_name(self.config[self.config.subcommand]))
             cast("Any", trainer).callbacks[:0] = [tracked, ContinueMetrics(trainer.loggers), SameData()]
-        if self.subcommand == "fit" and self._checkpoint is not None:
-            tell_changes(self._checkpoint, self.model, self.datamodule, config)
+        if self.subcommand == "fit":
+            seed = self.chosen(self.config, "seed_everything")
+            cast("Any", trainer).callbacks.insert(0, Agreement({"seed_everything": seed}))
+            if self._checkpoint is not None:
+                tell_changes(self._checkpoint, self.model, self.datamodule, config)
         if self.subcommand in ("validate", "test", "predict"):
             trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
         return trainer

@@ -11,8 +11,10 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Pr
 
 from simclr_lightning.callbacks import (
     ClassReport,
+    EndTogether,
     EpochLines,
     LARSWarmup,
+    OtherNumbers,
     RepresentationHealth,
     RetrievalTable,
     RunSummary,
@@ -53,7 +55,7 @@ def chosen_callbacks(
         >>> settings = dict.fromkeys(["callbacks", "barebones", "precision", "logger", "enable_checkpointing"])
         >>> settings |= {"fast_dev_run": True, "enable_progress_bar": False}
         >>> [type(callback).__name__ for callback in chosen_callbacks("fit", SimCLR("resnet8"), settings)]
-        ['UnreadablePictures', 'SyncBatchNormOnDevices', 'LARSWarmup', 'RunSummary', 'Throughput']
+        ['UnreadablePictures', 'EndTogether', 'SyncBatchNormOnDevices', 'LARSWarmup', 'RunSummary', 'Throughput']
     """
     callbacks = list(trainer["callbacks"] or [])
     for default in _defaults(subcommand, model, trainer, sync_batchnorm):
@@ -89,6 +91,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
         callbacks.append(ClassReport())
     if subcommand != "fit":
         return callbacks
+    callbacks.append(EndTogether())
     if sync_batchnorm:
         callbacks.append(SyncBatchNormOnDevices())
     if isinstance(model, SimCLR) and type(model).configure_optimizers is SimCLR.configure_optimizers:
@@ -107,7 +110,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
     if trainer["enable_checkpointing"] is not False:
         # Lightning's own choice is to save after validation, which may never come.
         callbacks.append(ModelCheckpoint(save_last=True, save_on_train_epoch_end=True))
-        callbacks.append(SaveWhenStopped())
+        callbacks.extend((OtherNumbers(), SaveWhenStopped()))
     if trainer["logger"] is not False:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     return callbacks

@@ -100,6 +100,24 @@ def largest_of_processes(number: int, device: torch.device) -> int:
     return int(found.item())
 
 
+def gather_objects(own: dict[str, str], device: torch.device) -> list[dict[str, str]]:
+    """Small plain values of all processes, in the order of their ranks; all must ask. Hosts talk.
+
+    Args:
+        own: those of this process.
+        device: of this process, for a group of devices alone.
+
+    Example:
+        >>> gather_objects({"seed": "3"}, torch.device("cpu"))  # of two processes: two dictionaries
+        [{'seed': '3'}]
+    """
+    if world_size() == 1:
+        return [own]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, own, group=_hosts(device)[0])
+    return found
+
+
 @contextmanager
 def equal_shares(known: bool) -> Iterator[None]:
     """Within it every process has as many rows as the others, so that :func:`row_counts` need not ask them.

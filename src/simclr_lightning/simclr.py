@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from simclr_lightning.agreement import check_agreement
 from simclr_lightning.checkpoints import LoadsEncoder, import_path, start_from, upgraded
 from simclr_lightning.compat import CLASS_PATH, INSTANTIATOR, read_bar_at_logged_steps, trainer_of
 from simclr_lightning.distributed import world_size
@@ -234,7 +235,7 @@ class SimCLR(LoadsEncoder):
     def setup(self, stage: str) -> None:
         """Compile the encoder in place, which leaves its names in checkpoints alone, and lazily, at its first call."""
         if stage == "fit":
-            read_bar_at_logged_steps(trainer_of(self))
+            read_bar_at_logged_steps(check_agreement(trainer_of(self)))
             if self.hparams["compile_encoder"]:
                 compile_in_place(self.encoder)
 

@@ -205,7 +205,7 @@ def test_simclr_trains_on_an_iterable_data_set(num_workers: int, tmp_path: Path)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     held = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert held["datamodule_hyper_parameters"]["dataset"] == f"{__name__}.numbered"
-    assert held["SimCLRDataModule"] == {"epoch": 1, "batches": 2}
+    assert held["SimCLRDataModule"] == {"epoch": 1, "batches": 2, "batch_size": 4}
 
 
 def test_views_of_a_set_do_not_depend_on_its_processes() -> None:

@@ -9,7 +9,8 @@ import torch
 
 from simclr_lightning.data import InMemoryPictures, SimCLRDataModule, resident
 from simclr_lightning.data.folder import scan
-from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader
+from simclr_lightning.data.global_batches import GlobalBatchSampler
+from simclr_lightning.data.loaders import PictureLoader, make_loader
 from simclr_lightning.data.resident import ResidentBatch, ResidentPictures, free_memory
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.errors import InputError

@@ -196,6 +196,10 @@ def test_a_run_goes_on_in_its_folder_with_its_records(simclr: Simclr, fail_at: l
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == names
     ours, theirs = (torch.load(own / "checkpoints/last.ckpt", weights_only=True) for own in (run, whole))
     assert all(torch.equal(ours["state_dict"][name], value) for name, value in theirs["state_dict"].items())
+    # Killed after its last checkpoint, before the last row, it has nothing left to train, and all its records.
+    (run / "metrics.csv").write_text("".join((run / "metrics.csv").read_text().splitlines(keepends=True)[:-1]))
+    simclr(*command, "--auto_resume", "true", "--trainer.logger.version", "version_0")
+    assert rows(run) == rows(whole)
 
 
 def test_the_same_command_begins_and_goes_on(simclr: Simclr, fail_at: list[int]) -> None:

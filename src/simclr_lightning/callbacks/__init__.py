@@ -2,12 +2,14 @@
 
 from simclr_lightning.callbacks.class_report import ClassReport
 from simclr_lightning.callbacks.embedding_pictures import EmbeddingPictures
+from simclr_lightning.callbacks.end_together import EndTogether
 from simclr_lightning.callbacks.epoch_lines import EpochLines
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.callbacks.log_picture import log_picture
 from simclr_lightning.callbacks.log_table import log_table
 from simclr_lightning.callbacks.online_knn import OnlineKNN
+from simclr_lightning.callbacks.other_numbers import OtherNumbers
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing, view_size
 from simclr_lightning.callbacks.representation_health import RepresentationHealth
 from simclr_lightning.callbacks.retrieval_table import RetrievalTable
@@ -22,10 +24,12 @@ from simclr_lightning.callbacks.view_grid import ViewGrid
 __all__ = [
     "ClassReport",
     "EmbeddingPictures",
+    "EndTogether",
     "EpochLines",
     "LARSWarmup",
     "OnlineKNN",
     "OnlineLinearProbe",
+    "OtherNumbers",
     "ProgressiveResizing",
     "RepresentationHealth",
     "RetrievalTable",

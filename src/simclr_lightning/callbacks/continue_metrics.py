@@ -69,6 +69,14 @@ class ContinueMetrics(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the rows back that the checkpoint knows of."""
+        self._put_back(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put them back where nothing was left to train: the run was killed after its last checkpoint, say."""
+        if stage == "fit":
+            self._put_back(trainer)
+
+    def _put_back(self, trainer: Trainer) -> None:
         for file, logger in self.files.items():
             aside = _aside(file)
             if not aside.exists():

@@ -18,8 +18,9 @@ class LARSWarmup(Callback):
     """Scales the learning rate with the global batch, warms it up and lets it decay along a cosine.
 
     Works with any optimizer of any LightningModule under automatic optimisation. The rates in the optimizer are the
-    base rates; each parameter group keeps its own. The rate is a function of ``trainer.global_step`` alone, so there is
-    no state to save, and a resumed run follows the rates and the length of run that are typed now.
+    base rates; each parameter group keeps its own. The rate is a function of ``trainer.global_step`` alone, and a
+    resumed run follows the rates and the length of run that are typed now. Where it goes on with another batch size,
+    and its length is one of epochs, the schedule goes on after as many pictures as were trained on before.
 
     A warm-up that was given in epochs and is longer than the whole run (a quick trial), or whose data never end, is a
     tenth of the run, with a warning; one that was given in steps is an error, except under ``fast_dev_run``.
@@ -81,6 +82,18 @@ class LARSWarmup(Callback):
         self.scaling = scaling
         self.batch_size = batch_size
         self.num_pictures = num_pictures
+        self._ahead = 0.0  # of global_step, in steps: those before had batches of another size
+        self._before: tuple[int, float] | None = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what a run with another batch size needs."""
+        if hasattr(self, "global_batch_size_"):
+            checkpoint["schedule"] = {"batch_size": self.global_batch_size_, "ahead": self._ahead}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take it over."""
+        if "schedule" in checkpoint:
+            self._before = checkpoint["schedule"]["batch_size"], checkpoint["schedule"]["ahead"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the base rates of the new optimizer, before a checkpoint overwrites them."""
@@ -111,6 +124,10 @@ class LARSWarmup(Callback):
         """
         self.total_steps_ = _total_steps(trainer)
         self.global_batch_size_ = _global_batch_size(trainer) if self.batch_size is None else self.batch_size
+        if self._before is not None:
+            (batch_size, self._ahead), self._before, step = self._before, None, trainer.global_step
+            if batch_size != self.global_batch_size_ and trainer.max_steps == -1:
+                self._ahead = (step + self._ahead) * batch_size / self.global_batch_size_ - step
         self.warmup_steps_ = self._resolve_warmup_steps(trainer)
         self.peak_learning_rates = [
             scaled_learning_rate(base, self.global_batch_size_, self.scaling) for base in self.base_learning_rates
@@ -122,7 +139,8 @@ class LARSWarmup(Callback):
         self._set_learning_rates(trainer)
 
     def _set_learning_rates(self, trainer: Trainer) -> None:
-        factor = warmup_cosine(trainer.global_step, self.warmup_steps_, self.total_steps_)
+        step = trainer.global_step + self._ahead if self._ahead else trainer.global_step
+        factor = warmup_cosine(step, self.warmup_steps_, self.total_steps_)
         groups = _parameter_groups(trainer)
         if len(groups) != len(self.peak_learning_rates):
             raise InputError(

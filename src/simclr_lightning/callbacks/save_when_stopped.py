@@ -132,6 +132,7 @@ class SaveWhenStopped(Checkpoint):
         reason = "the end of max_time" if number == _TIME_IS_UP else signal.Signals(number).name
         if number == getattr(signal, "SIGUSR1", None) and trainer.is_global_zero:
             _requeue(trainer)
+        trainer.strategy.barrier()  # where one has ended, srun may kill the others
         step = trainer.global_step
         _tell(f"Stopped by {reason} after step {step}. To go on: the same command, with\n--ckpt_path {path}")
 

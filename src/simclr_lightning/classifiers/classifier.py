@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from simclr_lightning.agreement import check_agreement
 from simclr_lightning.checkpoints import SafelyLoaded
 from simclr_lightning.classifiers.classifier_metrics import ClassifierMetrics, cross_entropy
 from simclr_lightning.classifiers.optimizer import make_optimizer
@@ -123,7 +124,7 @@ class Classifier(SafelyLoaded):
             InputError: if the data do not fit.
         """
         if stage == "fit":
-            read_bar_at_logged_steps(trainer_of(self))
+            read_bar_at_logged_steps(check_agreement(trainer_of(self)))
         data = getattr(trainer_of(self), "datamodule", None)
         if isinstance(data, LabelledDataModule):
             data.serve_pictures()  # features that are left from another model would be taken for this one's

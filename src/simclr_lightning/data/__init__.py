@@ -4,10 +4,10 @@ from simclr_lightning.data import datasets, huggingface  # noqa: F401  # registe
 from simclr_lightning.data.dataset_pictures import DatasetPictures
 from simclr_lightning.data.decode import BadPictureError, read_picture
 from simclr_lightning.data.feature_batches import FeatureBatch
+from simclr_lightning.data.global_batches import GlobalBatchSampler
 from simclr_lightning.data.iterable import IterableStream
 from simclr_lightning.data.labelled import LabelledDataModule
 from simclr_lightning.data.labels import balanced_subset, stratified_split
-from simclr_lightning.data.loaders import GlobalBatchSampler
 from simclr_lightning.data.module import PictureDataModule
 from simclr_lightning.data.pictures import FilePictures, InMemoryPictures, Pictures, PictureSets
 from simclr_lightning.data.pretraining import SimCLRDataModule

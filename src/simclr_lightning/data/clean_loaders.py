@@ -12,7 +12,8 @@ from lightning.pytorch import LightningDataModule
 
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.data.feature_batches import FeatureDataset
-from simclr_lightning.data.loaders import GlobalBatchSampler, PictureLoader, make_loader, process_of
+from simclr_lightning.data.global_batches import GlobalBatchSampler
+from simclr_lightning.data.loaders import PictureLoader, make_loader, process_of
 from simclr_lightning.data.order import Order, uniform_order
 from simclr_lightning.data.packed import order_of
 from simclr_lightning.data.pairs import PictureGroups

@@ -2,101 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
 
-import numpy as np
 from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
 from simclr_lightning import distributed
 from simclr_lightning.data.bad_pictures import report_left_out
 from simclr_lightning.data.feature_batches import FeatureDataset
-from simclr_lightning.data.order import Order, places, uniform_order
+from simclr_lightning.data.global_batches import GlobalBatchSampler
 from simclr_lightning.data.resident import ResidentBatch
-from simclr_lightning.data.serving import BatchDataset, Key
+from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.worker_processes import explained, workers_with_room
 from simclr_lightning.errors import InputError
 
 _PREFETCH = 2  # PyTorch's default
 _BatchT_co = TypeVar("_BatchT_co", covariant=True)
-
-
-class GlobalBatchSampler(DistributedSampler[Key]):
-    """Splits global batches over the processes.
-
-    Step k of all processes together serves the pictures that step k of a single process serves, so a run does not
-    depend on the number of devices. Being a ``DistributedSampler``, Lightning uses it as it is.
-
-    Args:
-        dataset: anything with a length.
-        batch_size: pictures of one step over all processes; a multiple of ``num_replicas``.
-        num_replicas: number of processes.
-        rank: number of this process.
-        shuffle: whether every epoch has its own order, a function of (seed, epoch).
-        drop_last: whether to leave out the pictures that do not fill a global batch. Otherwise the last batch is
-            smaller, and filled up to a multiple of ``num_replicas`` by repeated pictures: all processes have as much.
-        seed: at least 0.
-        epoch: first epoch. An unshuffled sampler stays in it, so that its random views are the same each time.
-        order: of an epoch, where it is shuffled.
-
-    Raises:
-        ValueError: if the batch cannot be shared.
-
-    Example:
-        >>> shared = {"num_replicas": 2, "shuffle": False, "drop_last": False}
-        >>> [[key.place for key in GlobalBatchSampler(range(6), 4, rank=rank, **shared)] for rank in (0, 1)]
-        [[0, 1, 4], [2, 3, 5]]
-    """
-
-    def __init__(
-        self,
-        dataset: Sized,
-        batch_size: int,
-        *,
-        num_replicas: int,
-        rank: int,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int = 0,
-        epoch: int = 0,
-        order: Order = uniform_order,
-    ) -> None:
-        super().__init__(cast("Dataset[Key]", dataset), num_replicas, rank, shuffle=shuffle, seed=seed)
-        if batch_size < 1 or batch_size % num_replicas:
-            raise ValueError(
-                f"batch_size is {batch_size}: it must be a positive multiple of the {num_replicas} processes."
-            )
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-        self.epoch = epoch
-        self.order = order
-        self.start = 0
-        """Global batches to leave out at the next start, for a run that was interrupted within an epoch."""
-        pictures = len(dataset)
-        if drop_last:
-            self.total_size = pictures // batch_size * batch_size
-        else:
-            self.total_size = -(-pictures // num_replicas) * num_replicas
-        self.num_samples = self.total_size // num_replicas
-
-    def __iter__(self) -> Iterator[Key]:
-        """Keys of this process, batch after batch."""
-        pictures = len(cast("Sized", self.dataset))
-        order = np.resize(np.arange(pictures), self.total_size)  # without its tail, or with a second beginning
-        if self.shuffle:
-            order = places(self.order, pictures, (self.seed, self.epoch), self.total_size, self.batch_size)
-        for first in range(self.start * self.batch_size, self.total_size, self.batch_size):
-            batch = order[first : first + self.batch_size].tolist()
-            share = len(batch) // self.num_replicas
-            for place in range(self.rank * share, (self.rank + 1) * share):
-                yield Key(batch[place], self.epoch, repeated=first + place >= pictures)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; Lightning calls it before every epoch."""
-        if self.shuffle:
-            self.epoch = epoch
 
 
 def shared_evenly(trainer: Trainer | None) -> bool:
@@ -166,34 +89,64 @@ class ResumableLoader(PictureLoader[_BatchT_co]):
         >>> loader = ResumableLoader(data, batch_size=2, sampler=sampler, collate_fn=as_it_is)
         >>> _ = next(iter(loader))
         >>> loader.state_dict()
-        {'epoch': 0, 'batches': 1}
+        {'epoch': 0, 'pictures': 2, 'batch_size': 2}
     """
 
     served = 0
-    _resume: tuple[int, int] | None = None
+    _resume: tuple[int, int, int] | None = None  # epoch, pictures, and the size of the batches in which they came
 
     def __iter__(self) -> Iterator[_BatchT_co]:  # type: ignore[override]
-        """Batches of the sampler's epoch."""
+        """Batches of the sampler's epoch.
+
+        Raises:
+            InputError: if it goes on within an epoch with batches of another size, and nobody told the Trainer.
+        """
         sampler = self.sampler
         if not isinstance(sampler, GlobalBatchSampler):  # Trainer(overfit_batches=...) puts its own in place
             yield from super().__iter__()
             return
-        epoch, batches = self._resume or (-1, 0)
+        epoch, pictures, batch_size = self._resume or (-1, 0, 0)
         self._resume = None
-        sampler.start = self.served = batches if sampler.epoch == epoch else 0
+        sampler.start = self.served = pictures if sampler.epoch == epoch else 0
+        if sampler.start and batch_size != sampler.batch_size:
+            raise InputError(
+                f"The checkpoint is from the middle of an epoch with batches of {batch_size} pictures, and now there "
+                f"are {sampler.batch_size}: keep the size, or add the callback OtherNumbers to the Trainer",
+                f"data.batch_size {batch_size}",
+            )
         for batch in super().__iter__():
-            self.served += 1
+            self.served += sampler.batch_size
             yield batch
 
+    def goes_on_with(self) -> int | None:
+        """Batches that lie behind, where those before had another size; whoever asks tells the Trainer.
+
+        Returns:
+            None where they had not, or it does not go on within an epoch.
+        """
+        sampler = self.sampler
+        if self._resume is None or not isinstance(sampler, GlobalBatchSampler):
+            return None
+        epoch, pictures, batch_size = self._resume
+        if batch_size == sampler.batch_size:
+            return None
+        self._resume = epoch, pictures, sampler.batch_size
+        all_of_them, sampler.start = sampler.left(), pictures
+        return all_of_them - sampler.left()
+
     def state_dict(self) -> dict[str, int]:
-        """Epoch and number of batches that were served in it, by this loader or by the one that it continues."""
+        """Epoch and number of pictures that were served in it, by this loader or by the one that it continues."""
+        names = ("epoch", "pictures", "batch_size")
         if self._resume is not None:  # saved again before the first batch
-            return dict(zip(("epoch", "batches"), self._resume, strict=True))
-        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self.served}
+            return dict(zip(names, self._resume, strict=True))
+        epoch, batch_size = (getattr(self.sampler, name, 0) for name in ("epoch", "batch_size"))
+        return dict(zip(names, (epoch, self.served, batch_size), strict=True))
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out, in that epoch, the batches that were served."""
-        self._resume = state["epoch"], state["batches"]
+        """Leave out, in that epoch, the pictures that were served."""
+        batch_size = state.get("batch_size", getattr(self.sampler, "batch_size", 0))
+        pictures = state["pictures"] if "pictures" in state else state["batches"] * batch_size  # of older checkpoints
+        self._resume = state["epoch"], pictures, batch_size
 
 
 def make_loader(

@@ -94,45 +94,41 @@ class WindowOrder:
             )
 
 
-def places(
-    order: Order, pictures: int, seed_and_epoch: tuple[int, int], length: int, batch_size: int
-) -> NDArray[np.int64]:
-    """So many places of an order, checked where it may be somebody else's.
-
-    Args:
-        order: of the epoch.
-        pictures: how many there are.
-        seed_and_epoch: of the order.
-        length: how many places are wanted.
-        batch_size: pictures of a global batch.
+def places(order: Order, pictures: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """What an order says, checked where it may be somebody else's.
 
     Raises:
-        InputError: if these are no places of pictures, or a batch has a picture twice.
+        InputError: if these are no places of pictures.
 
     Example:
-        >>> places(lambda pictures, seed, epoch: np.array([2, 0, 1]), 3, (0, 0), length=5, batch_size=2).tolist()
-        [2, 0, 1, 2, 0]
+        >>> places(lambda pictures, seed, epoch: np.array([2, 0]), 3, seed=0, epoch=0).tolist()
+        [2, 0]
     """
-    found = np.asarray(order(pictures, *seed_and_epoch))
+    found = np.asarray(order(pictures, seed, epoch))
     if order is uniform_order or isinstance(order, WindowOrder):
-        return np.resize(found, length)  # cuts off the tail, or repeats from the beginning
-    said = f"The order of epoch {seed_and_epoch[1]}"
+        return found
     if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
         raise InputError(
-            f"{said} is an array of {found.dtype} of shape {found.shape}: let training_order() give whole numbers "
-            "(n,), at least one."
+            f"The order of epoch {epoch} is an array of {found.dtype} of shape {found.shape}: let training_order() "
+            "give whole numbers (n,), at least one."
         )
     if found.min() < 0 or found.max() >= pictures:
         raise InputError(
-            f"{said} has places from {found.min()} to {found.max()}, of {pictures} pictures: let training_order() give "
-            f"numbers from 0 to {pictures - 1}."
+            f"The order of epoch {epoch} has places from {found.min()} to {found.max()}, of {pictures} pictures: let "
+            f"training_order() give numbers from 0 to {pictures - 1}."
         )
-    found = np.resize(found, length)
-    for first in range(0, length, batch_size):
-        batch = np.sort(found[first : first + batch_size])
-        if twice := batch[1:][batch[1:] == batch[:-1]].tolist():
-            raise InputError(
-                f"{said} has place {twice[0]} twice in a batch of {batch_size}: the picture would be its own negative. "
-                "Let training_order() draw without replacement within a batch."
-            )
     return found
+
+
+def check_distinct(batch: list[int], epoch: int) -> None:
+    """Raise InputError if a global batch of a training has a picture twice.
+
+    Example:
+        >>> check_distinct([3, 1, 2], epoch=0)
+    """
+    if len(set(batch)) < len(batch):
+        twice = next(place for place in batch if batch.count(place) > 1)
+        raise InputError(
+            f"The order of epoch {epoch} has place {twice} twice in a batch of {len(batch)}: the picture would be its "
+            "own negative. Let training_order() draw without replacement within a batch."
+        )

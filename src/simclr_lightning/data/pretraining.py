@@ -42,13 +42,26 @@ class SimCLRDataModule(PictureDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training is in a stream; Lightning puts it into checkpoints. Other loaders have their own state."""
-        return super().state_dict() | ({} if self._streaming is None else self._streaming.position())
+        position = {} if self._streaming is None else {**self._streaming.position(), "batch_size": self.batch_size}
+        return super().state_dict() | position
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with a stream from there."""
+        """Go on with a stream from there.
+
+        Raises:
+            InputError: if no batch of the present size begins there.
+        """
         super().load_state_dict(state_dict)
         if "epoch" in state_dict and (self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING):
-            self._start = {name: state_dict[name] for name in ("epoch", "batches")}
+            before = state_dict.get("batch_size", self.batch_size)
+            batches, rest = divmod(state_dict["batches"] * before, self.batch_size)
+            if rest:
+                raise InputError(
+                    f"The checkpoint is after {state_dict['batches']} batches of {before} pictures of a stream, where "
+                    f"no batch of {self.batch_size} begins: keep the size",
+                    f"data.batch_size {before}",
+                )
+            self._start = {"epoch": state_dict["epoch"], "batches": batches}
 
     def use_recipes(self, recipes: Sequence[ViewRecipe]) -> None:
         """Draw other views, from the next loader on; clean pictures, which the first recipe makes, stay as they are.

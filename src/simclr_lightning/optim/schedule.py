@@ -10,11 +10,12 @@ from simclr_lightning.errors import InputError
 ScalingRule: TypeAlias = Literal["linear", "sqrt", "none"]
 
 
-def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
+def warmup_cosine(step: float, warmup_steps: int, total_steps: int) -> float:
     """Linear warm-up from 0, then one half period of a cosine down to 0.
 
     Args:
-        step: optimizer steps taken so far, at least 0: the factor for the first step is that of step 0.
+        step: optimizer steps taken so far, at least 0: the factor for the first step is that of step 0. No whole number
+            where steps before were of another size.
         warmup_steps: the step at which the factor reaches 1; 0 for no warm-up.
         total_steps: the step at which the factor reaches 0; it stays 0 afterwards.
 

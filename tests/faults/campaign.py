@@ -1,0 +1,324 @@
+"""Kills trainings at random moments, lets them go on, and compares them with ones that nobody killed, bit by bit.
+
+    python -m tests.faults.campaign --kills 200 --output runs/faults.json
+
+Every run is the command ``simclr fit ... --auto_resume true`` in processes of its own, forked from one that has
+imported torch. It is killed by SIGKILL, at a random moment or while a checkpoint is being written, one to four times;
+of several processes one is killed, or all. Then it may end. Compared are weights, optimizer, schedule, what callbacks
+keep (the probe, for example), and every row of metrics.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+COMMON = [
+    *("fit", "--config", "quickstart", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "4"),
+    *("--model.width", "0.25", "--trainer.log_every_n_steps", "1", "--trainer.check_val_every_n_epoch", "2"),
+    *("--auto_resume", "true", "--trainer.logger.version", "run"),
+]
+OFTEN = ["--save_every_minutes", "0.005"]  # also in the middle of epochs
+KINDS: dict[str, tuple[int, list[str]]] = {  # processes, and what is typed beside COMMON
+    "one process": (1, OFTEN),
+    "checkpoints of epochs alone": (1, []),
+    "two workers": (1, [*OFTEN, "--data.num_workers", "2"]),
+    "micro-batches": (1, [*OFTEN, "--model.micro_batch_size", "50"]),
+    "accumulated, decoupled loss, four views": (
+        1,
+        [
+            *(*OFTEN, "--model.loss", "DecoupledNTXent", "--data.views.count", "4", "--data.batch_size", "64"),
+            *("--trainer.accumulate_grad_batches", "2"),
+        ],
+    ),
+    "hard negatives, kNN, growing views, LARS": (
+        1,
+        [
+            *(
+                *OFTEN,
+                "--model.loss",
+                "HardNegativeNTXent",
+                "--model.optimizer",
+                "lars",
+                "--model.learning_rate",
+                "0.3",
+            ),
+            *("--trainer.callbacks+=OnlineKNN", "--trainer.callbacks.every_n_epochs", "1"),
+            *("--trainer.callbacks+=ProgressiveResizing", "--trainer.callbacks.start", "0.5"),
+        ],
+    ),
+    "two processes": (2, OFTEN),
+    "two processes, micro-batches, SupCon": (
+        2,
+        [*OFTEN, "--model.micro_batch_size", "20", "--model.loss", "SupConNTXent"],
+    ),
+}
+WRITING = 0.3
+"""Share of kills that wait until a checkpoint is being written."""
+
+MOST = 4
+"""Kills of one run."""
+
+LIMIT = 300.0
+"""Seconds in which a run has to end."""
+
+
+@dataclass
+class Kill:
+    """One SIGKILL.
+
+    Attributes:
+        seconds: after the start of the command.
+        writing: whether a checkpoint was being written.
+        ranks: that were killed.
+        step: of the newest checkpoint that there was, 0 for none.
+    """
+
+    seconds: float
+    writing: bool
+    ranks: list[int]
+    step: int = 0
+
+
+@dataclass
+class Chain:
+    """A run that was killed, and went on until its end.
+
+    Attributes:
+        kind: of run.
+        kills: one after the other.
+        differences: from the run that nobody killed; nothing where it is the same.
+    """
+
+    kind: str
+    kills: list[Kill] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+
+class Command:
+    """``simclr`` in one or more processes, as torchrun starts them."""
+
+    def __init__(self, folder: Path, words: list[str], processes: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["lightning.pytorch", "simclr_lightning.cli", "numba"])
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        self.processes: list[Any] = []
+        for rank in range(processes):
+            environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+            environment |= {"GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            environment |= {"TORCHELASTIC_RUN_ID": "faults", "GLOO_SOCKET_IFNAME": "lo"}
+            several = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp"]
+            told = {name: str(value) for name, value in environment.items()} if processes > 1 else {}
+            typed = [*words, *(several if processes > 1 else [])]
+            self.processes.append(context.Process(target=_work, args=(folder, typed, told, rank)))
+        self.begun = time.monotonic()
+        for process in self.processes:
+            process.start()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.begun
+
+    def runs(self) -> bool:
+        """Whether all processes do."""
+        return all(process.is_alive() for process in self.processes)
+
+    def kill(self, ranks: list[int]) -> None:
+        """By SIGKILL; the others have to end by themselves."""
+        for rank in ranks:
+            os.kill(self.processes[rank].pid, signal.SIGKILL)
+        for process in self.processes:
+            process.join(LIMIT)
+            assert process.exitcode is not None, f"Rank {self.processes.index(process)} waits for one that was killed."
+
+    def end(self) -> None:
+        """Wait until all have done their work."""
+        for rank, process in enumerate(self.processes):
+            process.join(LIMIT)
+            told = (self.folder / f"{rank}.txt").read_text()[-3000:]
+            assert process.exitcode == 0, f"Rank {rank} ended with {process.exitcode}:\n{told}"
+
+
+def _work(folder: Path, words: list[str], environment: dict[str, str], rank: int) -> None:
+    os.environ.update(environment)
+    os.chdir(folder)
+    output = os.open(f"{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    from simclr_lightning.console import main
+
+    main(words)
+
+
+def checkpoints(folder: Path) -> Path:
+    """Folder of a run's checkpoints."""
+    return folder / "runs" / "quickstart" / "run" / "checkpoints"
+
+
+def wait_for_moment(command: Command, chance: random.Random, longest: float, first: bool) -> Kill | None:
+    """A random moment, or one in which a checkpoint is being written; None where the run has ended before."""
+    moment, writing = chance.uniform(0.3, 1) * longest if first else chance.uniform(0.2, 1) * longest, False
+    parts = checkpoints(command.folder)
+    wanted = chance.random() < WRITING
+    while command.runs():
+        if wanted and command.seconds > 0.5 * moment:
+            if writing := any(parts.glob(".*.part")):
+                break
+            time.sleep(0.0005)
+        elif command.seconds > moment:
+            break
+        else:
+            time.sleep(0.005)
+    if not command.runs():
+        return None
+    number = len(command.processes)
+    ranks = [chance.randrange(number)] if chance.random() < 0.7 else list(range(number))
+    return Kill(round(command.seconds, 2), writing, ranks)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What is compared of a run that has ended."""
+    content = torch.load(checkpoints(folder) / "last.ckpt", weights_only=True)
+    names = ("global_step", "epoch", "state_dict", "optimizer_states", "lr_schedulers", "callbacks", "schedule")
+    found = {name: content[name] for name in names}
+    # Of these two: paths, in the order in which they were written.
+    found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "ModelCheckpoint" not in name}
+    with (checkpoints(folder).parent / "metrics.csv").open(newline="") as lines:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(lines)]
+    rows.sort(key=lambda row: (int(row["step"]), sorted(row)))  # the order within a step is nobody's business
+    return found | {"metrics.csv": rows}
+
+
+def differences(own: Any, other: Any, name: str = "") -> list[str]:
+    """Where two outcomes differ, to the last bit."""
+    if isinstance(own, dict) and isinstance(other, dict):
+        names = {**own, **other}
+        pairs = [(own.get(key), other.get(key), f"{name}.{key}") for key in names]
+        return [place for pair in pairs for place in differences(*pair)]
+    if isinstance(own, list | tuple) and isinstance(other, list | tuple) and len(own) == len(other):
+        numbered = enumerate(zip(own, other, strict=True))
+        return [place for number, pair in numbered for place in differences(*pair, f"{name}[{number}]")]
+    same = (
+        torch.equal(own, other) if isinstance(own, torch.Tensor) and isinstance(other, torch.Tensor) else own == other
+    )
+    return [] if same else [name.removeprefix(".")]
+
+
+class Campaign:
+    """Runs of every kind, in a folder."""
+
+    def __init__(self, folder: Path, seed: int, kinds: list[str]) -> None:
+        self.folder, self.kinds = folder, kinds
+        self.chance = random.Random(seed)
+        self.whole: dict[str, tuple[dict[str, Any], float]] = {}
+        self.chains: list[Chain] = []
+
+    def uninterrupted(self, kind: str) -> tuple[dict[str, Any], float]:
+        """Outcome of the run that nobody kills, and how long it took; made once."""
+        if kind not in self.whole:
+            processes, words = KINDS[kind]
+            command = Command(self.folder / "whole" / str(len(self.whole)), [*COMMON, *words], processes)
+            command.end()
+            self.whole[kind] = outcome(command.folder), command.seconds
+        return self.whole[kind]
+
+    def chain(self, kind: str, most: int = MOST) -> Chain:
+        """Kill a run of a kind again and again, let it end, and compare it."""
+        expected, longest = self.uninterrupted(kind)
+        processes, words = KINDS[kind]
+        folder, chain = self.folder / str(len(self.chains)), Chain(kind)
+        self.chains.append(chain)
+        try:
+            for number in range(self.chance.randint(1, most)):
+                command = Command(folder, [*COMMON, *words], processes)
+                kill = wait_for_moment(command, self.chance, longest, first=number == 0)
+                if kill is None:
+                    command.end()
+                    break
+                command.kill(kill.ranks)
+                chain.kills.append(kill)
+                kill.step = _newest_step(checkpoints(folder))
+            Command(folder, [*COMMON, *words], processes).end()
+            chain.differences = differences(outcome(folder), expected)
+            left = [file.name for file in checkpoints(folder).iterdir() if file.suffix != ".ckpt"]
+            chain.differences += [f"left behind: {name}" for name in left]
+        except (AssertionError, OSError) as error:
+            chain.differences = [str(error)]
+        if not chain.differences:
+            shutil.rmtree(folder)
+        return chain
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row for every kind."""
+        rows = []
+        for kind in self.kinds:
+            own = [chain for chain in self.chains if chain.kind == kind]
+            kills = [kill for chain in own for kill in chain.kills]
+            rows.append(
+                {
+                    "kind": kind,
+                    "runs": len(own),
+                    "kills": len(kills),
+                    "in second and later resumes": sum(max(0, len(chain.kills) - 1) for chain in own),
+                    "while a checkpoint was written": sum(kill.writing for kill in kills),
+                    "bit-equal": sum(not chain.differences for chain in own),
+                }
+            )
+        return rows
+
+
+def _newest_step(folder: Path) -> int:
+    """Of a checkpoint that there is, as its name or its content tells."""
+    files = sorted(folder.glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
+    return int(torch.load(files[-1], weights_only=True)["global_step"]) if files else 0
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="end after so many")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so long")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), metavar="KIND")
+    parser.add_argument("--output", type=Path, default=Path("runs/faults.json"))
+    options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + 60 * options.minutes
+    with tempfile.TemporaryDirectory(prefix="faults") as folder:
+        campaign, number = Campaign(Path(folder), options.seed, options.kinds), 0
+        done: Callable[[], int] = lambda: sum(len(chain.kills) for chain in campaign.chains)  # noqa: E731
+        while done() < options.kills and time.monotonic() < deadline:
+            chain = campaign.chain(options.kinds[number % len(options.kinds)])
+            number += 1
+            told = "equal" if not chain.differences else f"DIFFERENT: {chain.differences[:3]}"
+            print(f"{done():4} kills: {chain.kind}, {len(chain.kills)} kill(s): {told}", flush=True)
+            report = {"table": campaign.table(), "runs": [asdict(own) for own in campaign.chains]}
+            options.output.write_text(json.dumps(report, indent=1))
+    for row in campaign.table():
+        print(" | ".join(str(value) for value in row.values()))
+    sys.exit(any(chain.differences for chain in campaign.chains))
+
+
+if __name__ == "__main__":
+    main()
