@@ -1,5 +1,7 @@
 """Segmentation from few masks: SimCLR on all pictures is one term of the loss."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
@@ -20,7 +22,8 @@ class Maps(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.maps(pictures).mean((2, 3))
+        features: Tensor = self.maps(pictures).mean((2, 3))
+        return features
 
 
 class Segmentation(LightningModule):
@@ -33,14 +36,17 @@ class Segmentation(LightningModule):
         self.decoder = nn.Conv2d(16, 2, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.decoder(self.simclr.encoder.maps(pictures))
+        encoder: Any = self.simclr.encoder
+        logits: Tensor = self.decoder(encoder.maps(pictures))
+        return logits
 
     def training_step(self, batch: tuple[list[Tensor], Tensor, Tensor], batch_idx: int) -> Tensor:
         views, pictures, masks = batch
         contrast = self.simclr.contrast(ViewBatch.of(*views)).loss
         segmentation = F.cross_entropy(self(pictures), masks)
         self.log_dict({"contrast": contrast, "segmentation": segmentation})
-        return segmentation + self.hparams["weight"] * contrast
+        loss: Tensor = segmentation + self.hparams["weight"] * contrast
+        return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), 3e-3)
