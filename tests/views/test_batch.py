@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.precision import HalfPrecision, MixedPrecision, P
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import pin_memory
 
-from simclr_lightning.views.batch import Crops, ImageBatch, ViewBatch
+from simclr_lightning.views.batch import Crops, ImageBatch, ViewBatch, sent
 from simclr_lightning.views.draw import ViewParameters
 from simclr_lightning.views.recipe import ViewRecipe
 from simclr_lightning.views.workers import crop_views
@@ -108,9 +108,9 @@ def test_sending_to_the_device_where_a_batch_is_changes_nothing() -> None:
 
 def test_sending_keeps_what_is_missing_missing() -> None:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    sent = ImageBatch(images, None, torch.zeros(2), torch.arange(2), epoch=None).to("meta")
-    assert sent.crops is None
-    assert sent.epoch is None
+    on_meta = ImageBatch(images, None, torch.zeros(2), torch.arange(2), epoch=None).to("meta")
+    assert on_meta.crops is None
+    assert on_meta.epoch is None
     assert cropped()._replace(images=None).to("meta").images is None
 
 
@@ -140,3 +140,14 @@ def test_views_of_other_pictures_and_labels_without_a_name_are_errors() -> None:
     for wrong in ([], [first, second[:3]], [first, second, torch.arange(5)], [first[0]]):
         with pytest.raises(ValueError, match=r"same N pictures. Labels are given by name"):
             ViewBatch.of(*wrong)
+
+
+def test_a_host_without_accelerator_is_not_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch 2.6 answers by an error."""
+
+    def fail() -> None:
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", fail)
+    values = torch.arange(3)
+    assert sent(values, torch.device("cpu")) is values
