@@ -95,6 +95,8 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
     if "two_sizes.yaml" in words:  # a list of recipes has no size of its own
         place = added.index("--data.views.size")
         del added[place : place + 2]
+    if any("EmbeddingPictures" in word for word in words):
+        added += ["--trainer.callbacks.pictures", "20"]
     if "ModelParallelStrategy" in words:
         added += ["--trainer.strategy.data_parallel_size", "1"]  # as many as devices
     if subcommand == "evaluate" and "--protocols" not in words:
