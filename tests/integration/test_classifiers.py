@@ -40,7 +40,7 @@ def test_linear_evaluation_is_run_resumed_and_tested(
     run = Path("runs/quickstart-linear/version_0")
     checkpoint = run / "checkpoints" / "last.ckpt"
     assert {path.name for path in run.glob("val_*")} == {"val_classes.csv", "val_confusion.png"}
-    assert not (run / "views").exists()
+    assert not (run / "pictures").exists()
     assert "val/top1" in (run / "metrics.csv").read_text()
 
     pretrained.unlink()  # the checkpoint stands alone

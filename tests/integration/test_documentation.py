@@ -103,6 +103,8 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
         del added[place : place + 2]
     if subcommand == "fit" and "--ckpt_path" in words:  # a run that is finished does not go on
         added[added.index("--trainer.max_epochs") + 1] = "2"
+    if any("EmbeddingPictures" in word for word in words):
+        added += ["--trainer.callbacks.pictures", "20"]
     if "ModelParallelStrategy" in words:
         added += ["--trainer.strategy.data_parallel_size", "1"]  # as many as devices
     if subcommand == "evaluate" and "--protocols" not in words:

@@ -78,7 +78,7 @@ def draw_similarities(first: Tensor, second: Tensor, *, title: str) -> Image.Ima
     edges = torch.linspace(-1, 1, _BINS + 1)
     for number, (values, colour, line, filled, name) in enumerate(parts):
         shares = torch.histc(values.clamp(-1, 1), bins=_BINS, min=-1, max=1) / len(values)
-        label = f"{name} ({len(values):,}; mean {values.mean():.2f})"
+        label = f"{name} ({len(values):,}; mean {round(values.mean().item(), 2) + 0.0:.2f})"  # no -0.00
         settings = {"color": colour, "linestyle": line, "linewidth": 1.8, "zorder": 2 + number}
         if filled:
             axes.stairs(shares.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.35, zorder=2 + number)
