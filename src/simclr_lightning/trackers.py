@@ -121,7 +121,7 @@ def call_and_group(chosen: Namespace) -> None:
         >>> wandb = Namespace(class_path="WandbLogger", init_args=Namespace(name="simclr", group=None))
         >>> call_and_group(Namespace(trainer=Namespace(logger=wandb)))
         >>> wandb.init_args
-        Namespace(name=None, group='simclr')
+        Namespace(name=None, group='simclr', resume='allow')
     """
     found = loggers_of(chosen)
     experiments = [own.init_args.get("name") for own in found if _is_a(own, CSVLogger, TensorBoardLogger)]
@@ -133,6 +133,7 @@ def call_and_group(chosen: Namespace) -> None:
             if left_over:
                 arguments["name"] = None
             arguments["group"] = arguments.get("group") or experiment
+            arguments["resume"] = arguments.get("resume") or "allow"  # Lightning's own, which null would replace
         elif _is_a(logger, MLFlowLogger):  # MLflow refuses the folder of files that Lightning would choose
             server = arguments.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
             arguments["tracking_uri"] = server or f"sqlite:///{Path(arguments.get('save_dir') or '.', 'mlflow.db')}"
