@@ -70,7 +70,7 @@ def project_of(logger: Namespace) -> str | None:
     """
     if not _is_a(logger, WandbLogger):
         return None
-    return logger.init_args.get("project") or os.environ.get("WANDB_PROJECT") or "lightning_logs"
+    return str(logger.init_args.get("project") or os.environ.get("WANDB_PROJECT") or "lightning_logs")
 
 
 def id_of_wandb(logger: Namespace) -> str | None:
@@ -80,8 +80,8 @@ def id_of_wandb(logger: Namespace) -> str | None:
         >>> id_of_wandb(Namespace(class_path="WandbLogger", init_args=Namespace(version="1abc")))
         '1abc'
     """
-    given = logger.init_args
-    return given.get("version") or given.get("id") or os.environ.get("WANDB_RUN_ID") or None
+    given = [logger.init_args.get("version"), logger.init_args.get("id"), os.environ.get("WANDB_RUN_ID")]
+    return next(map(str, filter(None, given)), None)
 
 
 def require_trackers(chosen: Sequence[Namespace]) -> None:
@@ -121,7 +121,7 @@ def call_and_group(chosen: Namespace) -> None:
         >>> wandb = Namespace(class_path="WandbLogger", init_args=Namespace(name="simclr", group=None))
         >>> call_and_group(Namespace(trainer=Namespace(logger=wandb)))
         >>> wandb.init_args
-        Namespace(name=None, group='simclr')
+        Namespace(name=None, group='simclr', resume='allow')
     """
     found = loggers_of(chosen)
     experiments = [own.init_args.get("name") for own in found if _is_a(own, CSVLogger, TensorBoardLogger)]
@@ -133,6 +133,7 @@ def call_and_group(chosen: Namespace) -> None:
             if left_over:
                 arguments["name"] = None
             arguments["group"] = arguments.get("group") or experiment
+            arguments["resume"] = arguments.get("resume") or "allow"  # Lightning's own, which null would replace
         elif _is_a(logger, MLFlowLogger):  # MLflow refuses the folder of files that Lightning would choose
             server = arguments.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
             arguments["tracking_uri"] = server or f"sqlite:///{Path(arguments.get('save_dir') or '.', 'mlflow.db')}"
@@ -208,7 +209,7 @@ def _is_chosen(logger: Namespace) -> bool:
 def _fits(logger: Namespace, known: dict[str, Any]) -> bool:
     """Whether a run is of the project, or the experiment, that is chosen; MLflow tells a number in place of a name."""
     name = project_of(logger) or logger.init_args.get("name")
-    return _is_a(logger, MLFlowLogger) or known.get("name") == (name or "")
+    return _is_a(logger, MLFlowLogger) or str(known.get("name")) == (name or "")
 
 
 def _is_a(logger: Namespace, *kinds: type[Logger]) -> bool:

@@ -119,6 +119,7 @@ def _hold_back(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
             "for curves of its own, give it a --trainer.logger.version of its own."
         )
         return
+    known: set[tuple[int | None, str]]
     known = {(int(row["step"]), name) for row in rows for name, value in row.items() if value and name != "step"}
     for logger, metrics in trackers.items():
         metrics.known = known

@@ -33,7 +33,8 @@ def log_table(
         >>> log_table(Trainer(logger=False), "classes", ["class", "right"], [["cat", 3]], loggers=[logger])
         classes ['class', 'right'] [['cat', 3]] 0
     """
-    takers = [own for own in (trainer.loggers if loggers is None else loggers) if hasattr(own, "log_table")]
+    found: Iterable[Any] = trainer.loggers if loggers is None else loggers
+    takers = [own for own in found if hasattr(own, "log_table")]
     table = [list(row) for row in rows] if takers else []
     for logger in takers:
         data = [[_picture(cell) for cell in row] for row in table] if isinstance(logger, WandbLogger) else table
