@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     ProgressBar,
-    RichProgressBar,
     ThroughputMonitor,
     TQDMProgressBar,
 )
@@ -37,7 +36,14 @@ from simclr_lightning import (
     cli,
     console,
 )
-from simclr_lightning.callbacks import ClassReport, EpochLines, RepresentationHealth, RunSummary, Throughput
+from simclr_lightning.callbacks import (
+    ClassReport,
+    EpochLines,
+    RepresentationHealth,
+    RunSummary,
+    Throughput,
+    TrainingBar,
+)
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.default_callbacks import chosen_callbacks
 
@@ -144,7 +150,7 @@ def test_no_wait_for_lines_of_a_log_file(tmp_path: Path) -> None:
     assert waits(steps) == []
 
 
-@pytest.mark.parametrize("bar", [RichProgressBar, TQDMProgressBar])
+@pytest.mark.parametrize("bar", [TrainingBar, TQDMProgressBar])
 def test_no_wait_for_a_progress_bar(bar: type[Callback], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, steps = pretrain(tmp_path, bar(), model=Own(**SMALL))
     assert waits(steps) == []
