@@ -63,7 +63,8 @@ def test_a_log_file_has_a_line_an_epoch_and_no_advertising(
     ]
     for noise in ("FLOPs", "litlogger", "TPU"):
         assert noise not in shown + caplog.text
-    assert "health/projections_rank" in Path("runs/quickstart/version_0/metrics.csv").read_text().splitlines()[0]
+    columns = Path("runs/quickstart/version_0/metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"health/projections_rank", "time/pictures_per_second", "time/data"} <= set(columns)
 
 
 def test_metrics_are_in_the_folder_whatever_the_logger(simclr: Simclr, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     ProgressBar,
-    RichProgressBar,
     ThroughputMonitor,
     TQDMProgressBar,
 )
@@ -38,7 +37,14 @@ from simclr_lightning import (
     cli,
     console,
 )
-from simclr_lightning.callbacks import ClassReport, EpochLines, RepresentationHealth, RunSummary, Throughput
+from simclr_lightning.callbacks import (
+    ClassReport,
+    EpochLines,
+    RepresentationHealth,
+    RunSummary,
+    Throughput,
+    TrainingBar,
+)
 from simclr_lightning.classifiers import FineTune, LinearEvaluation, Supervised
 from simclr_lightning.default_callbacks import chosen_callbacks
 
@@ -152,7 +158,7 @@ def test_no_wait_for_pictures_of_the_embedding(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("embedding-*/*.png"))) == 2 * 3
 
 
-@pytest.mark.parametrize("bar", [RichProgressBar, TQDMProgressBar])
+@pytest.mark.parametrize("bar", [TrainingBar, TQDMProgressBar])
 def test_no_wait_for_a_progress_bar(bar: type[Callback], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, steps = pretrain(tmp_path, bar(), model=Own(**SMALL))
     assert waits(steps) == []
