@@ -74,7 +74,7 @@ def chart(curves: Sequence[Curve], name: str, described: str, x_label: str) -> M
         >>> drawn.startswith("<svg"), "var(--c0)" in drawn, "http" in drawn
         (True, True, False)
     """
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "text.parse_math": False,
