@@ -212,8 +212,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     content = torch.load(checkpoints(folder) / "last.ckpt", weights_only=True)
     names = ("global_step", "epoch", "state_dict", "optimizer_states", "lr_schedulers", "callbacks", "schedule")
     found = {name: content[name] for name in names}
-    # Of these two: paths, in the order in which they were written.
-    found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "ModelCheckpoint" not in name}
+    # Of these: paths, of what was written when.
+    found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "Checkpoint" not in name}
     with (checkpoints(folder).parent / "metrics.csv").open(newline="") as file:
         rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
     rows.sort(key=lambda row: (int(row["step"]), sorted(row)))  # the order within a step is nobody's business
