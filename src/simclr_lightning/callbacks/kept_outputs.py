@@ -62,8 +62,11 @@ def unpacked(steps: Iterable[dict[str, Any]], device: torch.device) -> list[Kept
     found = []
     for step in steps:
         own = {name: value.tensor_split(world_size())[rank()].to(device) for name, value in step.items()}
-        views = [own[name].unflatten(1, (2, -1)).transpose(0, 1).flatten(0, 1) for name in ("features", "projections")]
+        features, projections = (
+            own[name].unflatten(1, (2, -1)).transpose(0, 1).flatten(0, 1) for name in ("features", "projections")
+        )
+        indices, targets = own["numbers"].T.contiguous()
         losses = step["losses"].to(device)
         loss = losses[rank(), 0] if len(losses) == world_size() else losses.mean()
-        found.append(KeptOutputs(*views, own["numbers"][:, 0].clone(), own["numbers"][:, 1].clone(), loss))
+        found.append(KeptOutputs(features, projections, indices, targets, loss))
     return found
