@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 
 from simclr_lightning import LARSWarmup, OnlineLinearProbe, SimCLR, SimCLRDataModule
-from simclr_lightning.callbacks import SaveWhenStopped
+from simclr_lightning.callbacks import RepresentationHealth, SaveWhenStopped
 from simclr_lightning.checkpoints import newest_checkpoint
 
 
@@ -60,6 +60,7 @@ def fit(folder: Path, values: dict[tuple[int, str], float], *callbacks: Callback
     torch.manual_seed(0)
     every = ModelCheckpoint(folder / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
     files = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=True)
+    watch = [OnlineLinearProbe(), RepresentationHealth(pictures=100)]  # of the last three batches
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=3,
@@ -69,7 +70,7 @@ def fit(folder: Path, values: dict[tuple[int, str], float], *callbacks: Callback
         logger=Records(values),
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[*callbacks, LARSWarmup(warmup_epochs=0.1), OnlineLinearProbe(), every, files, SaveWhenStopped()],
+        callbacks=[*callbacks, LARSWarmup(warmup_epochs=0.1), *watch, every, files, SaveWhenStopped()],
         default_root_dir=folder,
         **{"devices": 1, **settings},
     )

@@ -130,14 +130,17 @@ def test_state_leaves_out_what_was_served_in_that_epoch_only() -> None:
     for number, _ in enumerate(first):
         if number == 1:
             break
-    assert first.state_dict() == {"epoch": 1, "batches": 2}
+    size = first.sampler.batch_size
+    assert first.state_dict() == {"epoch": 1, "pictures": 2 * size, "batch_size": size}
     resumed: Any = loader(in_memory())
     resumed.load_state_dict(first.state_dict())
     assert same(epoch(resumed, 1), complete[1][2:])
-    assert resumed.state_dict() == {"epoch": 1, "batches": 4}
+    assert resumed.state_dict() == {"epoch": 1, "pictures": 4 * size, "batch_size": size}
     assert same(epoch(resumed, 1), complete[1])
-    resumed.load_state_dict({"epoch": 0, "batches": 2})
+    resumed.load_state_dict({"epoch": 0, "pictures": 2 * size, "batch_size": size})
     assert same(epoch(resumed, 1), complete[1])
+    resumed.load_state_dict({"epoch": 1, "batches": 2})  # as checkpoints told before pictures were counted
+    assert same(epoch(resumed, 1), complete[1][2:])
 
 
 def test_only_training_loaders_have_a_state() -> None:
@@ -263,7 +266,7 @@ def test_set_epoch_reorders_training_and_leaves_evaluation_alone() -> None:
 def test_start_leaves_out_whole_steps() -> None:
     complete = sampler(64, 16, processes=2, rank=1)
     resumed = sampler(64, 16, processes=2, rank=1)
-    resumed.start = 3
+    resumed.start = 3 * 16
     assert list(resumed) == list(complete)[3 * 8 :]
 
 

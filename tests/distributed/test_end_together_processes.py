@@ -45,9 +45,9 @@ def test_a_process_that_is_stopped_ends_the_others() -> None:
         (BEAT + ADIEU, None),
     ],
 )
-def test_what_is_told_of_a_process_that_is_gone(word: bytes, told: str | None) -> None:
+def test_what_is_told_of_a_process_that_is_gone(word: bytes, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     callback, said = EndTogether(), list[str]()
-    callback._end: Any = lambda reason, at_once: said.append(reason)  # type: ignore[misc]
+    monkeypatch.setattr(callback, "_end", lambda reason, at_once: said.append(reason), raising=False)
     own, other = socket.socketpair()
     watcher = threading.Thread(target=callback._watch, args=({1: own},))
     watcher.start()

@@ -72,6 +72,9 @@ KINDS: dict[str, tuple[int, list[str]]] = {  # processes, and what is typed besi
 WRITING = 0.3
 """Share of kills that wait until a checkpoint is being written."""
 
+EARLY = 0.1
+"""Share of kills in the first seconds of a command."""
+
 MOST = 4
 """Kills of one run."""
 
@@ -123,7 +126,12 @@ class Command:
             port = server.getsockname()[1]
         self.processes: list[Any] = []
         for rank in range(processes):
-            environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+            environment: dict[str, Any] = {
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": processes,
+                "LOCAL_WORLD_SIZE": processes,
+            }
             environment |= {"GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             environment |= {"TORCHELASTIC_RUN_ID": "faults", "GLOO_SOCKET_IFNAME": "lo"}
             several = ["--trainer.devices", str(processes), "--trainer.strategy", "ddp"]
@@ -176,20 +184,27 @@ def checkpoints(folder: Path) -> Path:
     return folder / "runs" / "quickstart" / "run" / "checkpoints"
 
 
-def wait_for_moment(command: Command, chance: random.Random, longest: float, first: bool) -> Kill | None:
+def lines(folder: Path) -> int:
+    """That a run has logged: its progress, however busy the machine is."""
+    try:
+        return (checkpoints(folder).parent / "metrics.csv").read_text().count("\n")
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for_moment(command: Command, chance: random.Random, most: int) -> Kill | None:
     """A random moment, or one in which a checkpoint is being written; None where the run has ended before."""
-    moment, writing = chance.uniform(0.3, 1) * longest if first else chance.uniform(0.2, 1) * longest, False
+    wanted, writing = chance.random() < WRITING, False
+    early = chance.uniform(0, 4) if chance.random() < EARLY else None  # before it trains, perhaps
+    target, later = chance.randint(min(lines(command.folder), most - 1), most - 1), chance.uniform(0, 0.2)
     parts = checkpoints(command.folder)
-    wanted = chance.random() < WRITING
-    while command.runs():
-        if wanted and command.seconds > 0.5 * moment:
-            if writing := any(parts.glob(".*.part")):
-                break
-            time.sleep(0.0005)
-        elif command.seconds > moment:
-            break
-        else:
-            time.sleep(0.005)
+    while command.runs() and (lines(command.folder) < target if early is None else command.seconds < early):
+        time.sleep(0.003)
+    if not wanted or early is not None:
+        time.sleep(later)
+    while command.runs() and wanted and early is None and not writing:
+        writing = any(parts.glob(".*.part"))
+        time.sleep(0.0003)
     if not command.runs():
         return None
     number = len(command.processes)
@@ -202,10 +217,10 @@ def outcome(folder: Path) -> dict[str, Any]:
     content = torch.load(checkpoints(folder) / "last.ckpt", weights_only=True)
     names = ("global_step", "epoch", "state_dict", "optimizer_states", "lr_schedulers", "callbacks", "schedule")
     found = {name: content[name] for name in names}
-    # Of these two: paths, in the order in which they were written.
-    found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "ModelCheckpoint" not in name}
-    with (checkpoints(folder).parent / "metrics.csv").open(newline="") as lines:
-        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(lines)]
+    # Of these: paths, of what was written when.
+    found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "Checkpoint" not in name}
+    with (checkpoints(folder).parent / "metrics.csv").open(newline="") as file:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
     rows.sort(key=lambda row: (int(row["step"]), sorted(row)))  # the order within a step is nobody's business
     return found | {"metrics.csv": rows}
 
@@ -231,28 +246,28 @@ class Campaign:
     def __init__(self, folder: Path, seed: int, kinds: list[str]) -> None:
         self.folder, self.kinds = folder, kinds
         self.chance = random.Random(seed)
-        self.whole: dict[str, tuple[dict[str, Any], float]] = {}
+        self.whole: dict[str, tuple[dict[str, Any], int]] = {}
         self.chains: list[Chain] = []
 
-    def uninterrupted(self, kind: str) -> tuple[dict[str, Any], float]:
-        """Outcome of the run that nobody kills, and how long it took; made once."""
+    def uninterrupted(self, kind: str) -> tuple[dict[str, Any], int]:
+        """Outcome of the run that nobody kills, and how many lines it logs; made once."""
         if kind not in self.whole:
             processes, words = KINDS[kind]
             command = Command(self.folder / "whole" / str(len(self.whole)), [*COMMON, *words], processes)
             command.end()
-            self.whole[kind] = outcome(command.folder), command.seconds
+            self.whole[kind] = outcome(command.folder), lines(command.folder)
         return self.whole[kind]
 
     def chain(self, kind: str, most: int = MOST) -> Chain:
         """Kill a run of a kind again and again, let it end, and compare it."""
-        expected, longest = self.uninterrupted(kind)
+        expected, logged = self.uninterrupted(kind)
         processes, words = KINDS[kind]
         folder, chain = self.folder / str(len(self.chains)), Chain(kind)
         self.chains.append(chain)
         try:
-            for number in range(self.chance.randint(1, most)):
+            for _ in range(self.chance.randint(1, most)):
                 command = Command(folder, [*COMMON, *words], processes)
-                kill = wait_for_moment(command, self.chance, longest, first=number == 0)
+                kill = wait_for_moment(command, self.chance, logged)
                 if kill is None:
                     command.end()
                     break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ def test_killed_runs_end_as_the_others(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_differences_are_found() -> None:
-    one, other = ({"a": [torch.zeros(2), 1.0], "b": {"c": value}} for value in (1, 2))
+    one: dict[str, Any] = {"a": [torch.zeros(2), 1.0], "b": {"c": 1}}
+    other: dict[str, Any] = {"a": [torch.zeros(2), 1.0], "b": {"c": 2}}
     assert differences(one, one) == []
     assert differences(one, other) == ["b.c"]
     other["a"][0][1] = -1e-30

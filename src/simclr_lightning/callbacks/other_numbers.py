@@ -63,7 +63,7 @@ class OtherNumbers(Callback):
                 "batch size of before",
                 "data.batch_size",
             )
-        current = trainer.fit_loop.epoch_loop.batch_progress.current
+        current: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         in_last_hook = current.processed - current.completed  # of a batch, which Lightning then counts as completed
         current.ready = current.started = current.processed = behind
         current.completed = behind - in_last_hook

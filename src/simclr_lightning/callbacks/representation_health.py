@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,22 +18,13 @@ from torch.optim import Optimizer
 
 from simclr_lightning.callbacks.divergence import LossRecord, ask_of_weights_alone, names_of_pictures
 from simclr_lightning.callbacks.expected_loss import expected_loss
+from simclr_lightning.callbacks.kept_outputs import KeptOutputs, packed, unpacked
 from simclr_lightning.callbacks.linear_probe import OnlineLinearProbe
 from simclr_lightning.distributed import all_reduce_sum, gather_rows, world_size
 from simclr_lightning.errors import check_number
 from simclr_lightning.losses.watch import DivergedError, raise_together
 from simclr_lightning.metrics.health import HealthMetrics, health_metrics
 from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word
-
-
-class _Taken(NamedTuple):
-    """Outputs of a step: references, for which nothing is computed."""
-
-    features: Tensor
-    projections: Tensor
-    indices: Tensor
-    targets: Tensor
-    loss: Tensor
 
 
 class RepresentationHealth(Callback):
@@ -75,32 +66,41 @@ class RepresentationHealth(Callback):
         self.pictures, self.every_n_steps, self.seed = pictures, every_n_steps, seed
         self.words: list[Word] = []
         self._end_asking: Callable[[], None] = _nothing
+        self._loaded: dict[str, Any] | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self._taken: deque[_Taken] = deque()
+        self._taken: deque[KeptOutputs] = deque()
         self._record = LossRecord()
         self._start: dict[str, float] = {}
         self._probes: dict[str, tuple[float, int]] = {}
         self._measured = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """How far features were apart at the start, and the best of each probe."""
-        return {"start": dict(self._start), "probes": {name: list(best) for name, best in self._probes.items()}}
+        """How far features were apart at the start, the best of each probe, and the last batches' features."""
+        if self._loaded is not None:  # saved again before it trains
+            return self._loaded
+        probes = {name: list(best) for name, best in self._probes.items()}
+        kept = {"measured": self._measured, "taken": packed(self._taken)}
+        return {"start": dict(self._start), "probes": probes, **kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self._start = dict(state_dict["start"])
-        self._probes = {name: (best, epochs) for name, (best, epochs) in state_dict["probes"].items()}
+        self._loaded = {"measured": None, "taken": [], **state_dict}  # older checkpoints have not all
 
     # --- what is kept of a step ---
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier fit; a resumed one keeps its start."""
+        loaded, self._loaded = self._loaded, None
         start, probes = (self._start, self._probes) if trainer.global_step else ({}, {})
         self._forget()
-        self._start, self._probes = start, probes
-        self._measured = trainer.global_step
+        self._start, self._probes, self._measured = start, probes, trainer.global_step
+        if loaded is not None:
+            self._start = dict(loaded["start"])
+            self._probes = {name: (best, epochs) for name, (best, epochs) in loaded["probes"].items()}
+            self._measured = trainer.global_step if loaded["measured"] is None else loaded["measured"]
+            self._taken.extend(unpacked(loaded["taken"], pl_module.device))
         self._end_asking()  # of a fit that failed
         self._end_asking = ask_of_weights_alone(pl_module, partial(self.on_save_checkpoint, trainer, pl_module))
 
@@ -249,7 +249,7 @@ def _nothing() -> None:
     pass
 
 
-def _take(outputs: Any, batch: Any) -> _Taken | None:
+def _take(outputs: Any, batch: Any) -> KeptOutputs | None:
     """None where a module returns something else than SimCLR does, or there is one view, or one picture."""
     told: list[Any] = [
         outputs.get(name) if isinstance(outputs, dict) else None for name in ("features", "projections", "loss")
@@ -260,7 +260,7 @@ def _take(outputs: Any, batch: Any) -> _Taken | None:
     features, projections, loss, indices, targets = told
     if len(indices) < 2 or len(features) < 2 * len(indices) or len(features) % len(indices):
         return None
-    return _Taken(features, projections, indices, targets, loss)
+    return KeptOutputs(features, projections, indices, targets, loss)
 
 
 def _norm(tensors: list[Tensor], kind: float = 2.0) -> Tensor:
