@@ -134,7 +134,7 @@ class RepresentationHealth(Callback):
                 for logger in trainer.loggers:  # by self.log they would come again at every logged step
                     logger.log_metrics(values, trainer.global_step - 1)  # as Lightning counts
 
-    def _keep(self, taken: _Taken) -> None:
+    def _keep(self, taken: KeptOutputs) -> None:
         self._taken.append(taken)
         spare = sum(len(own.indices) for own in self._taken) - -(-self.pictures // world_size())
         while len(self._taken) > 1 and spare >= len(self._taken[0].indices):
