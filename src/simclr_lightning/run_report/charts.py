@@ -60,7 +60,7 @@ def look_of(number: int) -> tuple[int, str]:
     return number % COLOURS, DASHES[(number + number // COLOURS) % len(DASHES)]
 
 
-def chart(curves: Sequence[Curve], name: str, described: str, x_label: str) -> Markup:
+def chart(curves: Sequence[Curve], name: str, described: str, x_label: str, x_end: float | None = None) -> Markup:
     """Draw curves, small: 360 x 200 units.
 
     Args:
@@ -68,6 +68,7 @@ def chart(curves: Sequence[Curve], name: str, described: str, x_label: str) -> M
         name: of the picture, unlike any other on the page, of letters and digits.
         described: for those who cannot see it.
         x_label: what x is.
+        x_end: where x ends, from 0; by default both ends are those of the curves.
 
     Example:
         >>> drawn = chart([Curve(np.array([1.0, 2.0]), np.array([4.8, 4.1]), 0)], "loss", "falls", "epoch")
@@ -84,6 +85,8 @@ def chart(curves: Sequence[Curve], name: str, described: str, x_label: str) -> M
         figure = Figure(figsize=(5.0, 2.8), layout="constrained")
         axes = figure.subplots()
         _draw(axes, curves)
+        if x_end:
+            axes.set_xlim(-0.01 * x_end, 1.01 * x_end)
         axes.set_xlabel(x_label, fontsize=11, color=_INK)
         content = io.StringIO()
         figure.savefig(content, format="svg", metadata={"Date": None})

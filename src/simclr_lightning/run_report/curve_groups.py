@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from simclr_lightning.run_report.charts import Curve, chart
-from simclr_lightning.run_report.metric_columns import Column, Metrics
+from simclr_lightning.run_report.metric_columns import Column, Floats, Metrics
 
 SECTIONS = ("Loss and accuracy", "Health", "Time", "Schedule", "Other")
 """Of the curves, in their order."""
@@ -133,6 +133,9 @@ def draw_curves(labels: Sequence[str], metrics: Sequence[Metrics | None], axis: 
         [('loss', [Named(label='train', look=0, last='4.1')])]
     """
     several = len(metrics) > 1
+    x_end = max(
+        (_places(own, column, axis)[-1] for own in metrics if own for column in own.columns.values()), default=0
+    )
     together: dict[tuple[str, str], list[tuple[str, int, Metrics, Column]]] = {}
     for number, (label, own) in enumerate(zip(labels, metrics, strict=True)):
         for name, column in sorted(_without_copies(own.columns if own else {}).items()):
@@ -150,7 +153,7 @@ def draw_curves(labels: Sequence[str], metrics: Sequence[Metrics | None], axis: 
             together[key] = [("", *found[0][1:])]
     names = sorted(together, key=lambda key: (order.get(key[0], len(order)), key[0] not in _TOLD))[:_MOST_CHARTS]
     for number, (quantity, variant) in enumerate(names):
-        picture = _picture(f"chart{number}", quantity, variant, together[quantity, variant], axis)
+        picture = _picture(f"chart{number}", quantity, variant, together[quantity, variant], axis, x_end)
         sections.setdefault(section_of(quantity), []).append(picture)
     return {section: sections[section] for section in SECTIONS if section in sections}
 
@@ -166,26 +169,28 @@ def _without_copies(columns: Mapping[str, Column]) -> dict[str, Column]:
 
 
 def _picture(
-    name: str, quantity: str, variant: str, found: Sequence[tuple[str, int, Metrics, Column]], axis: str
+    name: str, quantity: str, variant: str, found: Sequence[tuple[str, int, Metrics, Column]], axis: str, x_end: float
 ) -> Picture:
     curves, named = [], []
     for label, look, metrics, column in found:
-        x = metrics.epochs(column.steps) if axis == "epoch" else column.steps
-        curves.append(Curve(x, column.values, look))
+        curves.append(Curve(_places(metrics, column, axis), column.values, look))
         named.append(Named(label, look, as_figure(column.values[-1])))
     title = f"{quantity} ({variant})" if variant else quantity
     described = f"{title} by {axis}. " + " ".join(
         f"{curve.label or title}: {as_figure(column.values[0])} at first, {curve.last} at last."
         for curve, (*_, column) in zip(named, found, strict=True)
     )
-    x_label = "epoch" if axis == "epoch" else "step"
     return Picture(
         title,
         _TOLD.get(quantity, ""),
-        chart(curves, name, described, x_label),
+        chart(curves, name, described, axis, x_end),
         named,
         bool(_MINOR.fullmatch(quantity)),
     )
+
+
+def _places(metrics: Metrics, column: Column, axis: str) -> Floats:
+    return metrics.epochs(column.steps) if axis == "epoch" else column.steps
 
 
 def as_figure(value: float) -> str:
