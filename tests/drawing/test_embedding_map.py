@@ -131,7 +131,8 @@ def test_pictures_are_drawn_where_they_find_room(drawn: list[Figure]) -> None:
     axes = Figure().subplots()
     shown = draw_thumbnails(axes, found.points, pictures)
     assert 3 <= shown.sum() < 300
-    assert sum(len(points.get_offsets()) for points in drawn[0].axes[0].collections) == 300
+    counts = [len(np.asarray(points.get_offsets())) for points in drawn[0].axes[0].collections]
+    assert int(np.sum(counts)) == 300
     scatter_classes(axes, found.points[~shown], targets.numpy()[~shown], ["a", "b", "c"], size=3)
     assert {type(artist).__name__ for artist in axes.artists} == {"AnnotationBbox"}
     assert len(axes.artists) == shown.sum()

@@ -75,8 +75,8 @@ def picture_sample(
         features = encode(module, batch.images, precision=trainer.precision_plugin.forward_context()).float()
         both = features.new_empty(len(features), 2, 0)
         if projections:
-            views = list(chain.from_iterable(batch.views))[:2]  # of a single one there are smaller views
-            both = torch.stack([_projected(trainer, module, view) for view in views], 1)
+            two = list(chain.from_iterable(batch.views))[:2]  # where one is large, the other may be small
+            both = torch.stack([_projected(trainer, module, view) for view in two], 1)
         pictures = thumbnails(batch.images, recipe).to(features.device)  # where processes talk
         shapes = pictures.shape[1:], both.shape[1:]
         for column, rows in zip(columns, (features, both.flatten(1), pictures.flatten(1)), strict=True):

@@ -235,17 +235,20 @@ def scatter_classes(
     """
     settings = {"linewidths": 0.3, "edgecolors": "white", **settings}
     if (labels < 0).all():
-        axes.scatter(*points.T, s=size, color=COLOURS[0], **settings)
+        axes.scatter(points[:, 0], points[:, 1], s=size, color=COLOURS[0], **settings)
         return
-    unknown = labels < 0
-    if unknown.any():
-        axes.scatter(*points[unknown].T, s=size / 3, color=UNKNOWN, marker=".", **settings | {"linewidths": 0})
+    x, y = points.T
+    known = labels >= 0
+    if not known.all():
+        dots = settings | {"linewidths": 0}
+        axes.scatter(x[~known], y[~known], s=size / 3, color=UNKNOWN, marker=".", **dots)
     if len(names) > MOST_NAMED:
-        known = labels[~unknown]
-        axes.scatter(*points[~unknown].T, s=size, c=known, cmap=QUANTITIES, vmin=0, vmax=len(names) - 1, **settings)
+        numbers: dict[str, Any] = {"c": labels[known], "cmap": QUANTITIES, "vmin": 0, "vmax": len(names) - 1}
+        axes.scatter(x[known], y[known], s=size, **numbers, **settings)
         return
-    for label in np.unique(labels[~unknown]).tolist():
-        axes.scatter(*points[labels == label].T, s=size, **style(label)._asdict(), **settings)
+    for label in np.unique(labels[known]).tolist():
+        own = labels == label
+        axes.scatter(x[own], y[own], s=size, **style(label)._asdict(), **settings)
 
 
 def name_classes(figure: Figure, axes: Axes, labels: NDArray[np.int64], names: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -79,7 +81,7 @@ def draw_similarities(first: Tensor, second: Tensor, *, title: str) -> Image.Ima
     for number, (values, colour, line, filled, name) in enumerate(parts):
         shares = torch.histc(values.clamp(-1, 1), bins=_BINS, min=-1, max=1) / len(values)
         label = f"{name} ({len(values):,}; mean {round(values.mean().item(), 2) + 0.0:.2f})"  # no -0.00
-        settings = {"color": colour, "linestyle": line, "linewidth": 1.8, "zorder": 2 + number}
+        settings: dict[str, Any] = {"color": colour, "linestyle": line, "linewidth": 1.8, "zorder": 2 + number}
         if filled:
             axes.stairs(shares.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.35, zorder=2 + number)
         axes.stairs(shares.numpy(), edges.numpy(), label=label, **settings)

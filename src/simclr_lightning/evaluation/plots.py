@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
 from simclr_lightning.drawing.embedding_map import name_classes, scatter_classes, two_dimensional
+from simclr_lightning.drawing.figure_image import as_image
 from simclr_lightning.drawing.palette import FAINT, INK, Style, style
 from simclr_lightning.evaluation.candidates import AS_IT_IS, PRETRAINED, RANDOM, RAW_PIXELS
 from simclr_lightning.evaluation.report import Result
@@ -68,7 +69,7 @@ def plot_features(
         axes.set(title=title, xticks=[], yticks=[], xlabel=found.axes[0], ylabel=found.axes[1])
     figure.suptitle(f"t-SNE of the features of {len(labels):,} {split} pictures")
     name_classes(figure, every[-1], labels, names)
-    figure.savefig(path, dpi=120)
+    as_image(figure, dpi=120).save(path)
 
 
 def plot_label_curve(
