@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.profilers import Profiler
 
 STAGES = ("data", "copy", "views", "encoder", "loss", "backward", "optimizer", "rest")
 """In the order of a step, with the rest: callbacks, loggers, and what Lightning does between them."""
@@ -26,7 +27,10 @@ def marked(stage: str, trainer: Trainer | None) -> AbstractContextManager[Any]:
         stage: one of ``STAGES``.
         trainer: that runs the module, None in somebody else's loop.
     """
-    return nullcontext() if trainer is None else trainer.profiler.profile(f"{_MARK}{stage}")
+    if trainer is None:
+        return nullcontext()
+    profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]  # set by one of its parts
+    return profiler.profile(f"{_MARK}{stage}")
 
 
 def stage_of(action: str) -> str | None:

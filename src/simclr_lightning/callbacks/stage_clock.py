@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from typing import Any, NamedTuple
 
 import torch
@@ -97,7 +97,7 @@ class StageClock:
 
     def clear(self) -> None:
         """Begin to add up anew; steps that have not passed yet count from now on."""
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.pictures = self.steps = 0
 
     def forget(self) -> None:

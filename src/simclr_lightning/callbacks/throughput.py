@@ -87,7 +87,7 @@ class Throughput(Callback):
         if every > 0 and trainer.global_step % every == 0:
             clock.collect()
             if clock.steps:
-                self.pictures_per_second = world_size() * clock.pictures / clock.seconds.total()
+                self.pictures_per_second = world_size() * clock.pictures / sum(clock.seconds.values())
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A validation is no part of a step."""
