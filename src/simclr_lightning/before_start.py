@@ -43,13 +43,11 @@ def check_settings(chosen: Namespace, subcommand: str) -> None:
     check_trainer(chosen.trainer)
     callbacks = chosen.trainer.get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        if callback.class_path.startswith("simclr_lightning."):
-            arguments = callback.get("init_args") or {}
-            resolve_name(callback.class_path)(**dict(arguments.items()))  # complains of its arguments
+        _check_callback(callback)
     check_number("save_every_minutes", chosen.get("save_every_minutes"), "save_every_minutes 10", above=0)
     _check_files(chosen)
     if subcommand in ("evaluate", "label_curve"):
-        check_judgement(chosen)
+        check_judgement(vars(chosen))
     if subcommand in ("validate", "test", "predict") and chosen.get("ckpt_path") is None:
         kind = resolve_name(chosen.model.class_path)
         if issubclass(kind, SimCLR | Classifier) and not chosen.model.init_args.get("init_from"):
@@ -59,6 +57,19 @@ def check_settings(chosen: Namespace, subcommand: str) -> None:
                 "ckpt_path runs/NAME/VERSION/checkpoints/last.ckpt",
                 "ckpt_path last",
             )
+
+
+def _check_callback(callback: Any) -> None:
+    """One of ours complains of its arguments when it is made, which is too late: a model is made before."""
+    path = getattr(callback, "class_path", "")
+    arguments = vars(callback.get("init_args") or Namespace()) if path.startswith("simclr_lightning.") else {}
+    try:
+        if arguments and not any(isinstance(value, Namespace) for value in arguments.values()):
+            resolve_name(path)(**arguments)
+    except InputError:
+        raise
+    except Exception:  # told where it is made for use
+        return
 
 
 def _check_files(chosen: Namespace) -> None:

@@ -204,7 +204,7 @@ def _path(described: Any) -> str:
 
 def _arguments(described: Any) -> dict[str, Any]:
     found = described.get("init_args") if hasattr(described, "get") else None
-    return {} if found is None else dict(found.items())
+    return {} if found is None else dict(vars(found) if hasattr(found, "__dict__") else found)
 
 
 def _has_gpu(kind: str) -> bool:

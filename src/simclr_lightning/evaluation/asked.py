@@ -15,7 +15,7 @@ def check_judgement(asked: Mapping[str, Any]) -> None:
     """Raise InputError if an argument of ``evaluate`` or ``label_curve`` is out of range.
 
     Args:
-        asked: arguments by name; those that are missing are not checked.
+        asked: arguments by name, ``finetune`` an object of its fields; those that are missing are not checked.
 
     Example:
         >>> check_judgement({"protocols": "knn", "draws": 0})
@@ -28,6 +28,6 @@ def check_judgement(asked: Mapping[str, Any]) -> None:
         check_number("counts", count, "counts [1,10]", least=1)
     check_folder("output", asked.get("output"), "output FOLDER")
     if asked.get("finetune") is not None:
-        FineTuneRecipe(**dict(asked["finetune"].items()))  # complains of its values
+        FineTuneRecipe(**vars(asked["finetune"]))  # complains of its values
     if asked.get("protocols") is not None:
         parse_protocols(asked["protocols"])
