@@ -152,19 +152,12 @@ def embed_pictures(
     values = plain_scale({"scale": scale}) or plain_scale(checkpoint.data)
     black_and_white = None if values in (None, "dtype") else ValueRange.of(values)
     if encoder is None:
-        recipe = _recipe(checkpoint.clean_pictures, asked)
         network = load_encoder(checkpoint, model)
+        recipe = _recipe(checkpoint.clean_pictures, asked)
     else:
         recipe = _recipe({}, asked)
-        network = load_encoder(
-            checkpoint,
-            model,
-            encoder=encoder,
-            width=width,
-            stem=stem,
-            image_size=recipe.eval_size,
-            in_channels=in_channels,
-        )
+        told: dict[str, Any] = {"width": width, "stem": stem, "in_channels": in_channels}
+        network = load_encoder(checkpoint, model, encoder=encoder, image_size=recipe.eval_size, **told)
     fabric = _launched(accelerator, devices, precision)
 
     with fabric.rank_zero_first(local=True):
