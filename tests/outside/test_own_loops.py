@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def squares(number: int) -> list[tuple[list[Tensor], Tensor, Tensor]]:
 def test_simclr_is_one_term_of_a_segmentation(tmp_path: Path) -> None:
     seed_everything(0)
     model = theirs("segmentation").Segmentation()
-    loader = DataLoader(squares(64), batch_size=16)
+    loader: Any = DataLoader(cast("Any", squares(64)), batch_size=16)
     logged: list[dict[str, float]] = []
     for epochs in (1, 12):
         trainer = Trainer(**QUIET, max_epochs=epochs, log_every_n_steps=1)
