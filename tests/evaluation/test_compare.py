@@ -86,9 +86,15 @@ def test_a_trained_model_is_not_called_random(trainer: Make, columns: Make, pict
 
 
 def test_raw_pixels_and_random_encoders_that_are_better_are_told(
-    trainer: Make, columns: Make, pictures: Make, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    trainer: Make,
+    columns: Make,
+    pictures: Make,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In the closing lines of the table, and in the file."""
+    monkeypatch.chdir(checkpoint.parent)
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"]["encoder.0.weight"].zero_()  # it has collapsed: equal features for all pictures
     torch.save(content, checkpoint)
