@@ -17,6 +17,7 @@ from simclr_lightning.models import RESNETS, ResNet
 from simclr_lightning.simclr import SimCLR
 
 Format = Literal["torchvision", "timm", "torchscript", "torch_export", "onnx"]
+"""What other programs read: weights under the names of torchvision or timm, or a graph that needs no class."""
 
 
 class Exporter(NamedTuple):
