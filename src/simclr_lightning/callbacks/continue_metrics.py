@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,7 +107,7 @@ def _tell_best(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
     best: dict[str, float] = {}
     for row in rows:
         for name, told in row.items():
-            if told and summary_of(name) != "last":
+            if told and summary_of(name) != "last" and math.isfinite(float(told)):
                 best[name] = better(name, best.get(name, float(told)), float(told))
     for logger in trainer.loggers:
         if (metrics := metrics_of(logger)) is not None:
