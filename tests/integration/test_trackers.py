@@ -191,7 +191,7 @@ def test_a_trial_of_a_sweep(file: Path, simclr: Simclr, monkeypatch: pytest.Monk
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # which the agent sets: undone at the end
         monkeypatch.setenv(name, "")
     sweep = yaml.safe_load(file.read_text())
-    agent = wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
+    agent: Any = wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
     agent._sweep_command = sweep["command"]
     drawn = {
         name: told["values"][-1] if "values" in told else told["max"] for name, told in sweep["parameters"].items()

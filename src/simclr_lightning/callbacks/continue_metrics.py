@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
-from simclr_lightning.callbacks.tracker_metrics import metrics_of
+from simclr_lightning.callbacks.tracker_metrics import better, metrics_of, summary_of
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, read_checkpoint
 from simclr_lightning.compat import epoch_record
 
@@ -89,6 +90,7 @@ class ContinueMetrics(Callback):
                 names = list(reader.fieldnames or [])
                 found = [row for row in reader if _is_whole(row)]
             rows = [row for row in found if int(row["step"]) < trainer.global_step]
+            _tell_best(trainer, found)
             _hold_back(trainer, [row for row in found if int(row["step"]) >= trainer.global_step])
             record = {name: str(value) for name, value in self._record.items()}
             if record and not any(record.items() <= row.items() for row in rows):
@@ -106,6 +108,18 @@ class ContinueMetrics(Callback):
             part.replace(file)
             logger.experiment.metrics_keys = names
             aside.unlink()
+
+
+def _tell_best(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+    """Let trackers know what was best before."""
+    best: dict[str, float] = {}
+    for row in rows:
+        for name, told in row.items():
+            if told and summary_of(name) != "last" and math.isfinite(float(told)):
+                best[name] = better(name, best.get(name, float(told)), float(told))
+    for logger in trainer.loggers:
+        if (metrics := metrics_of(logger)) is not None:
+            metrics.best = dict(best)
 
 
 def _hold_back(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
