@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from simclr_lightning.data.fast_jpeg import decode_fast
+from simclr_lightning.data.first_bytes import check_is_file
 from simclr_lightning.data.pillow_files import (
     left_out,
     open_bare,
@@ -131,24 +131,6 @@ def opened(
         raise too_large(path, int(pixels[1]) if pixels else 0, max_megapixels or limit) from error
     except Exception as error:
         raise unreadable(path, error) from error
-
-
-def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Raise OSError of a pipe, a socket or a device, of which to read would wait for ever.
-
-    What is missing, and links that lead nowhere, are left to whoever opens them.
-
-    Example:
-        >>> check_is_file(os.devnull)
-        Traceback (most recent call last):
-        OSError: it is a pipe, a socket or a device, and no file
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError("it is a pipe, a socket or a device, and no file")
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> BadPictureError:
