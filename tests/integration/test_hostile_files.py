@@ -60,10 +60,9 @@ def test_features_that_are_not_finished(
     written = sorted(parts.glob("*.npz"))
     assert written
     np.savez(written[0], features=hostile, allow_pickle=True)
-    simclr(*words, *options)
+    with pytest.raises(InputError, match=r"npz is damaged, or of another program: delete it"):
+        simclr(*words, *options)
     assert not Path("trace").exists()
-    with np.load("f.npz", allow_pickle=False) as archive:
-        assert np.isfinite(archive["features"]).all()
 
 
 @pytest.mark.parametrize("name", ["names", "sizes", "places", "targets"])
