@@ -81,7 +81,6 @@ whole number of at least 1 (--trainer.limit_train_batches 0.1).
     """
     for name, allowed in RANGES.items():
         _check_range(name, settings.get(name), allowed)
-    check_accelerator(str(settings.get("accelerator") or "auto"), "trainer.accelerator")
     check_devices(settings.get("devices"), str(settings.get("accelerator") or "auto"), "trainer.devices")
     _check_choices(settings)
     check_folder("default_root_dir", settings.get("default_root_dir"), "trainer.default_root_dir")
@@ -117,6 +116,7 @@ def check_devices(devices: Any, accelerator: str, option: str) -> None:
         simclr_lightning.errors.InputError: devices is 0: choose a number of at least 1, -1 for all, or auto \
 (--devices 1).
     """
+    check_accelerator(accelerator, option.replace("devices", "accelerator"))
     if isinstance(devices, str) and re.fullmatch(r"[+-]?\d+", devices.strip()):
         devices = int(devices)
     if isinstance(devices, str):

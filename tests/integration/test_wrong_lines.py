@@ -27,7 +27,7 @@ Simclr = Callable[..., Any]
 
 ALL = bool(os.environ.get("SIMCLR_FAULTS"))
 REMEDY = re.compile(
-    r"choose|expected|give|name|correct|did you mean|leave|remove|write|begin|type|draw|--\w", re.IGNORECASE
+    r"choose|expected|give|name|correct|did you mean|leave|remove|write|put|needs|must be|begin|type|draw|--\w", re.I
 )
 
 
