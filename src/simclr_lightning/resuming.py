@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, cast
@@ -172,6 +172,7 @@ class ContinueMetrics(Callback):
     def __init__(self, loggers: list[Any]) -> None:
         super().__init__()
         self.files: dict[Path, CSVLogger] = {}
+        self._continued: list[Path] = []
         self._record: dict[str, float] = {}
         for logger in loggers:
             self._set_aside(logger)
@@ -205,9 +206,16 @@ class ContinueMetrics(Callback):
         self._put_back(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put them back where nothing was left to train: the run was killed after its last checkpoint, say."""
-        if stage == "fit":
-            self._put_back(trainer)
+        """Put them back where nothing was left to train; a validation that was made again has its row once."""
+        if stage != "fit":
+            return
+        self._put_back(trainer)
+        for file in self._continued:
+            with file.open(newline="") as lines:
+                reader = csv.DictReader(lines)
+                names, rows = list(reader.fieldnames or []), list(reader)
+            if len(kept := _different(rows)) < len(rows):
+                _write(file, names, kept)
 
     def _put_back(self, trainer: Trainer) -> None:
         for file, logger in self.files.items():
@@ -220,19 +228,30 @@ class ContinueMetrics(Callback):
             with aside.open(newline="") as lines:
                 reader = csv.DictReader(lines)
                 names = list(reader.fieldnames or [])
-                rows = [row for row in reader if _is_before(row, trainer.global_step)]
+                rows = _different(row for row in reader if _is_before(row, trainer.global_step))
             record = {name: str(value) for name, value in self._record.items()}
             if record and not any(record.items() <= row.items() for row in rows):
                 names = sorted({*names, *record})
                 rows.append(record)
-            part = file.with_suffix(".part")
-            with part.open("w", newline="") as lines:
-                writer = csv.DictWriter(lines, names)
-                writer.writeheader()
-                writer.writerows(rows)
-            part.replace(file)
+            _write(file, names, rows)
+            self._continued.append(file)
             logger.experiment.metrics_keys = names
             aside.unlink()
+
+
+def _different(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without those that are there before, in their order."""
+    return list({tuple(row.items()): row for row in rows}.values())
+
+
+def _write(file: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
+    """Put a table in the place of a file when it is complete."""
+    part = file.with_suffix(".part")
+    with part.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(file)
 
 
 def _aside(file: Path) -> Path:
