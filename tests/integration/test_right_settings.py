@@ -45,7 +45,7 @@ def losses() -> draw.SearchStrategy[dict[str, Any]]:
                     {
                         "temperature": draw.floats(0.2, 2),
                         "beta": draw.floats(0, 2),
-                        "tau_plus": draw.just(0) | draw.floats(0.01, 0.5),
+                        "tau_plus": draw.floats(0, 0.5),
                     }
                 ),
             }
