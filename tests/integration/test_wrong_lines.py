@@ -181,8 +181,11 @@ LINES = [
     ("test", "without a checkpoint would judge random weights"),
     ("validate --data.dataset digits", "ckpt_path last"),
     ("predict", "without a checkpoint"),
-    ("fit --ckpt_path photos", "photos is a folder"),
-    ("embed --ckpt_path photos --output a.npz --root photos", "photos is a folder"),
+    ("fit --ckpt_path photos", "photos: give the path of a .ckpt file, and not of"),
+    (
+        "embed --ckpt_path photos --output a.npz --root photos",
+        "photos: give the path of a .ckpt file, and not of",
+    ),
     ("fit --ckpt_path nowhere.ckpt", "nowhere.ckpt"),
     ("fit --ckpt_path last", "ckpt_path last"),
     ("fit --config photos", "photos"),
