@@ -38,7 +38,7 @@ def test_pictures(tmp_path: Path, hostile: np.ndarray[tuple[int, ...], np.dtype[
     for name, save in (("a.npy", np.save), ("b.npz", np.savez)):
         folder = tmp_path / name.replace(".", "_")
         folder.mkdir()
-        save(folder / name, hostile, allow_pickle=True)  # type: ignore[operator]
+        save(folder / name, hostile, allow_pickle=True)
         with pytest.raises(InputError, match=rf"None of the pictures|{name}"):
             read(folder)
     assert not (tmp_path / "trace").exists()
@@ -135,5 +135,5 @@ def test_warnings_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -
     from simclr_lightning.compat import without_noise
 
     with without_noise():
-        assert "\x1b" not in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)  # type: ignore[arg-type]
-    assert "\x1b" in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)  # type: ignore[arg-type]
+        assert "\x1b" not in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)
+    assert "\x1b" in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)
