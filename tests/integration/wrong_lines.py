@@ -174,7 +174,7 @@ def as_file(wrong: Wrong) -> tuple[str, ...] | None:
 
 
 def _of(options: Options, start: int) -> Iterator[Wrong]:
-    made = getattr(options.of, "__init__") if isinstance(options.of, type) else options.of  # noqa: B009
+    made: Any = inspect.getattr_static(options.of, "__init__") if isinstance(options.of, type) else options.of
     hints = get_type_hints(made)
     for number, (name, parameter) in enumerate(inspect.signature(options.of).parameters.items(), start):
         if name in SKIPPED or parameter.kind is parameter.VAR_KEYWORD or f"--{name}" in options.before:
