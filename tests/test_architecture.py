@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def test_imports_run_down(path: Path) -> None:
         other = inner.partition(".")[0] or name
         if package == "simclr_lightning" and other not in (room, ""):
             assert FLOOR[other] > FLOOR[room], f"{room} imports {other}"
+
+
+def test_the_picture_of_the_rooms_shows_them() -> None:
+    root = SOURCE.parents[1]
+    drawn = runpy.run_path(str(root / "docs/theme/draw_rooms.py"))["drawn"](FLOORS)
+    assert (root / "docs/images/rooms.svg").read_text() == drawn, "python docs/theme/draw_rooms.py"
 
 
 def test_only_the_command_line_imports_the_whole_package() -> None:
