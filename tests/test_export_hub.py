@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -25,7 +27,7 @@ from simclr_lightning.losses import NTXentLoss
 from simclr_lightning.views import ViewRecipe, centre_view
 
 Save = Callable[..., Path]
-VIEWS = {"eval_size": 48, "eval_crop": 0.75, "interpolation": "bilinear", "mean": [0.5], "std": [0.25]}
+VIEWS = {"eval_size": 48, "eval_crop": 0.75, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 @pytest.fixture(autouse=True)
@@ -90,14 +92,16 @@ def card_of(folder: Path) -> tuple[Any, str]:
 )
 def test_timm_and_this_package_give_the_features(options: dict[str, Any], architecture: str, save: Save) -> None:
     model = random(channels_last=False, loss=NTXentLoss(temperature=0.37), **options)
-    folder = export_encoder(save(model, datamodule_hyper_parameters={"root": "/home/me", "views": VIEWS}), "hub")
+    channels = model.hparams["in_channels"]
+    views = {**VIEWS, "mean": [0.5] * channels, "std": [0.25] * channels}
+    folder = export_encoder(save(model, datamodule_hyper_parameters={"root": "/home/me", "views": views}), "hub")
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "config.json",
         "model.safetensors",
         "simclr.safetensors",
     ]
-    images = torch.rand(3, model.hparams["in_channels"], 48, 48)
+    images = torch.rand(3, channels, 48, 48)
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     assert torch.equal(features(theirs, images), features(model, images))
     ours = SimCLR.from_pretrained(folder)
@@ -108,7 +112,6 @@ def test_timm_and_this_package_give_the_features(options: dict[str, Any], archit
     assert torch.equal(features(SimCLR.load_encoder(folder), images), features(model, images))
 
     told = timm.data.resolve_model_data_config(theirs)
-    channels = images.shape[1]
     assert (told["input_size"], told["crop_pct"], told["interpolation"]) == ((channels, 48, 48), 0.75, "bilinear")
     assert (tuple(told["mean"]), tuple(told["std"])) == ((0.5,) * channels, (0.25,) * channels)
     to_classify = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=5).eval()
@@ -124,7 +127,7 @@ def test_timm_and_this_package_give_the_features(options: dict[str, Any], archit
 
 
 def test_timm_prepares_pictures_as_they_were_judged(save: Save) -> None:
-    model = random(encoder="resnet18", stem="imagenet", image_size=48)
+    model = random(encoder="timm/test_vit", image_size=48)
     views = {**VIEWS, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "interpolation": "bicubic"}
     folder = export_encoder(save(model, datamodule_hyper_parameters={"views": views}), "hub")
     pixels = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (160, 200), mode="bicubic").clamp(0, 1)[0]
@@ -143,7 +146,7 @@ def test_timm_prepares_pictures_as_they_were_judged(save: Save) -> None:
 
 def test_transformers_load_the_folder(save: Save) -> None:
     transformers = pytest.importorskip("transformers")
-    model = random(encoder="resnet18", stem="imagenet", image_size=48, channels_last=False)
+    model = random(encoder="timm/test_vit", image_size=48, channels_last=False)
     folder = export_encoder(save(model, datamodule_hyper_parameters={"views": VIEWS}), "hub")
     network = transformers.AutoModel.from_pretrained(folder).eval()
     images = torch.rand(2, 3, 48, 48)
@@ -157,8 +160,8 @@ def test_transformers_load_the_folder(save: Save) -> None:
     "options",
     [
         {},
-        {"encoder": "resnet18", "width": 1.0, "stem": "cifar"},
-        {"encoder": "mobilenet_v3_small", "width": 1.0, "image_size": 32},
+        {"encoder": "resnet18", "stem": "imagenet"},
+        {"encoder": "shufflenet_v2_x0_5", "width": 1.0, "image_size": 32},
         {"projection_layers": 0},
     ],
 )
@@ -183,7 +186,11 @@ def test_networks_that_timm_has_not_come_back_by_this_package(
             assert torch.equal(features(namespace["encoder"], images), features(model, images))
 
 
-def test_a_folder_is_as_good_as_its_checkpoint(save: Save, photos: Path, tmp_path: Path) -> None:
+def test_a_folder_is_as_good_as_its_checkpoint(save: Save, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for shade in (0, 100, 200):
+        Image.new("RGB", (20, 24), (shade, 50, 90)).save(photos / f"{shade}.png")
     model = small(in_channels=3)
     checkpoint = save(model, datamodule_hyper_parameters={"views": {**VIEWS, "eval_size": 16}, "scale": [0.0, 255.0]})
     folder = export_encoder(checkpoint, "hub")
@@ -192,8 +199,6 @@ def test_a_folder_is_as_good_as_its_checkpoint(save: Save, photos: Path, tmp_pat
     assert json.loads((again / "config.json").read_text()) == json.loads((folder / "config.json").read_text())
     for name, file in (("a.npz", checkpoint), ("b.npz", folder)):
         embed_pictures(ckpt_path=str(file), root=str(photos), output=str(tmp_path / name), num_workers=0)
-    import numpy as np
-
     one, other = (np.load(tmp_path / name)["features"] for name in ("a.npz", "b.npz"))
     assert np.array_equal(one, other)
     begun = SimCLR(encoder="resnet8", width=0.125, image_size=16, init_from=str(folder))
@@ -232,7 +237,7 @@ def test_subclasses_keep_what_is_their_own(save: Save) -> None:
 def test_text_in_a_checkpoint_is_no_markup_and_no_code(save: Save) -> None:
     hostile = "\x1b[2J\n---\n```\n````\n<script>{{x}}\u202e"
     data = {"dataset": hostile, "views": {**VIEWS, "mean": hostile, "std": [hostile], "interpolation": hostile}}
-    model = random(encoder="resnet18", stem="imagenet", image_size=48)
+    model = random(encoder="timm/test_vit", image_size=48)
     folder = export_encoder(save(model, datamodule_hyper_parameters=data, global_step=hostile), "hub")
     metadata, text = card_of(folder)
     assert set(metadata) == {"library_name", "pipeline_tag", "tags"}
@@ -254,19 +259,18 @@ def test_nothing_is_imported_because_a_folder_names_it(
     (tmp_path / "evil_hub.py").write_text("open('ran', 'w').close()\n\n\nclass Evil: ...\n")
     monkeypatch.chdir(tmp_path)
     folder = export_encoder(save(small()), "hub")
-    config = json.loads((folder / "config.json").read_text())
-    for change in (
-        {"class_path": "evil_hub.Evil"},
-        {"hyper_parameters": {**config["simclr_lightning"]["hyper_parameters"], "_instantiator": "evil_hub.Evil"}},
-        {
-            "hyper_parameters": {
-                **config["simclr_lightning"]["hyper_parameters"],
-                "loss": {"class_path": "evil_hub.Evil"},
-            }
-        },
-    ):
-        (folder / "config.json").write_text(json.dumps({"simclr_lightning": {**config["simclr_lightning"], **change}}))
-        assert_refused(folder, "evil_hub")
+    told = json.loads((folder / "config.json").read_text())["simclr_lightning"]
+
+    def tell(change: dict[str, Any]) -> None:
+        (folder / "config.json").write_text(json.dumps({"simclr_lightning": {**told, **change}}))
+
+    tell({"class_path": "evil_hub.Evil"})
+    assert_refused(folder, "evil_hub")
+    tell({"hyper_parameters": {**told["hyper_parameters"], "_instantiator": "evil_hub.Evil"}})
+    assert_refused(folder, "evil_hub")
+    tell({"hyper_parameters": {**told["hyper_parameters"], "loss": {"class_path": "evil_hub.Evil"}}})
+    assert SimCLR.from_pretrained(folder).loss.config()["class_path"] == "evil_hub.Evil"  # features need none
+    assert "evil_hub" not in sys.modules
     assert not (tmp_path / "ran").exists()
 
 

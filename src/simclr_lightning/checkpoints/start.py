@@ -25,8 +25,7 @@ def start_from(encoder: nn.Module, origin: str, name: str, image_size: int | Non
     Args:
         encoder: its weights and statistics change, not their memory format.
         origin: path of a checkpoint of this package or of another one, also as ``.safetensors``, or of a folder of
-            ``simclr export --format hub``, which is read without
-            running code in it; or ``torchvision`` or ``timm``.
+            ``simclr export --format hub``, which are read without running code in them; or ``torchvision`` or ``timm``.
         name: of the encoder, as ``build_encoder`` takes it.
         image_size: side of the pictures in pixels, as ``build_encoder`` takes it.
 

@@ -182,8 +182,8 @@ def _preprocessing(clean: dict[str, Any], channels: int, height: int, width: int
 
 def _numbers(value: Any, channels: int) -> list[float] | None:
     """A finite number for each channel, None if that is not what a checkpoint tells."""
-    if not isinstance(value, list | tuple) or len(value) not in (1, channels):
+    if not isinstance(value, list | tuple) or len(value) != channels:
         return None
     if not all(isinstance(number, float | int) and math.isfinite(number) for number in value):
         return None
-    return [float(number) for number in value] * (channels if len(value) == 1 else 1)
+    return [float(number) for number in value]
