@@ -98,6 +98,8 @@ class LoadsEncoder(SafelyLoaded):
 
         Example:
             >>> from tempfile import TemporaryDirectory
+            >>> import torch
+            >>> from simclr_lightning import SimCLR
             >>> with TemporaryDirectory() as folder:
             ...     torch.save(build_encoder("resnet8").state_dict(), f"{folder}/peer.pth")  # say, of another package
             ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8")

@@ -67,7 +67,7 @@ class Trained:
         if not timm.is_model(name):
             return None
         config, side = timm.get_pretrained_cfg(name), self.model.hparams["image_size"]
-        arguments = {"in_chans": self.images.shape[1]}
+        arguments: dict[str, Any] = {"in_chans": self.images.shape[1]}
         if config is not None and config.fixed_input_size and side is not None:
             arguments["img_size"] = side
         try:
