@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
-from simclr_lightning import SimCLR
+from simclr_lightning import LinearEvaluation, SimCLR
 from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.embed import embed_pictures
 from simclr_lightning.errors import InputError
@@ -201,6 +201,10 @@ def test_a_folder_is_as_good_as_its_checkpoint(save: Save, tmp_path: Path) -> No
         embed_pictures(ckpt_path=str(file), root=str(photos), output=str(tmp_path / name), num_workers=0)
     one, other = (np.load(tmp_path / name)["features"] for name in ("a.npz", "b.npz"))
     assert np.array_equal(one, other)
+    judged = LinearEvaluation(checkpoint=str(folder), num_classes=3)
+    assert torch.equal(judged.encoder.get_parameter("conv1.weight"), model.encoder.get_parameter("conv1.weight"))
+    with pytest.raises(InputError, match=r"holds no run: .*--model\.init_from .*hub\.\n.*--others\.NAME"):
+        read_checkpoint(folder, in_pieces=True)  # as `simclr fit --ckpt_path` does
     begun = SimCLR(encoder="resnet8", width=0.125, image_size=16, init_from=str(folder))
     assert torch.equal(begun.encoder.get_parameter("conv1.weight"), model.encoder.get_parameter("conv1.weight"))
 

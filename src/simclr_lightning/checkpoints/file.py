@@ -152,7 +152,12 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
             )
         path = pieces
     if path.is_dir():
-        if is_hub_folder(path) and not in_pieces:  # from which no training goes on
+        if is_hub_folder(path):
+            if in_pieces:
+                raise InputError(
+                    f"The folder {path} is for the Hub and holds no run: a new one begins from its encoder by "
+                    f"--model.init_from {path}.\n`simclr evaluate` judges it beside a run's by --others.NAME {path}."
+                )
             return Checkpoint(path, read_hub_folder(path))
         newest = newest_checkpoint(path).path or newest_checkpoint(path / "checkpoints").path
         raise InputError(
