@@ -35,6 +35,17 @@ def is_hub_folder(path: str | Path) -> bool:
     return Path(path, CONFIG).is_file()
 
 
+def bytes_of(path: str | Path) -> bytes:
+    """What features depend on in a checkpoint's file, or in a folder for the Hub.
+
+    Example:
+        >>> b"files = " in bytes_of(__file__)
+        True
+    """
+    files = [Path(path, name) for name in (CONFIG, ENCODER)] if is_hub_folder(path) else [Path(path)]
+    return b"".join(file.read_bytes() for file in files)
+
+
 def section_of(content: Mapping[str, Any], clean_pictures: Mapping[str, Any], scale: Any) -> dict[str, Any]:
     """What config.json tells of a checkpoint: the model's hyperparameters, and how clean pictures are prepared.
 

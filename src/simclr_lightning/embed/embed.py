@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import nn
 
 from simclr_lightning.checkpoints import CLEAN_FIELDS, is_address, load_encoder, plain_scale, read_checkpoint
-from simclr_lightning.checkpoints.hub_folder import CONFIG, ENCODER
+from simclr_lightning.checkpoints.hub_folder import bytes_of
 from simclr_lightning.data import PictureSets
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
@@ -277,10 +277,7 @@ def _import_path(thing: Any) -> str:
 
 
 def _digest(path: str | Path) -> str:
-    if is_address(path):
-        return str(path)
-    files = [Path(path, name) for name in (CONFIG, ENCODER)] if Path(path).is_dir() else [Path(path)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return str(path) if is_address(path) else hashlib.sha256(bytes_of(path)).hexdigest()[:16]
 
 
 def _finish(output: Path, parts: Parts, pictures: ConcatPictures) -> None:
