@@ -72,7 +72,10 @@ cifar10-gpu: $(GPU_SETUP)  ## Pre-train on CIFAR-10 for eight minutes of one GPU
 		--ckpt_path runs/cifar10-gpu/$(RUN)/checkpoints/last.ckpt --raw_pixels false --protocols linear,knn
 
 docs: .venv/installed-docs  ## Build the site into site/
-	$(BIN)/mkdocs build --strict
+	rm -rf build/pages
+	mkdir -p build/pages
+	cp -r README.md CHANGELOG.md CODE_OF_CONDUCT.md CONTRIBUTING.md LICENSE SECURITY.md docs experiments benchmarks build/pages
+	$(BIN)/zensical build --strict
 
 version:  ## Print the version
 	@sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml

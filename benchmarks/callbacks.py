@@ -97,7 +97,7 @@ def epoch(variant: str, options: argparse.Namespace, folder: str) -> Timed:
 
 
 def measure(setup: Callable[[Any], dict[str, Callable[[], Timed]]], case: Case, seconds: float) -> Figures:
-    """CPU and wall seconds of an epoch of every variant, by turns, and how much more than without, with the spread."""
+    """CPU and wall seconds of an epoch of every variant, by turns, and how much more than without, the medians."""
     fits = setup(case)
     found: dict[str, list[float]] = {f"{name} {key}": [] for name in fits for key in ("cpu", "wall", "more")}
     for _ in range(_ROUNDS_OF[str(case)]):
@@ -108,8 +108,6 @@ def measure(setup: Callable[[Any], dict[str, Callable[[], Timed]]], case: Case, 
             for key, value in (("cpu", timed.cpu), ("wall", timed.wall), ("more", timed.cpu / alone - 1)):
                 found[f"{name} {key}"].append(value)
     medians = {name: statistics.median(values) for name, values in found.items()}
-    for end, of in (("least", min), ("most", max)):
-        medians |= {f"{name} {end}": of(found[f"{name} more"]) for name in fits}
     return {**medians, "cpu": medians[f"{NOTHING} cpu"], "wall": medians[f"{NOTHING} wall"]}
 
 
@@ -140,11 +138,7 @@ def main() -> None:
     (result,) = results
     timed = options.steps - _WARM_UP
     rows = [
-        [
-            name,
-            f"{1e3 * result.median(f'{name} cpu') / timed:,.1f}",
-            *(f"{100 * result.median(f'{name} {key}'):+.1f} %" for key in ("more", "least", "most")),
-        ]
+        [name, f"{1e3 * result.median(f'{name} cpu') / timed:,.1f}", f"{100 * result.median(f'{name} more'):+.1f} %"]
         for name in VARIANTS
     ]
     note = (
@@ -152,7 +146,7 @@ def main() -> None:
         f"steps, whose end is spread over them; {_ROUNDS_OF[case]} turns in each of {options.rounds} process(es), "
         f"{options.threads} thread(s), medians. {options.note}"
     )
-    header = ["callbacks", "ms a step (cpu)", "more than nothing", "least", "most"]
+    header = ["callbacks", "ms a step (cpu)", "more than nothing"]
     report.write(options.out, "callbacks", contest.title, note.strip(), header, rows, [result._asdict()])
 
 

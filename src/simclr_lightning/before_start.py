@@ -62,7 +62,8 @@ def check_settings(chosen: Namespace, subcommand: str) -> None:
 def _check_callback(callback: Any) -> None:
     """One of ours complains of its arguments when it is made, which is too late: a model is made before."""
     path = getattr(callback, "class_path", "")
-    arguments = vars(callback.get("init_args") or Namespace()) if path.startswith("simclr_lightning.") else {}
+    told = callback.get("init_args") if path.startswith("simclr_lightning.") else None
+    arguments: dict[str, Any] = {} if told is None else vars(told)
     try:
         if arguments and not any(isinstance(value, Namespace) for value in arguments.values()):
             resolve_name(path)(**arguments)

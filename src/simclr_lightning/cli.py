@@ -217,9 +217,8 @@ class SimCLRCLI(CommandLine):
     def _loss_default(self, told: dict[str, Any], chosen: Any) -> dict[str, Any]:
         """What a checkpoint tells of its loss, unless another one was chosen."""
         if not isinstance(told, dict) or not isinstance(told.get("class_path"), str):
-            raise InputError(
-                f"The checkpoint {self._checkpoint.path} tells of a loss {told!r}: type another one, --model.loss"
-            )
+            path = self._checkpoint and self._checkpoint.path
+            raise InputError(f"The checkpoint {path} tells of a loss {told!r}: type another one, --model.loss")
         known = build_loss(told)
         default = DEFAULTS["model"]["init_args"]["loss"]["class_path"]
         if chosen is not None and chosen.class_path != default:

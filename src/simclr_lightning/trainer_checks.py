@@ -26,6 +26,7 @@ class Range(NamedTuple):
         share: whether numbers with a point are shares, of at most 1.0.
         zero: whether 0 is allowed.
         example: what to type instead.
+        most: the largest.
 
     Example:
         >>> Range(1).zero
@@ -36,10 +37,11 @@ class Range(NamedTuple):
     share: bool = False
     zero: bool = True
     example: str = ""
+    most: float = math.inf
 
 
 RANGES = {
-    "num_nodes": Range(1, example="1"),
+    "num_nodes": Range(1, example="1", most=65_536),
     "max_epochs": Range(-1, zero=False, example="100"),
     "min_epochs": Range(0),
     "max_steps": Range(-1, zero=False, example="1000"),
@@ -81,7 +83,6 @@ whole number of at least 1 (--trainer.limit_train_batches 0.1).
     """
     for name, allowed in RANGES.items():
         _check_range(name, settings.get(name), allowed)
-    check_accelerator(str(settings.get("accelerator") or "auto"), "trainer.accelerator")
     check_devices(settings.get("devices"), str(settings.get("accelerator") or "auto"), "trainer.devices")
     _check_choices(settings)
     check_folder("default_root_dir", settings.get("default_root_dir"), "trainer.default_root_dir")
@@ -117,6 +118,7 @@ def check_devices(devices: Any, accelerator: str, option: str) -> None:
         simclr_lightning.errors.InputError: devices is 0: choose a number of at least 1, -1 for all, or auto \
 (--devices 1).
     """
+    check_accelerator(accelerator, option.replace("devices", "accelerator"))
     if isinstance(devices, str) and re.fullmatch(r"[+-]?\d+", devices.strip()):
         devices = int(devices)
     if isinstance(devices, str):
@@ -138,10 +140,12 @@ def check_devices(devices: Any, accelerator: str, option: str) -> None:
 
 
 def _check_range(name: str, value: Any, allowed: Range) -> None:
+    if isinstance(value, str) and value.strip().lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+        value = float(value.strip().lstrip("."))  # others are times
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return
     shares = allowed.share and isinstance(value, float)
-    fits = value >= allowed.least and (value <= 1.0 or not shares) and (value != 0 or allowed.zero)
+    fits = allowed.least <= value <= allowed.most and (value <= 1.0 or not shares) and (value != 0 or allowed.zero)
     if fits and (isinstance(value, int) or math.isfinite(value)):
         return
     if allowed.share:
@@ -150,7 +154,7 @@ def _check_range(name: str, value: Any, allowed: Range) -> None:
     elif allowed.least == -1:
         choice = "-1 (no limit), or 1 or more" if not allowed.zero else "-1 (all), or 0 or more"
     else:
-        choice = f"{allowed.least} or more"
+        choice = f"{allowed.least} or more" + (f", {allowed.most:,} at most" if allowed.most < math.inf else "")
     raise InputError(f"{name} is {value}: choose {choice}", f"trainer.{name} {allowed.example}".rstrip())
 
 

@@ -117,11 +117,10 @@ def tell_changes(checkpoint: Checkpoint, model: LightningModule, data: Any, trai
 
 
 def _trainer_of_run(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Settings of the Trainer by the newest configuration of the run; empty where there is none."""
+    """Settings of the Trainer by the configuration that the run began with; empty where there is none."""
     folder = run_of(checkpoint.path)
-    files = [] if folder is None else sorted(folder.glob("config*.yaml"), key=lambda path: path.stat().st_mtime_ns)
     try:
-        content = yaml.safe_load(files[-1].read_text()) if files else None
+        content = None if folder is None else yaml.safe_load((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     found = content.get("trainer") if isinstance(content, dict) else None

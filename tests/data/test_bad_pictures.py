@@ -104,7 +104,9 @@ def test_one_picture_may_always_be_bad_and_few_are_named(write_tree: WriteTree) 
     assert sum("Cannot read" in str(warning.message) for warning in caught) == 10
 
 
-@pytest.mark.parametrize(("options", "said"), [({"max_bad_share": 1.5}, "0 to 1"), ({"max_megapixels": 0}, "above 0")])
+@pytest.mark.parametrize(
+    ("options", "said"), [({"max_bad_share": 1.5}, "and at most 1"), ({"max_megapixels": 0}, "above 0")]
+)
 def test_numbers_out_of_range(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         SimCLRDataModule("digits", **options)

@@ -208,6 +208,15 @@ def test_simclr_trains_on_an_iterable_data_set(num_workers: int, tmp_path: Path)
     assert held["SimCLRDataModule"] == {"epoch": 1, "batches": 2, "batch_size": 4}
 
 
+def test_a_stream_goes_on_with_another_batch_size_where_one_begins() -> None:
+    data = SimCLRDataModule(numbered, batch_size=8, views=RECIPES[0], num_workers=0)
+    data.setup("fit")
+    data.load_state_dict({"epoch": 1, "batches": 2, "batch_size": 4})
+    assert next(iter(data.train_dataloader())).indices.tolist() == list(range(8, 16))
+    with pytest.raises(InputError, match=r"after 1 batches of 4 pictures of a stream, where no batch of 8 begins"):
+        data.load_state_dict({"epoch": 1, "batches": 1, "batch_size": 4})
+
+
 def test_views_of_a_set_do_not_depend_on_its_processes() -> None:
     stream = IterableStream({"train": Photos()}, RECIPES)
     whole = ViewEngine(RECIPES)(batches(stream)[2])

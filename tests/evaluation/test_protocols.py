@@ -64,7 +64,7 @@ def test_a_repeated_name_counts_once() -> None:
     "name", ["linera", "", "linear@", "linear@1", "linear@x%", "linear@F%", "knn@1%", "transfer@1%", "finetune"]
 )
 def test_an_unknown_name_is_answered_with_the_list(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"Unknown protocol '{name}'\. There are linear, ") as error:
+    with pytest.raises(ValueError, match=rf"Unknown protocol '{name}'\. Choose from linear, ") as error:
         parse_protocols(["linear", name])
     assert all(known in str(error.value) for known in PROTOCOLS)
 

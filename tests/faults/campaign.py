@@ -192,12 +192,17 @@ def lines(folder: Path) -> int:
         return 0
 
 
+def configurations(folder: Path) -> int:
+    """Files that a run has written when its processes had found each other, one at every start."""
+    return len(list(checkpoints(folder).parent.glob("config*.yaml")))
+
+
 def wait_for_moment(command: Command, chance: random.Random, most: int) -> Kill | None:
     """A random moment, or one in which a checkpoint is being written; None where the run has ended before."""
     wanted, writing = chance.random() < WRITING, False
     early = chance.uniform(0, 4) if chance.random() < EARLY else None  # before it trains, perhaps
     target, later = chance.randint(min(lines(command.folder), most - 1), most - 1), chance.uniform(0, 0.2)
-    parts = checkpoints(command.folder)
+    parts, begun = checkpoints(command.folder), configurations(command.folder)
     while command.runs() and (lines(command.folder) < target if early is None else command.seconds < early):
         time.sleep(0.003)
     if not wanted or early is not None:
@@ -207,8 +212,10 @@ def wait_for_moment(command: Command, chance: random.Random, most: int) -> Kill 
         time.sleep(0.0003)
     if not command.runs():
         return None
+    # Before they have found each other, others wait for one that dies: it is on what starts them to end them all.
     number = len(command.processes)
-    ranks = [chance.randrange(number)] if chance.random() < 0.7 else list(range(number))
+    alone = chance.random() < 0.7 and configurations(command.folder) > begun
+    ranks = [chance.randrange(number)] if alone else list(range(number))
     return Kill(round(command.seconds, 2), writing, ranks)
 
 

@@ -20,6 +20,7 @@ INDEX = ROOT / "experiments" / "README.md"  # whose commands test_experiments.py
 EXTRAS = (("TensorBoardLogger", "tensorboard"), ("MLFlowLogger", "mlflow"))
 SCALED_DOWN = {
     "describe": "",
+    "init": "",
     "embed": "--num_workers 0 --accelerator cpu",
     "export": "",
     "pack": "",

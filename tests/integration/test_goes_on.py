@@ -31,7 +31,7 @@ def told(simclr: Simclr, *words: str) -> str:
 
 def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
     simclr(*FIT, "1")
-    steps = len(Path("runs/simclr/one/metrics.csv").read_text().splitlines())
+    written = Path(LAST).stat().st_mtime_ns
 
     finished = (
         f"the run of {LAST} is finished, with 1 of 1 epochs. To train it further, type more (--trainer.max_epochs 2)"
@@ -41,7 +41,7 @@ def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
     with pytest.raises(InputError, match=r"nothing to do: .* 2 of 2 steps"):
         simclr(*FIT, "-1", "--trainer.max_steps", "2", "--ckpt_path", LAST)
     simclr(*FIT, "1", "--auto_resume", "true")  # a job that was requeued too often ends well
-    assert len(Path("runs/simclr/one/metrics.csv").read_text().splitlines()) == steps
+    assert Path(LAST).stat().st_mtime_ns == written
 
     with pytest.raises(InputError, match=r"stem is 'pooled', and the training of .* began with 'auto'"):
         simclr(*FIT, "2", "--ckpt_path", LAST, "--model.stem", "pooled")
@@ -52,7 +52,7 @@ def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
     (photos / "0.jpg").rename(photos / "train" / "cat" / "0.jpg")
     for split in ("train", "val", "test"):
         (photos / split / "dog").rename(photos / split / "owl")
-    with pytest.raises(InputError, match=r"began with 2 classes, and there are 2 now \\(dog, owl\\)"):
+    with pytest.raises(InputError, match=r"began with 2 classes, and there are 2 now \(dog, owl\)"):
         simclr(*FIT, "2", "--ckpt_path", LAST)
     for split in ("train", "val", "test"):
         (photos / split / "owl").rename(photos / split / "dog")

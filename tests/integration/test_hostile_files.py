@@ -38,8 +38,8 @@ def test_pictures(tmp_path: Path, hostile: np.ndarray[tuple[int, ...], np.dtype[
     for name, save in (("a.npy", np.save), ("b.npz", np.savez)):
         folder = tmp_path / name.replace(".", "_")
         folder.mkdir()
-        save(folder / name, hostile, allow_pickle=True)  # type: ignore[operator]
-        with pytest.raises(InputError, match=name):
+        save(folder / name, hostile, allow_pickle=True)
+        with pytest.raises(InputError, match=rf"None of the pictures|{name}"):
             read(folder)
     assert not (tmp_path / "trace").exists()
 
@@ -48,10 +48,9 @@ def test_features_that_are_not_finished(
     simclr: Simclr,
     photos: Path,
     save: Callable[..., Path],
-    pretrained: Callable[..., SimCLR],
     hostile: np.ndarray[tuple[int, ...], np.dtype[np.object_]],
 ) -> None:
-    checkpoint = save(pretrained(in_channels=3, image_size=16), "small.ckpt")
+    checkpoint = save(SimCLR("resnet8", width=0.125, image_size=16), "small.ckpt")
     parts = Path("f.npz.parts")
     words = ["embed", "--ckpt_path", checkpoint, "--output", "f.npz", "--root", photos]
     options = ["--accelerator", "cpu", "--devices", "1", "--num_workers", "0", "--eval_size", "16"]
@@ -61,10 +60,9 @@ def test_features_that_are_not_finished(
     written = sorted(parts.glob("*.npz"))
     assert written
     np.savez(written[0], features=hostile, allow_pickle=True)
-    simclr(*words, *options)
+    with pytest.raises(InputError, match=r"npz is damaged, or of another program: delete it"):
+        simclr(*words, *options)
     assert not Path("trace").exists()
-    with np.load("f.npz", allow_pickle=False) as archive:
-        assert np.isfinite(archive["features"]).all()
 
 
 @pytest.mark.parametrize("name", ["names", "sizes", "places", "targets"])
@@ -137,5 +135,5 @@ def test_warnings_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -
     from simclr_lightning.compat import without_noise
 
     with without_noise():
-        assert "\x1b" not in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)  # type: ignore[arg-type]
-    assert "\x1b" in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)  # type: ignore[arg-type]
+        assert "\x1b" not in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)
+    assert "\x1b" in warnings.formatwarning(f"bad {CLEAR}", UserWarning, "a.py", 1)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,11 @@ def assert_whole(curves: Curves) -> None:
 def test_curves_go_on_in_every_tracker(simclr: Simclr, fail_at: list[int]) -> None:
     fail_at.append(6)
     run = Path("runs/quickstart/version_0")
-    extra = TENSORBOARD if (tensorboard := pytest.importorskip("tensorboard")) else []
+    extra = TENSORBOARD if find_spec("tensorboard") else []
     with pytest.raises(RuntimeError, match="out of memory"):
         simclr(*FIT, *extra, *WANDB)
     begun = json.loads((run / "trackers.json").read_text())
-    assert [own["logger"] for own in begun] == ["CSVLogger", "TensorBoardLogger", "WandbLogger"]
+    assert [own["logger"] for own in begun] == ["CSVLogger", *["TensorBoardLogger"] * bool(extra), "WandbLogger"]
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["trackers"] == begun
     assert [step for step, _ in file_curves(run / "metrics.csv")["train/loss"]] == [0, 1, 2, 3, 4]  # 4 is taken again
     simclr(*FIT, *extra, *WANDB, "--ckpt_path", "last")
@@ -85,7 +86,7 @@ def test_curves_go_on_in_every_tracker(simclr: Simclr, fail_at: list[int]) -> No
     assert_whole(curves)
     files = sorted(Path().glob("wandb/offline-run-*/*.wandb"))
     assert len(files) == 2
-    assert {file.stem for file in files} == {f"run-{begun[2]['version']}"}
+    assert {file.stem for file in files} == {f"run-{begun[-1]['version']}"}
     assert curves_of(itertools.chain(*map(rows, files)), "trainer/global_step") == curves
     for file in files:
         told = list(of_type(file, "run"))[-1]
@@ -102,9 +103,9 @@ def test_curves_go_on_in_every_tracker(simclr: Simclr, fail_at: list[int]) -> No
     assert len(told["data"]) == 16
     assert all(row[4] >= row[7] for row in told["data"])
 
+    pytest.importorskip("tensorboard", reason="all but TensorBoard's curves was looked at")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert tensorboard
     events = EventAccumulator("tb/digits/version_0", size_guidance={"scalars": 0}).Reload()
     theirs = {name: [(own.step, own.value) for own in events.Scalars(name)] for name in events.Tags()["scalars"]}
     assert theirs.keys() - {"epoch", "hp_metric"} == curves.keys()
@@ -191,7 +192,7 @@ def test_a_trial_of_a_sweep(file: Path, simclr: Simclr, monkeypatch: pytest.Monk
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # which the agent sets: undone at the end
         monkeypatch.setenv(name, "")
     sweep = yaml.safe_load(file.read_text())
-    agent = wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
+    agent: Any = wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
     agent._sweep_command = sweep["command"]
     drawn = {
         name: told["values"][-1] if "values" in told else told["max"] for name, told in sweep["parameters"].items()

@@ -27,7 +27,7 @@ Simclr = Callable[..., Any]
 
 ALL = bool(os.environ.get("SIMCLR_FAULTS"))
 REMEDY = re.compile(
-    r"choose|expected|give|name|correct|did you mean|leave|remove|write|begin|type|draw|--\w", re.IGNORECASE
+    r"choose|expected|give|name|correct|did you mean|leave|remove|write|put|needs|must be|begin|type|draw|--\w", re.I
 )
 
 
@@ -106,8 +106,7 @@ def test_command_lines(world: Simclr) -> None:
 
 def test_the_same_in_files(world: Simclr) -> None:
     told = []
-    for wrong in sample([wrong for wrong in lines() if as_file(wrong)], 4):
-        command, text = as_file(wrong)
+    for wrong, (command, text) in sample([(wrong, found) for wrong in lines() if (found := as_file(wrong))], 4):
         Path("own.yaml").write_text(text)
         what = complaint(world, [command, "--config", "own.yaml"], wrong.option, wrong.value)
         told += [] if what is None else [f"{text} {what}"]
@@ -181,8 +180,11 @@ LINES = [
     ("test", "without a checkpoint would judge random weights"),
     ("validate --data.dataset digits", "ckpt_path last"),
     ("predict", "without a checkpoint"),
-    ("fit --ckpt_path photos", "photos is a folder"),
-    ("embed --ckpt_path photos --output a.npz --root photos", "photos is a folder"),
+    ("fit --ckpt_path photos", "photos: give the path of a .ckpt file, and not of"),
+    (
+        "embed --ckpt_path photos --output a.npz --root photos",
+        "photos: give the path of a .ckpt file, and not of",
+    ),
     ("fit --ckpt_path nowhere.ckpt", "nowhere.ckpt"),
     ("fit --ckpt_path last", "ckpt_path last"),
     ("fit --config photos", "photos"),

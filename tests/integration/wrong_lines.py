@@ -174,11 +174,12 @@ def as_file(wrong: Wrong) -> tuple[str, ...] | None:
 
 
 def _of(options: Options, start: int) -> Iterator[Wrong]:
-    hints = get_type_hints(options.of.__init__ if isinstance(options.of, type) else options.of)
+    made: Any = inspect.getattr_static(options.of, "__init__") if isinstance(options.of, type) else options.of
+    hints = get_type_hints(made)
     for number, (name, parameter) in enumerate(inspect.signature(options.of).parameters.items(), start):
         if name in SKIPPED or parameter.kind is parameter.VAR_KEYWORD or f"--{name}" in options.before:
             continue
-        command = options.commands[number % len(options.commands)]
+        command = options.commands[number % len(options.commands)] if name != "init_from" else "fit"  # of no checkpoint
         for value in wrong_values(name, hints.get(name, str)):
             first = (command, *options.before)
             needed = ("--ckpt_path", "small.ckpt") if command in ("validate", "test", "evaluate", "label_curve") else ()

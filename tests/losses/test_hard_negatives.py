@@ -82,3 +82,12 @@ def test_a_clamp_that_hardly_binds_is_not_told() -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         HardNegativeNTXent(**arguments)
+
+
+def test_a_beta_below_float32_is_none() -> None:
+    projections = torch.randn(2, 6, 4, requires_grad=True)
+    losses = [HardNegativeNTXent(beta=beta, tau_plus=0.1)(projections) for beta in (1e-51, 0.0)]
+    assert torch.equal(*losses)
+    losses[0].backward()
+    assert projections.grad is not None
+    assert projections.grad.isfinite().all()

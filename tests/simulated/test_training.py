@@ -400,7 +400,8 @@ def test_where_the_time_goes_is_measured_without_a_wait_or_a_kernel(tmp_path: Pa
     assert len(timed.record.waits) == len(plain.record.waits)
     assert [step.waits for step in timed.between] == [[] for _ in plain.between]
     assert [step.kernels for step in timed.steps] == [step.kernels for step in plain.steps]
-    (throughput,) = (own for own in trainer.callbacks if isinstance(own, Throughput))
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    (throughput,) = (own for own in callbacks if isinstance(own, Throughput))
     assert all(share > 0 for share in throughput.shares.values())
     assert sum(throughput.shares.values()) == pytest.approx(1)
     assert trainer.callback_metrics["time/data"].device.type == "cpu", "no logger waits for it"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
-from simclr_lightning.callbacks.tracker_metrics import metrics_of
+from simclr_lightning.callbacks.tracker_metrics import better, metrics_of, summary_of
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, read_checkpoint
 from simclr_lightning.compat import epoch_record
 
@@ -39,6 +41,7 @@ class ContinueMetrics(Callback):
     def __init__(self, loggers: list[Any]) -> None:
         super().__init__()
         self.files: dict[Path, CSVLogger] = {}
+        self._continued: list[Path] = []
         self._record: dict[str, float] = {}
         for logger in loggers:
             self._set_aside(logger)
@@ -72,9 +75,16 @@ class ContinueMetrics(Callback):
         self._put_back(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put them back where nothing was left to train: the run was killed after its last checkpoint, say."""
-        if stage == "fit":
-            self._put_back(trainer)
+        """Put them back where nothing was left to train; a validation that was made again has its row once."""
+        if stage != "fit":
+            return
+        self._put_back(trainer)
+        for file in self._continued:
+            with file.open(newline="") as lines:
+                reader = csv.DictReader(lines)
+                names, rows = list(reader.fieldnames or []), list(reader)
+            if len(kept := _different(rows)) < len(rows):
+                _write(file, names, kept)
 
     def _put_back(self, trainer: Trainer) -> None:
         for file, logger in self.files.items():
@@ -88,7 +98,8 @@ class ContinueMetrics(Callback):
                 reader = csv.DictReader(lines)
                 names = list(reader.fieldnames or [])
                 found = [row for row in reader if _is_whole(row)]
-            rows = [row for row in found if int(row["step"]) < trainer.global_step]
+            rows = _different(row for row in found if int(row["step"]) < trainer.global_step)
+            _tell_best(trainer, found)
             _hold_back(trainer, [row for row in found if int(row["step"]) >= trainer.global_step])
             record = {name: str(value) for name, value in self._record.items()}
             if record and not any(record.items() <= row.items() for row in rows):
@@ -98,14 +109,37 @@ class ContinueMetrics(Callback):
                     if not isinstance(other, CSVLogger):
                         own = {name: value for name, value in self._record.items() if name != "step"}
                         other.log_metrics(own, int(self._record["step"]))
-            part = file.with_suffix(".part")
-            with part.open("w", newline="") as lines:
-                writer = csv.DictWriter(lines, names)
-                writer.writeheader()
-                writer.writerows(rows)
-            part.replace(file)
+            _write(file, names, rows)
+            self._continued.append(file)
             logger.experiment.metrics_keys = names
             aside.unlink()
+
+
+def _tell_best(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+    """Let trackers know what was best before."""
+    best: dict[str, float] = {}
+    for row in rows:
+        for name, told in row.items():
+            if told and summary_of(name) != "last" and math.isfinite(float(told)):
+                best[name] = better(name, best.get(name, float(told)), float(told))
+    for logger in trainer.loggers:
+        if (metrics := metrics_of(logger)) is not None:
+            metrics.best = dict(best)
+
+
+def _different(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without those that are there before, in their order."""
+    return list({tuple(row.items()): row for row in rows}.values())
+
+
+def _write(file: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
+    """Put a table in the place of a file when it is complete."""
+    part = file.with_suffix(".part")
+    with part.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(file)
 
 
 def _hold_back(trainer: Trainer, rows: list[dict[str, Any]]) -> None:

@@ -132,7 +132,8 @@ class LARSWarmup(Callback):
         self.peak_learning_rates = [
             scaled_learning_rate(base, self.global_batch_size_, self.scaling) for base in self.base_learning_rates
         ]
-        self._set_learning_rates(trainer)
+        if trainer.global_step < self.total_steps_:  # else no step is left, and the rate stays that of the last one
+            self._set_learning_rates(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the rate of the coming step."""

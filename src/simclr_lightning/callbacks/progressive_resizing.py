@@ -97,7 +97,7 @@ class ProgressiveResizing(Callback):
                 f"ProgressiveResizing: a run of {epochs} epoch(s) does not come to its last size, it ends with views "
                 f"of {self._scheduled[0].sizes[-1]} pixels. Train longer, or choose a smaller until."
             )
-        self._logged, self._own = None, data.recipes
+        self._own = data.recipes
         data.use_recipes(self._scheduled)
 
     def summary(self) -> str:
@@ -114,14 +114,10 @@ class ProgressiveResizing(Callback):
             told.append(", ".join(f"{size} from epoch {epoch}" for size, epoch in rising))
         return " / ".join(told) or "not set yet"
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Log the size of the views once an epoch, as they came."""
-        views = getattr(batch, "views", ())
-        if views and trainer.current_epoch != self._logged:
-            self._logged = trainer.current_epoch
-            pl_module.log(
-                "view_size", float(views[0].shape[-1]), on_step=False, on_epoch=True, batch_size=1, sync_dist=True
-            )
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the size of the views; here, since no batch may be left of an epoch that is resumed."""
+        size = float(self._scheduled[0].at(trainer.current_epoch).size)
+        pl_module.log("view_size", size, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the data module as it was."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -122,4 +122,4 @@ def _looked_at(trainer: Trainer, pl_module: LightningModule, loader: Any) -> _Lo
         rows.append((features.float(), batch.targets, small.to(features.device)))
     columns = [torch.cat(own) for own in zip(*rows, strict=True)]
     gathered = [gather_rows(own.flatten(1) if own.ndim > 2 else own)[0] for own in columns]
-    return _Looked(gathered[0], gathered[1], gathered[2].unflatten(1, cast("Any", columns[2].shape[1:])))
+    return _Looked(gathered[0], gathered[1], gathered[2].view(-1, *columns[2].shape[1:]))

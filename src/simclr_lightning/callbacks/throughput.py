@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.data import extract_batch_size
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from simclr_lightning.callbacks.stage_clock import StageClock, StageProfiler
@@ -66,7 +66,8 @@ class Throughput(Callback):
         """Begin to listen."""
         self._stop_listening(trainer)  # to a fit that failed
         clock = StageClock(trainer.strategy.root_device)
-        self._profiler = trainer.profiler = StageProfiler(clock, trainer.profiler)
+        lightning: Any = trainer  # whose attribute is set by one of its parts
+        self._profiler = lightning.profiler = StageProfiler(clock, lightning.profiler)
         self._left_out = int(min(_FIRST_STEPS, trainer.num_training_batches // 2))
         self._waited, self._told, self.pictures_per_second, self.shares = 0.0, False, None, {}
 
@@ -135,8 +136,9 @@ class Throughput(Callback):
         self._stop_listening(trainer)
 
     def _stop_listening(self, trainer: Trainer) -> None:
-        if self._profiler is not None and trainer.profiler is self._profiler:
-            trainer.profiler = self._profiler.other
+        lightning: Any = trainer
+        if self._profiler is not None and lightning.profiler is self._profiler:
+            lightning.profiler = self._profiler.other
         self._profiler = None
 
     def _say(self, trainer: Trainer) -> None:

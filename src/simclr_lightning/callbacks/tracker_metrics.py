@@ -25,6 +25,7 @@ class TrackerMetrics:
 
     Attributes:
         known: pairs of a step and a metric's name that the tracker has, and is not given again.
+        best: values from before a run was resumed; W&B would forget them, until there are better ones.
 
     Args:
         logger: one of ``TRACKERS``.
@@ -40,6 +41,7 @@ class TrackerMetrics:
 
     def __init__(self, logger: Any) -> None:
         self.known: set[tuple[int | None, str]] = set()
+        self.best: dict[str, float] = {}
         self._logger, self._log = logger, logger.log_metrics
         self._defined: set[str] = set()
 
@@ -56,6 +58,8 @@ class TrackerMetrics:
         if isinstance(self._logger, WandbLogger):
             self._define(new)
         self._log({**new, "epoch": metrics["epoch"]} if "epoch" in metrics else new, step)
+        if isinstance(self._logger, WandbLogger):
+            self._keep_best(new)
         if isinstance(self._logger, TensorBoardLogger):
             cast("Any", self._logger.experiment).flush()
 
@@ -66,6 +70,15 @@ class TrackerMetrics:
             self._defined.add(name)
             axis = "epoch" if is_of_an_epoch(name) and "epoch" in metrics else _STEP
             self._logger.experiment.define_metric(name, step_metric=axis, summary=summary_of(name))
+
+    def _keep_best(self, metrics: Mapping[str, Any]) -> None:
+        for name in metrics.keys() & self.best.keys():
+            best, value = self.best[name], metrics[name]
+            if better(name, best, value) == value:
+                del self.best[name]
+            else:
+                kind = summary_of(name).partition(",")[0]
+                self._logger.experiment.summary.update({name: {kind: best, "last": value}})
 
     def keep_to(self, last: int) -> None:
         """Forget what is known of later steps: the tracker itself says that its last one is ``last``."""
@@ -97,6 +110,16 @@ def summary_of(name: str) -> str:
     if "loss" in own:
         return "min,last"
     return "max,last" if _HIGHER_IS_BETTER.search(own) else "last"
+
+
+def better(name: str, one: float, other: float) -> float:
+    """The better one of two values of a metric, where :func:`summary_of` has a best.
+
+    Example:
+        >>> better("train/loss", 5.1, 4.9), better("val/top1", 0.4, 0.6)
+        (4.9, 0.6)
+    """
+    return min(one, other) if summary_of(name).startswith("min") else max(one, other)
 
 
 def is_of_an_epoch(name: str) -> bool:

@@ -160,8 +160,8 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
                 )
             return Checkpoint(path, read_hub_folder(path))
         newest = newest_checkpoint(path).path or newest_checkpoint(path / "checkpoints").path
-        raise InputError(
-            f"The checkpoint {path} is a folder: name a file in it",
+        raise MissingFileError(
+            f"There is no checkpoint {path}: give the path of a .ckpt file, and not of a folder",
             "ckpt_path FILE.ckpt" if newest is None else f"ckpt_path {newest}",
         )
     if path.exists() and not path.is_file():

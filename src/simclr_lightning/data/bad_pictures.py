@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from simclr_lightning.data.decode import BadPictureError
+from simclr_lightning.errors import check_number
 
 if TYPE_CHECKING:
     from simclr_lightning.data.pictures import Pictures
@@ -43,6 +44,11 @@ class Reading:
     pending: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     looked_at: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_number("max_megapixels", self.max_megapixels, "data.max_megapixels 179", above=0)
+        check_number("max_bad_share", self.max_bad_share, "data.max_bad_share 0.1", least=0, most=1)
 
     def is_news(self, left_out: str) -> bool:
         """Whether nothing of the kind has been told yet; from now on it has."""

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from simclr_lightning.data.fast_jpeg import decode_fast
-from simclr_lightning.data.file_kind import check_is_file
+from simclr_lightning.data.first_bytes import check_is_file
 from simclr_lightning.data.pillow_files import (
     left_out,
     open_bare,

@@ -98,8 +98,12 @@ def faster_by_config(arguments: dict[str, Any]) -> list[str]:
         kind = "packed"
     elif name == "folder" or (name is None and root):
         kind = "files"
-    told = {"root": root} if isinstance(root, str) and root else {}
-    return faster(kind, arguments.get("num_workers"), scales=bool(arguments.get("scaled_decoding")), **told)
+    return faster(
+        kind,
+        arguments.get("num_workers"),
+        scales=bool(arguments.get("scaled_decoding")),
+        root=root if isinstance(root, str) and root else "photos",
+    )
 
 
 def _kind(data: object) -> Kind | None:

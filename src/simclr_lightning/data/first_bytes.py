@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 _FIRST_BYTES: tuple[tuple[int, bytes, str], ...] = (  # where, what, and whose it is
@@ -66,3 +67,21 @@ def ending_by_content(path: str | os.PathLike[str], content: bytes | None = None
         if content[start : start + len(signature)] == signature:
             return ending
     return ""
+
+
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Raise OSError of a pipe, a socket or a device, of which to read would wait for ever.
+
+    What is missing, and links that lead nowhere, are left to whoever opens them.
+
+    Example:
+        >>> check_is_file(os.devnull)
+        Traceback (most recent call last):
+        OSError: it is a pipe, a socket or a device, and no file
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError("it is a pipe, a socket or a device, and no file")

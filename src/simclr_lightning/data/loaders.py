@@ -199,7 +199,7 @@ def make_loader(
         num_workers=num_workers,
         collate_fn=as_it_is if resident is None else partial(ResidentBatch, resident),
         pin_memory=pin_memory,
-        prefetch_factor=prefetch_factor,
+        prefetch_factor=prefetch_factor if num_workers else None,  # torch refuses it where nobody fetches
         persistent_workers=num_workers > 0 if persistent_workers is None else persistent_workers,
     )
 

@@ -144,8 +144,7 @@ class PictureDataModule(ValueScaling):
         _check(0 <= val_fraction < 1, "val_fraction", val_fraction, "choose 0 (off) or a number below 1")
         _check(0 < label_fraction <= 1, "label_fraction", label_fraction, "choose a number above 0, 1 for all")
         _check(on_bad_picture in ("raise", "skip"), "on_bad_picture", on_bad_picture, "choose raise or skip")
-        _check(0 <= max_bad_share <= 1, "max_bad_share", max_bad_share, "choose a number from 0 to 1")
-        check_number("max_megapixels", max_megapixels, "data.max_megapixels 179", above=0)
+        self.reading = Reading(max_megapixels, max_bad_share)
         check_number("chunk_window", chunk_window, "data.chunk_window 16", least=1)
         check_scale(scale)
         check_number("seed", seed, "data.seed 0", least=0, below=2**32)
@@ -173,7 +172,6 @@ class PictureDataModule(ValueScaling):
         self._resident = ResidentPictures()
         self._probe = None if probe is None else str(probe)
         self.pairs = None if pairs is None else str(pairs)
-        self.reading = Reading(max_megapixels, max_bad_share)
         self._parts: dict[str, Any] = {
             "val_fraction": val_fraction,
             "label_fraction": label_fraction,

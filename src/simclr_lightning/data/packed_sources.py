@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simclr_lightning.data.endings import ENDINGS, missing_for
-from simclr_lightning.data.file_kind import check_is_file
+from simclr_lightning.data.first_bytes import check_is_file
 from simclr_lightning.data.folder import find_roots, folder_sets
 from simclr_lightning.data.pictures import FilePictures
 from simclr_lightning.data.readers import reader_of

@@ -23,6 +23,7 @@ from simclr_lightning.drawing.palette import COLOURS, FAINT, INK, MOST_NAMED, QU
 from simclr_lightning.errors import InputError, MissingPackageError
 
 Method = Literal["pca", "tsne", "umap"]
+"""How features become places in the plane."""
 
 _THUMBNAIL = 24  # points (1/72 inch) of a picture's side
 _SIDE = 7.0  # inches of the map

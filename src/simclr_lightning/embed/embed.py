@@ -20,14 +20,13 @@ from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.folder import find_roots
 from simclr_lightning.data.readers.array_sets import holds_a_set
 from simclr_lightning.data.value_range import check_scale
-from simclr_lightning.data.worker_processes import MOST
+from simclr_lightning.embed.arguments import check_arguments, check_described
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
-from simclr_lightning.errors import ExistingFileError, InputError, check_number, options_without, require_packages
+from simclr_lightning.errors import ExistingFileError, InputError, options_without, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
-from simclr_lightning.trainer_checks import check_accelerator, check_devices
 from simclr_lightning.versions import version_of
 from simclr_lightning.views import ValueRange, ViewRecipe
 
@@ -135,18 +134,11 @@ def embed_pictures(
     """
     output = Path(output)
     _check(output, root, dataset, on_bad_picture)
-    check_number("batch_size", batch_size, "batch_size 256", least=1, most=1_000_000)
-    check_number("num_workers", num_workers, "num_workers 4", least=0, most=MOST)
-    check_number("max_bad_share", max_bad_share, "max_bad_share 0.1", least=0, most=1)
-    check_number("max_megapixels", max_megapixels, "max_megapixels 179", above=0)
-    check_accelerator(accelerator, "accelerator")
-    check_devices(devices, accelerator, "devices")
-    check_number("width", width, "width 1", above=0)
-    check_number("in_channels", in_channels, "in_channels 3", least=1)
+    check_arguments(batch_size, num_workers, devices, accelerator)
+    check_described(encoder, width, stem, in_channels)
     with options_without("data."):
+        reading = Reading(max_megapixels, max_bad_share, output.with_name(f"{output.name}.unreadable.txt"))
         data = choose_source(dataset, root).source
-    if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
-        raise InputError("width, stem and in_channels describe an encoder: name it (--encoder resnet50).")
     check_scale(scale)
     asked = {"eval_size": eval_size, "eval_crop": eval_crop, "interpolation": interpolation, "mean": mean, "std": std}
     checkpoint = read_checkpoint(ckpt_path)
@@ -168,7 +160,6 @@ def embed_pictures(
             f"{dataset} comes as a stream, whose pictures have no place in a file: embed a map-style data set."
         )
     pictures = ConcatPictures(sets, split, root)
-    reading = Reading(max_megapixels, max_bad_share, output.with_name(f"{output.name}.unreadable.txt"))
     for part in pictures.splits.values():
         part.reading = reading
     _check_channels(pictures, network, recipe)

@@ -119,9 +119,13 @@ class Parts:
         return self.folder / f"{number:07d}.npz"
 
     def _read(self, number: int, name: str) -> NDArray[Any]:
-        with np.load(self._path(number), allow_pickle=False) as archive:
-            array: NDArray[Any] = archive[name]
-            return array
+        path = self._path(number)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                array: NDArray[Any] = archive[name]
+        except (KeyError, OSError, ValueError) as error:  # ValueError: of pickled objects, which would run code
+            raise InputError(f"{path} is damaged, or of another program: delete it, and repeat the command.") from error
+        return array
 
 
 class Format(NamedTuple):

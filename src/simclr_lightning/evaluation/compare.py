@@ -186,7 +186,7 @@ def _parse(name: str) -> Protocol:
     percentage = re.search(r"@(\d+(?:\.\d+)?)%$", name)
     kind = PROTOCOLS.get(name if percentage is None else f"{name[: percentage.start()]}@F%")
     if kind is None or "F" in name:
-        raise InputError(f"Unknown protocol {name!r}. There are {_listed()}; F is a number (linear@1%).")
+        raise InputError(f"Unknown protocol {name!r}. Choose from {_listed()}; F is a number (linear@1%).")
     if percentage is None:
         return kind
     fraction = float(percentage[1]) / 100

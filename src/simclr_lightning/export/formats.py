@@ -18,6 +18,7 @@ from simclr_lightning.models import RESNETS, ResNet
 from simclr_lightning.simclr import SimCLR
 
 Format = Literal["torchvision", "timm", "torchscript", "torch_export", "onnx", "hub"]
+"""What other programs read: weights with the names of torchvision or timm, a graph that needs no class, or a folder."""
 
 
 class Exporter(NamedTuple):

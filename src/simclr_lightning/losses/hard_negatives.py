@@ -90,6 +90,7 @@ class HardNegativeNTXent(ContrastiveLoss):
         """
         views = scaled_views(projections, self.temperature)
         count = len(views)
+        concentrates = self.beta > torch.finfo(torch.float32).tiny  # else 0, which times -inf is no number
         log_sums, positives = log_negatives_and_positives(
             views.flatten(0, 1),
             gather=self.gather,
@@ -97,12 +98,12 @@ class HardNegativeNTXent(ContrastiveLoss):
             bound=1 / self.temperature,
             large=large,
             groups=groups,
-            powers=(1 + self.beta, self.beta) if self.beta else (1.0,),
+            powers=(1 + self.beta, self.beta) if concentrates else (1.0,),
         )
         with torch.autocast(views.device.type, enabled=False):
             log_n = self._log_number(views, groups, count if large is None else large)
             log_sums = log_sums.view(len(log_sums), count, -1)
-            log_m = log_sums[0] + log_n - log_sums[1] if self.beta else log_sums[0]
+            log_m = log_sums[0] + log_n - log_sums[1] if concentrates else log_sums[0]
             if groups is not None:  # a picture whose group is the whole batch is contrasted with nothing
                 log_m = torch.where(log_sums[0] > -math.inf, log_m, -math.inf)
             log_m, similarity = ordered_pairs(log_m, positives, large)

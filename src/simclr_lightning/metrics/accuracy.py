@@ -12,6 +12,7 @@ from torch import Tensor
 from simclr_lightning.errors import InputError
 
 Metric = Literal["top1", "mean_per_class", "map11"]
+"""One of ``METRICS``."""
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """By what classifiers of a data set are judged: share of right answers, its mean over the classes, or VOC2007's mAP."""
 

@@ -13,6 +13,7 @@ from simclr_lightning.distributed import gather_rows, rank, world_size
 from simclr_lightning.errors import InputError
 
 Weights = Literal["similarity", "uniform"]
+"""Whether a neighbour's vote counts exp(similarity / temperature), or as much as any other."""
 
 _BLOCK_VALUES = 2**23
 """Similarities held at a time: 32 MiB, whatever the size of the bank."""

@@ -11,8 +11,8 @@ from torchvision.models import resnet
 from simclr_lightning.errors import InputError
 
 Stem = Literal["auto", "imagenet", "cifar", "pooled"]
+"""First layers of a ResNet, see :class:`ResNet`; auto: by the size of the pictures."""
 
-#: Name -> kind of block, and the number of blocks in each of the four stages.
 RESNETS: dict[str, tuple[Any, tuple[int, int, int, int]]] = {
     # These two are not in torchvision: for small pictures on small machines.
     "resnet8": (resnet.BasicBlock, (1, 1, 1, 0)),
@@ -23,6 +23,7 @@ RESNETS: dict[str, tuple[Any, tuple[int, int, int, int]]] = {
     "resnet101": (resnet.Bottleneck, (3, 4, 23, 3)),
     "resnet152": (resnet.Bottleneck, (3, 8, 36, 3)),
 }
+"""Name -> kind of block, and the number of blocks in each of the four stages."""
 
 #: Stem -> side of the first convolution's kernel, its stride, and whether a max-pool of stride 2 follows.
 STEMS = {"imagenet": (7, 2, True), "cifar": (3, 1, False), "pooled": (3, 1, True)}

@@ -11,6 +11,7 @@ from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.optim.lars import LARS
 
 OptimizerName = Literal["lars", "sgd", "adamw"]
+"""The paper's optimizer, SGD with Nesterov momentum, or AdamW."""
 
 
 def check_optimizer(

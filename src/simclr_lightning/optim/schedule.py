@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from simclr_lightning.errors import InputError
 
 ScalingRule: TypeAlias = Literal["linear", "sqrt", "none"]
+"""By what of the batch a base learning rate is multiplied: batch / 256, its square root, or nothing."""
 
 
 def warmup_cosine(step: float, warmup_steps: int, total_steps: int) -> float:
