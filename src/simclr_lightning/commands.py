@@ -83,7 +83,7 @@ GROUPS = {
     "Use": {
         "embed": Command("write the features of pictures into a file", "simclr_lightning.embed:embed_pictures"),
         "export": Command(
-            "write the encoder for other programs: ONNX, TorchScript, torchvision, timm",
+            "write the encoder for other programs: ONNX, TorchScript, torchvision, timm, the Hub",
             "simclr_lightning.export:export_encoder",
         ),
     },

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
+from torch import Tensor
 
 from simclr_lightning.checkpoints.seal import is_whole
-from simclr_lightning.errors import InputError, shown
+from simclr_lightning.errors import InputError, require_packages, shown
 
 _BROKEN = (
     *(EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError),
@@ -67,6 +68,29 @@ def load_content(path: str | Path) -> Any:
                 f"an environment that has these classes:\ntorch.save({{'state_dict': torch.load({str(path)!r}, "
                 "weights_only=False)['state_dict']}, 'weights.ckpt')"
             ) from error
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of safetensors, by name, on the CPU.
+
+    Raises:
+        MissingPackageError: if the package safetensors is missing.
+        InputError: if the file is damaged, or something else.
+
+    Example:
+        >>> load_safetensors(Path(__file__))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        simclr_lightning.errors.InputError: ...content.py is damaged, cut off, or no safetensors file: copy it anew.
+    """
+    require_packages(str(path), ["safetensors"])
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged, cut off, or no safetensors file: copy it anew.") from error
+    return found
 
 
 class DamagedFileError(InputError):

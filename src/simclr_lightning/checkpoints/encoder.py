@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from simclr_lightning.checkpoints.content import is_address
 from simclr_lightning.checkpoints.file import Checkpoint
 from simclr_lightning.checkpoints.loading import SafelyLoaded
 from simclr_lightning.checkpoints.model import as_read, build_described, load_model, load_weights
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, MissingFileError, check_exists
 from simclr_lightning.models import Stem, build_encoder, to_memory_format
 from simclr_lightning.models.foreign import load_foreign_weights
 
@@ -96,6 +98,8 @@ class LoadsEncoder(SafelyLoaded):
 
         Example:
             >>> from tempfile import TemporaryDirectory
+            >>> import torch
+            >>> from simclr_lightning import SimCLR
             >>> with TemporaryDirectory() as folder:
             ...     torch.save(build_encoder("resnet8").state_dict(), f"{folder}/peer.pth")  # say, of another package
             ...     encoder = SimCLR.load_encoder(f"{folder}/peer.pth", "resnet8")
@@ -113,6 +117,47 @@ class LoadsEncoder(SafelyLoaded):
         """
         told = {"width": width, "stem": stem, "image_size": image_size, "in_channels": in_channels}
         return load_encoder(path, cls, encoder=encoder, **told)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Load a whole model, encoder and projection head, in evaluation mode on the CPU.
+
+        Nothing is downloaded, and nothing in the files is run.
+
+        Example:
+            >>> from simclr_lightning import SimCLR
+            >>> SimCLR.from_pretrained("me/pictures")
+            Traceback (most recent call last):
+            simclr_lightning.errors.MissingFileError: There is no folder me/pictures here, and nothing is downloaded \
+unasked. If it is on the Hugging Face Hub:
+            hf download me/pictures --local-dir me/pictures
+            and load it by SimCLR.from_pretrained('me/pictures') again.
+
+        Args:
+            path: a folder of ``simclr export --format hub``, or the ``.ckpt`` file of a run.
+
+        Raises:
+            MissingFileError: if it is not there.
+            InputError: if it cannot be read, is of another class, or does not fit completely.
+        """
+        if not is_address(path):
+            _check_there(path, cls.__name__)
+        return load_model(cls, path).eval()
+
+
+def _check_there(path: str | Path, name: str) -> None:
+    """Raise MissingFileError unless there is a file or a folder, and say how to get what seems to be on the Hub."""
+    try:
+        check_exists("path", path)
+    except MissingFileError as error:
+        if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", str(path), re.ASCII):
+            raise MissingFileError(
+                f"There is no folder {path} here, and nothing is downloaded unasked. If it is on the Hugging Face Hub:"
+                f"\nhf download {path} --local-dir {path}\nand load it by {name}.from_pretrained({str(path)!r}) again."
+            ) from error
+        raise MissingFileError(
+            f"There is no {str(path)!r}: name a folder of `simclr export --format hub`, or the .ckpt file of a run."
+        ) from error
 
 
 def _encoder_of_classifier(checkpoint: Checkpoint, model_class: type[LightningModule]) -> nn.Module:

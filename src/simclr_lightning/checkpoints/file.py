@@ -11,9 +11,16 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
-from simclr_lightning.checkpoints.content import BESIDE_PIECES, is_address, load_content, newest_checkpoint
+from simclr_lightning.checkpoints.content import (
+    BESIDE_PIECES,
+    is_address,
+    load_content,
+    load_safetensors,
+    newest_checkpoint,
+)
+from simclr_lightning.checkpoints.hub_folder import is_hub_folder, read_hub_folder
 from simclr_lightning.compat import CLASS_PATH
-from simclr_lightning.errors import InputError, MissingFileError, require_packages
+from simclr_lightning.errors import InputError, MissingFileError
 
 CLEAN_FIELDS = ("eval_size", "eval_crop", "interpolation", "mean", "std", "normalize", "forms")
 """The fields of a ``ViewRecipe`` that clean pictures depend on."""
@@ -111,7 +118,8 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     As long as somebody holds the result, the same file is not read again, unless it has changed.
 
     Args:
-        path: a checkpoint, or a state dict, also as a ``.safetensors`` file; or the address of one (https://, s3://).
+        path: a checkpoint, or a state dict, also as a ``.safetensors`` file; or the address of one (https://, s3://);
+            or a folder of ``simclr export --format hub``.
         in_pieces: whether it may be a folder of pieces, as FSDP2 writes by default: what is beside the weights is read.
 
     Raises:
@@ -144,6 +152,13 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
             )
         path = pieces
     if path.is_dir():
+        if is_hub_folder(path):
+            if in_pieces:
+                raise InputError(
+                    f"The folder {path} is for the Hub and holds no run: a new one begins from its encoder by "
+                    f"--model.init_from {path}.\n`simclr evaluate` judges it beside a run's by --others.NAME {path}."
+                )
+            return Checkpoint(path, read_hub_folder(path))
         newest = newest_checkpoint(path).path or newest_checkpoint(path / "checkpoints").path
         raise MissingFileError(
             f"There is no checkpoint {path}: give the path of a .ckpt file, and not of a folder",
@@ -157,7 +172,7 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     key = path.resolve(), state.st_mtime_ns, state.st_size
     known = _read.get(key)
     if known is None:
-        content = _load_safetensors(path) if path.suffix == ".safetensors" else load_content(path)
+        content = load_safetensors(path) if path.suffix == ".safetensors" else load_content(path)
         known = _read[key] = Checkpoint(path, _dictionary(content, path))
     return known
 
@@ -200,14 +215,3 @@ def run_of(path: str | Path) -> Path | None:
 
 
 _read: WeakValueDictionary[tuple[Path, int, int], Checkpoint] = WeakValueDictionary()
-
-
-def _load_safetensors(path: Path) -> Any:
-    require_packages(str(path), ["safetensors"])
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged, cut off, or no safetensors file: copy it anew.") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from simclr_lightning.checkpoints.file import read_checkpoint
+from simclr_lightning.checkpoints.hub_folder import is_hub_folder
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.models.foreign import load_foreign_weights
 from simclr_lightning.models.published import published_weights
@@ -23,8 +24,8 @@ def start_from(encoder: nn.Module, origin: str, name: str, image_size: int | Non
 
     Args:
         encoder: its weights and statistics change, not their memory format.
-        origin: path of a checkpoint of this package or of another one, also as ``.safetensors``, which is read without
-            running code in it; or ``torchvision`` or ``timm``.
+        origin: path of a checkpoint of this package or of another one, also as ``.safetensors``, or of a folder of
+            ``simclr export --format hub``, which are read without running code in them; or ``torchvision`` or ``timm``.
         name: of the encoder, as ``build_encoder`` takes it.
         image_size: side of the pictures in pixels, as ``build_encoder`` takes it.
 
@@ -46,7 +47,7 @@ def start_from(encoder: nn.Module, origin: str, name: str, image_size: int | Non
     if origin in LIBRARIES:
         load_foreign_weights(encoder, published_weights(origin, name, image_size), origin, to_train=True)
         return
-    if not Path(origin).is_file():
+    if not Path(origin).is_file() and not is_hub_folder(origin):
         raise MissingFileError(
             f"There is no file {origin!r} to start from: name a checkpoint, a state dict, or {' or '.join(LIBRARIES)}. "
             "A run that goes on (--ckpt_path) has its weights from there: leave it out",

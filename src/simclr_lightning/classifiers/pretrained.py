@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_lightning.checkpoints import Architecture, build_described, load_model, plain_scale, read_checkpoint
+from simclr_lightning.checkpoints.hub_folder import is_hub_folder
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.simclr import SimCLR
 
@@ -36,7 +37,7 @@ def starting_model(
             "Which encoder? Name the checkpoint of a pre-trained model: --model.checkpoint "
             "runs/simclr/version_0/checkpoints/last.ckpt. To train one from scratch: --model Supervised."
         )
-    if not Path(checkpoint).is_file():
+    if not Path(checkpoint).is_file() and not is_hub_folder(checkpoint):
         raise MissingFileError(
             f"There is no checkpoint {str(checkpoint)!r}: name that of a pre-trained model, such as --model.checkpoint "
             "runs/simclr/version_0/checkpoints/last.ckpt."

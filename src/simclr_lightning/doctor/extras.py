@@ -16,7 +16,7 @@ ADDS = {
     "tensorboard": "--trainer.logger+=TensorBoardLogger",
     "umap": "a map of the embedding by UMAP: EmbeddingPictures(method=umap)",
     "fast": "on a CPU: compiled views, JPEGs in two thirds of the time",
-    "export": "simclr export --format onnx, torchvision, timm",
+    "export": "simclr export --format onnx, torchvision, timm, hub",
     "packed": "simclr pack",
     "tiff": "TIFF of many bands or 16 bits",
     "hdf5": "pictures in .h5",

@@ -13,6 +13,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import nn
 
 from simclr_lightning.checkpoints import CLEAN_FIELDS, is_address, load_encoder, plain_scale, read_checkpoint
+from simclr_lightning.checkpoints.hub_folder import bytes_of
 from simclr_lightning.data import PictureSets
 from simclr_lightning.data.bad_pictures import Reading
 from simclr_lightning.data.chosen import choose_source
@@ -267,7 +268,7 @@ def _import_path(thing: Any) -> str:
 
 
 def _digest(path: str | Path) -> str:
-    return str(path) if is_address(path) else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return str(path) if is_address(path) else hashlib.sha256(bytes_of(path)).hexdigest()[:16]
 
 
 def _finish(output: Path, parts: Parts, pictures: ConcatPictures) -> None:

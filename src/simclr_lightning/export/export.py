@@ -14,12 +14,17 @@ from torch import Tensor, nn
 from simclr_lightning.checkpoints import load_model, read_checkpoint, run_of
 from simclr_lightning.errors import ExistingFileError, InputError, check_number, require_packages
 from simclr_lightning.export.formats import FORMATS, Format
+from simclr_lightning.export.hub import CARD, metadata, notes
 from simclr_lightning.export.model_card import model_card
+from simclr_lightning.export.trained import Trained
 from simclr_lightning.simclr import SimCLR
 
 TOLERANCE = 1e-6
 """Largest difference of exported features, relative to the largest feature. Measured on random weights: 5e-7 in ONNX
 for ResNets up to resnet152, 8e-7 for vit_base_patch16_224; the other formats are exact but for a layout of memory."""
+
+_UNUSABLE = (AttributeError, ImportError, RuntimeError, SyntaxError, TypeError, ValueError)
+"""What code that does not fit a file raises; a class that is no part of a module cannot be imported from it."""
 
 
 def export_encoder(
@@ -29,7 +34,7 @@ def export_encoder(
     image_size: int | None = None,
     model: type[SimCLR] = SimCLR,
 ) -> Path:
-    """Write the encoder of a checkpoint as a file for other programs, with a model card beside it.
+    """Write the encoder of a checkpoint as a file or folder for other programs, with a model card.
 
     The file is loaded again, as its model card says, and must give the features of the checkpoint's encoder on random
     pictures; otherwise no file is left. No file is overwritten.
@@ -37,15 +42,16 @@ def export_encoder(
     Args:
         ckpt_path: checkpoint of a pre-trained model.
         format: torchvision or timm (state dict with that library's names, in safetensors), torchscript, torch_export
-            (a .pt2 file) or onnx. The batch size stays free.
+            (a .pt2 file) or onnx. The batch size stays free. hub: a folder as the Hugging Face Hub takes it, which
+            timm and transformers load where timm has the network, and ``SimCLR.from_pretrained`` always; no upload.
         output: the file; its model card gets the same name and .md. By default a file named after the format, in the
-            folder of the run that the checkpoint is from.
+            folder of the run that the checkpoint is from. For hub the folder, with the card in it.
         image_size: side in pixels of the pictures that the encoder will be given; by default that of the clean pictures
             during pre-training. The formats torchscript, torch_export and onnx may work for this size alone.
         model: class of the model, where it is not SimCLR, as an import path: my_project.MySimCLR.
 
     Returns:
-        The path of the file.
+        The path of the file, or of the folder.
 
     Raises:
         ExistingFileError: if the file or its model card is there already.
@@ -77,19 +83,20 @@ def export_encoder(
 
     checkpoint = read_checkpoint(ckpt_path)
     trained = load_model(model, checkpoint)
-    encoder = trained.encoder.eval().to(memory_format=torch.contiguous_format)
+    encoder = trained.eval().encoder.to(memory_format=torch.contiguous_format)
     side = image_size or checkpoint.clean_pictures.get("eval_size")
     if side is None:
         raise InputError("The checkpoint does not tell the size of its pictures: name it, as --image_size 224.")
     images = torch.rand(2, trained.hparams["in_channels"], side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = encoder(images)
+    tried = Trained(checkpoint, trained, encoder, images)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         unchecked = Path(folder, path.name)
-        loading = exporter.loading(trained, str(unchecked))
-        exporter.write(encoder, images, unchecked)
+        loading = exporter.loading(tried, str(unchecked))
+        exporter.write(tried, unchecked)
         difference = _difference(encoder, loading, images, format)
         if not (difference <= TOLERANCE or difference <= 2 * _rounding(encoder, images)):  # nor NaN
             raise InputError(
@@ -99,14 +106,18 @@ def export_encoder(
         text = model_card(
             path.name,
             exporter,
-            exporter.loading(trained, path.name),
+            exporter.loading(tried, path.name),
             checkpoint=checkpoint,
             model=trained,
             input_shape=tuple(images.shape[1:]),
             feature_dim=features.shape[1],
             difference=difference,
+            notes=notes(tried, path.name) if format == "hub" else "",
         )
-        card.write_text(text, encoding="utf-8")
+        if format == "hub":
+            text = metadata(tried) + text
+            _check_whole(trained, unchecked)
+        (unchecked / CARD if format == "hub" else card).write_text(text, encoding="utf-8")
         unchecked.rename(path)
     print(f"Encoder: {path} (features within {difference:.0e} of the checkpoint's)\nModel card: {card}")
     return path
@@ -115,13 +126,22 @@ def export_encoder(
 def _files(ckpt_path: str | Path, output: str | Path | None, default: str) -> tuple[Path, Path]:
     """The file to write, and its model card, neither of which exists."""
     path = (run_of(ckpt_path) or Path(ckpt_path).parent) / default if output is None else Path(output)
-    if path.suffix != Path(default).suffix:
+    folder = not Path(default).suffix
+    if not folder and path.suffix != Path(default).suffix:
         raise InputError(f"The output is named {path.name}, but the suffix of this format is {Path(default).suffix}.")
-    card = path.with_name(f"{path.name}.md")
+    card = path / CARD if folder else path.with_name(f"{path.name}.md")
     for file in (path, card):
         if file.exists():
             raise ExistingFileError(f"{file} exists and is not overwritten: name another file (--output), or move it.")
     return path, card
+
+
+def _check_whole(model: SimCLR, folder: Path) -> None:
+    """Raise InputError unless a folder gives all tensors of the model, bit by bit."""
+    found = type(model).from_pretrained(folder).state_dict()
+    other = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, found[name])]
+    if other:
+        raise InputError(f"The folder gives another {other[0]} than the checkpoint: no folder is left.")
 
 
 def _rounding(encoder: nn.Module, images: Tensor) -> float:
@@ -142,7 +162,7 @@ def _difference(encoder: nn.Module, loading: str, images: Tensor, name: str) -> 
         try:
             exec(loading, namespace)  # what the model card tells its reader to do; made by formats.py, of literals
             found = namespace["encoder"](images)
-        except (AttributeError, RuntimeError, TypeError, ValueError) as error:  # it does not fit the architecture
+        except _UNUSABLE as error:  # it does not fit the architecture
             cause = " ".join(str(error).split()[:40])  # torch names every tensor that does not fit
             raise InputError(
                 f"The {name} file could not be used as its model card says, and is not kept: {cause}\n"

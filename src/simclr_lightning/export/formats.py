@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,16 @@ from typing import Literal, NamedTuple
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from simclr_lightning.errors import InputError
+from simclr_lightning.export.hub import load_hub_folder, write_hub_folder
+from simclr_lightning.export.trained import Trained, literal
 from simclr_lightning.models import RESNETS, ResNet
 from simclr_lightning.simclr import SimCLR
 
-Format = Literal["torchvision", "timm", "torchscript", "torch_export", "onnx"]
-"""What other programs read: weights under the names of torchvision or timm, or a graph that needs no class."""
+Format = Literal["torchvision", "timm", "torchscript", "torch_export", "onnx", "hub"]
+"""What other programs read: weights with the names of torchvision or timm, a graph that needs no class, or a folder."""
 
 
 class Exporter(NamedTuple):
@@ -25,47 +26,51 @@ class Exporter(NamedTuple):
 
     Attributes:
         meaning: what the file is, for people.
-        file: name of the file where none is asked for; other names must have its suffix.
+        file: name of the file or the folder where none is asked for; other names of files must have its suffix.
         packages: what writing and loading need beside torch and torchvision.
-        write: writes an encoder in evaluation mode; the pictures (2, C, H, W) are an example of its input.
+        write: writes an encoder.
         loading: Python that loads the file of this name as ``encoder``, a function from pictures to features. It is
-            what the model card shows, and what the file is checked with; values in it are literals, see ``_literal``.
+            what the model card shows, and what the file is checked with; values in it are literals, see ``literal``.
 
     Example:
+        >>> from simclr_lightning.checkpoints import Checkpoint
         >>> model = SimCLR(encoder="resnet8", width=0.125, image_size=16)
-        >>> FORMATS["torchscript"].loading(model, "encoder.pt").splitlines()[-1]
+        >>> trained = Trained(Checkpoint(Path("last.ckpt"), {}), model, model.encoder, torch.rand(2, 3, 16, 16))
+        >>> FORMATS["torchscript"].loading(trained, "encoder.pt").splitlines()[-1]
         'encoder = torch.jit.load("encoder.pt")'
     """
 
     meaning: str
     file: str
     packages: tuple[str, ...]
-    write: Callable[[nn.Module, Tensor, Path], None]
-    loading: Callable[[SimCLR, str], str]
+    write: Callable[[Trained, Path], None]
+    loading: Callable[[Trained, str], str]
 
 
-def _write_state_dict(encoder: nn.Module, images: Tensor, path: Path) -> None:
+def _write_state_dict(trained: Trained, path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, path, {"format": "pt"})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in trained.encoder.state_dict().items()}, path, {"format": "pt"}
+    )
 
 
-def _write_torchscript(encoder: nn.Module, images: Tensor, path: Path) -> None:
+def _write_torchscript(trained: Trained, path: Path) -> None:
     with warnings.catch_warnings():
         # deprecated; the model card says so. A FutureWarning in torch 2.14, in older ones a DeprecationWarning.
         warnings.filterwarnings("ignore", "`torch.jit")
-        torch.jit.trace(encoder, images, check_trace=False).save(str(path))  # type: ignore[no-untyped-call]
+        torch.jit.trace(trained.encoder, trained.images, check_trace=False).save(str(path))  # type: ignore[no-untyped-call]
 
 
-def _write_torch_export(encoder: nn.Module, images: Tensor, path: Path) -> None:
+def _write_torch_export(trained: Trained, path: Path) -> None:
     batch = torch.export.Dim("batch")
-    torch.export.save(torch.export.export(encoder, (images,), dynamic_shapes=({0: batch},)), path)
+    torch.export.save(torch.export.export(trained.encoder, (trained.images,), dynamic_shapes=({0: batch},)), path)
 
 
-def _write_onnx(encoder: nn.Module, images: Tensor, path: Path) -> None:
+def _write_onnx(trained: Trained, path: Path) -> None:
     torch.onnx.export(
-        encoder,
-        (images,),
+        trained.encoder,
+        (trained.images,),
         path,
         input_names=["images"],
         output_names=["features"],
@@ -76,51 +81,51 @@ def _write_onnx(encoder: nn.Module, images: Tensor, path: Path) -> None:
     )
 
 
-def _load_torchvision(model: SimCLR, file: str) -> str:
+def _load_torchvision(trained: Trained, file: str) -> str:
+    model = trained.model
     name = _name_in("torchvision", model)
     whole = torchvision.models.get_model(name, weights=None).state_dict()
     classifiers = sorted({key.rpartition(".")[0] for key in whole.keys() - model.encoder.state_dict().keys()})
     network = [
-        f"encoder = torchvision.models.get_model({_literal(name)}, weights=None)",
-        *(f"encoder.set_submodule({_literal(layer)}, torch.nn.Identity())  # no classifier" for layer in classifiers),
+        f"encoder = torchvision.models.get_model({literal(name)}, weights=None)",
+        *(f"encoder.set_submodule({literal(layer)}, torch.nn.Identity())  # no classifier" for layer in classifiers),
     ]
     return _load_state_dict("torchvision", [*network, *_stem(model.encoder)], file)
 
 
-def _load_timm(model: SimCLR, file: str) -> str:
+def _load_timm(trained: Trained, file: str) -> str:
     import timm
 
+    model = trained.model
     name = _name_in("timm", model)
     options = ""
     if not isinstance(model.encoder, ResNet):
-        options = f", in_chans={_literal(model.hparams['in_channels'])}"
+        options = f", in_chans={literal(model.hparams['in_channels'])}"
         config = timm.get_pretrained_cfg(name)
         if config is not None and config.fixed_input_size and model.hparams["image_size"] is not None:
-            options += f", img_size={_literal(model.hparams['image_size'])}"
-    network = [f"encoder = timm.create_model({_literal(name)}, num_classes=0{options})"]
+            options += f", img_size={literal(model.hparams['image_size'])}"
+    network = [f"encoder = timm.create_model({literal(name)}, num_classes=0{options})"]
     return _load_state_dict("timm", [*network, *_stem(model.encoder)], file)
 
 
 def _load_state_dict(library: str, network: list[str], file: str) -> str:
     imports = [*sorted([f"import {library}", "import torch"]), "from safetensors.torch import load_file"]
-    return "\n".join(
-        [*imports, "", *network, f"encoder.load_state_dict(load_file({_literal(file)}))", "encoder.eval()"]
-    )
+    return "\n".join([*imports, "", *network, f"encoder.load_state_dict(load_file({literal(file)}))", "encoder.eval()"])
 
 
-def _load_torchscript(model: SimCLR, file: str) -> str:
-    return f"import torch\n\nencoder = torch.jit.load({_literal(file)})"
+def _load_torchscript(trained: Trained, file: str) -> str:
+    return f"import torch\n\nencoder = torch.jit.load({literal(file)})"
 
 
-def _load_torch_export(model: SimCLR, file: str) -> str:
-    return f"import torch\n\nencoder = torch.export.load({_literal(file)}).module()"
+def _load_torch_export(trained: Trained, file: str) -> str:
+    return f"import torch\n\nencoder = torch.export.load({literal(file)}).module()"
 
 
-def _load_onnx(model: SimCLR, file: str) -> str:
+def _load_onnx(trained: Trained, file: str) -> str:
     return f"""import onnxruntime
 import torch
 
-session = onnxruntime.InferenceSession({_literal(file)}, providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession({literal(file)}, providers=["CPUExecutionProvider"])
 
 
 def encoder(images):
@@ -158,11 +163,6 @@ def _known(library: str) -> list[str]:
 
     names: list[str] = timm.list_models()
     return names
-
-
-def _literal(value: str | int) -> str:
-    """Python's spelling of a value: what comes from a checkpoint or is the name of a file cannot become code."""
-    return json.dumps(value, ensure_ascii=False)  # JSON's escapes of rare characters are not Python's
 
 
 def _stem(encoder: nn.Module) -> list[str]:
@@ -214,6 +214,13 @@ FORMATS: dict[Format, Exporter] = {
         ("onnx", "onnxscript", "onnxruntime"),
         _write_onnx,
         _load_onnx,
+    ),
+    "hub": Exporter(
+        "folder for the Hugging Face Hub: config.json, weights in safetensors, and this card",
+        "hub",
+        ("safetensors", "timm"),
+        write_hub_folder,
+        load_hub_folder,
     ),
 }
 """What an encoder can be exported as."""

@@ -36,6 +36,7 @@ def model_card(
     input_shape: tuple[int, ...],
     feature_dim: int,
     difference: float,
+    notes: str = "",
 ) -> str:
     """Write the model card, in Markdown.
 
@@ -50,6 +51,7 @@ def model_card(
         input_shape: (C, H, W) of the pictures that the file was checked with.
         feature_dim: length F of the features.
         difference: that was found by the check.
+        notes: Markdown that follows the code.
 
     Example:
         >>> from pathlib import Path
@@ -85,7 +87,7 @@ An encoder for pictures, pre-trained without labels by SimCLR (Chen et al. 2020,
 features = encoder(torch.rand(1, {channels}, {height}, {width}))  # (1, {feature_dim})
 ```
 
-## Pre-training
+{notes}{chr(10) if notes else ""}## Pre-training
 
 {_plain(checkpoint.content["global_step"])} optimizer steps, with these settings:
 

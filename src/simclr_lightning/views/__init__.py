@@ -10,7 +10,7 @@ from simclr_lightning.views.engine import ViewEngine, check_channels, clean, mak
 from simclr_lightning.views.recipe import ViewRecipe
 from simclr_lightning.views.scale import ValueRange
 from simclr_lightning.views.scheduled import ScheduledRecipe
-from simclr_lightning.views.workers import centre_view, centre_views, crop_views
+from simclr_lightning.views.workers import centre_share, centre_view, centre_views, crop_views
 
 __all__ = [
     "VALIDATION_EPOCH",
@@ -22,6 +22,7 @@ __all__ = [
     "ViewEngine",
     "ViewParameters",
     "ViewRecipe",
+    "centre_share",
     "centre_view",
     "centre_views",
     "check_channels",

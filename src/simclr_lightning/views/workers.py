@@ -118,9 +118,18 @@ def centre_view(picture: Tensor, recipe: ViewRecipe, scale: ValueRange | None = 
     """
     height, width = picture.shape[-2:]
     shorter = min(height, width)
-    share = recipe.eval_crop or (_CENTRE if recipe.eval_size > 32 else 1.0)
-    side = max(1, round(share * shorter))
+    side = max(1, round(centre_share(recipe.eval_crop, recipe.eval_size) * shorter))
     return _resized(picture, (*centred(height, width, side, recipe), side, side), recipe.eval_size, recipe, scale)
+
+
+def centre_share(eval_crop: float | None, eval_size: int) -> float:
+    """Share of the shorter side that clean pictures keep, see :func:`centre_view`.
+
+    Example:
+        >>> centre_share(None, 224), centre_share(None, 32), centre_share(0.5, 32)
+        (0.875, 1.0, 0.5)
+    """
+    return eval_crop or (_CENTRE if eval_size > 32 else 1.0)
 
 
 def centre_views(pictures: Sequence[Tensor], recipe: ViewRecipe, scale: ValueRange | None = None) -> Tensor:
