@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from simclr_lightning import SimCLR
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.cli import SimCLRCLI
 from simclr_lightning.console import main
+from simclr_lightning.models import build_encoder
 
 
 @pytest.mark.parametrize(
@@ -68,15 +70,18 @@ def test_a_compiled_encoder_with_global_batchnorm_is_warned_of() -> None:
     ],
 )
 def test_cudnn_chooses_its_algorithms_by_trial_in_training(
-    typed: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+    typed: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(build_encoder("resnet8", stem="cifar").state_dict(), "weights.pth")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(SimCLRCLI, "_run_subcommand", lambda self, subcommand: None)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     small = ["--model.encoder", "resnet8", "--trainer.accelerator", "cpu", "--trainer.logger", "false"]
     try:
         for command, benchmark in (("validate", False), ("fit", expected)):
-            monkeypatch.setattr(sys, "argv", ["simclr", command, *small, *typed])
+            weights = ["--model.init_from", "weights.pth"] if command == "validate" else []
+            monkeypatch.setattr(sys, "argv", ["simclr", command, *small, *weights, *typed])
             SimCLRCLI()
             assert torch.backends.cudnn.benchmark == benchmark
     finally:

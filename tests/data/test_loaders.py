@@ -18,7 +18,7 @@ from simclr_lightning.data.folder import scan
 from simclr_lightning.data.loaders import PictureLoader, as_it_is, make_loader
 from simclr_lightning.data.serving import BatchDataset
 from simclr_lightning.data.worker_processes import handed_over, warn_of_workers
-from simclr_lightning.errors import MissingFileError
+from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.views import ViewRecipe
 
 WriteTree = Callable[..., Path]
@@ -165,8 +165,12 @@ def test_number_of_workers(
 def test_what_is_typed_wins() -> None:
     chosen = loader(in_memory(), num_workers=1, prefetch_factor=5, persistent_workers=False)
     assert (chosen.num_workers, chosen.prefetch_factor, chosen.persistent_workers) == (1, 5, False)
-    with pytest.raises(ValueError, match="prefetch_factor"):
-        loader(in_memory(), num_workers=0, prefetch_factor=5)
+    for asked in ({"prefetch_factor": 5}, {"persistent_workers": True}):
+        with pytest.raises(InputError, match=r"no workers load the pictures.*--data\.num_workers 1"):
+            loader(in_memory(), num_workers=0, **asked)
+        assert (
+            loader(in_memory(), resumable=False, num_workers=0, **asked).num_workers == 0
+        )  # beside a training that has workers
 
 
 def test_more_workers_than_cores_is_a_warning_that_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

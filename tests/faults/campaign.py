@@ -227,7 +227,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     # Of these: paths, of what was written when.
     found["callbacks"] = {name: own for name, own in found["callbacks"].items() if "Checkpoint" not in name}
     with (checkpoints(folder).parent / "metrics.csv").open(newline="") as file:
-        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+        told = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    rows = [{name: value for name, value in row.items() if not name.startswith("time/")} for row in told]
     rows.sort(key=lambda row: (int(row["step"]), sorted(row)))  # the order within a step is nobody's business
     return found | {"metrics.csv": rows}
 

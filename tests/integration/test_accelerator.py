@@ -81,4 +81,9 @@ def test_source_names_no_device_kind() -> None:
     package = Path(simclr_lightning.__file__).parent
     kinds = re.compile(r"\b(cuda|mps|xpu|hpu|tpu|npu|rocm)\b", re.IGNORECASE)
     named = {path.name for path in package.rglob("*.py") if kinds.search(path.read_text())}
-    assert named <= {"cli.py", "precision.py", "sync_batchnorm.py"}  # SyncBatchNorm; names of torch's settings
+    assert named <= {
+        "cli.py",
+        "precision.py",
+        "sync_batchnorm.py",
+        "trainer_checks.py",
+    }  # SyncBatchNorm; names of settings

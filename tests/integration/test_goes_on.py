@@ -57,12 +57,10 @@ def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
     for split in ("train", "val", "test"):
         (photos / split / "owl").rename(photos / split / "dog")
 
-    changes = told(
-        simclr, *FIT, "2", "--ckpt_path", LAST, "--model.learning_rate", "0.5", "--data.prefetch_factor", "3"
-    )
+    changes = told(simclr, *FIT, "2", "--ckpt_path", LAST, "--model.learning_rate", "0.5", "--data.on_device", "false")
     assert "model.learning_rate 0.5 (was 0.3)" in changes
     assert "trainer.max_epochs 2 (was 1)" in changes
-    assert "Of no matter: data.prefetch_factor 3 (was None)" in changes
+    assert "Of no matter: data.on_device False (was None)" in changes
     shutil.rmtree("runs")
 
 

@@ -60,9 +60,13 @@ def test_a_root_alone_trains_on_its_pictures(simclr: Simclr, photos: Path, capsy
     [
         (["--data.root", "no_such_folder"], MissingFileError, r"no folder 'no_such_folder'.*--data\.root"),
         (["--data.root", "[photos, nowhere]"], MissingFileError, r"no folder 'nowhere'"),
-        (["--data.root", "photos", "--data.labels", "no.csv"], MissingFileError, r"no table of labels 'no\.csv'"),
+        (
+            ["--data.root", "photos", "--data.labels", "no.csv"],
+            MissingFileError,
+            r"labels is 'no\.csv', and there is no such file",
+        ),
         (["--data.root", "photos", "--data.dataset", "digits"], InputError, r"digits is in no folder"),
-        (["--data.labels", "no.csv", "--data.dataset", "digits"], InputError, r"digits has its own"),
+        (["--data.labels", "labels.csv", "--data.dataset", "digits"], InputError, r"digits has its own"),
         (
             ["--data.root", "photos", "--data.metric", "mean_per_class", "--data.dataset", "voc2007"],
             InputError,
@@ -73,6 +77,7 @@ def test_a_root_alone_trains_on_its_pictures(simclr: Simclr, photos: Path, capsy
 def test_what_would_be_without_effect_is_an_error(
     simclr: Simclr, photos: Path, words: list[str], error: type[Exception], message: str
 ) -> None:
+    Path("labels.csv").write_text("file,label\n")
     with pytest.raises(error, match=message):
         simclr("fit", *words, *SHORT)
     assert not list(Path("runs").rglob("*.ckpt"))

@@ -26,12 +26,12 @@ class EpochLines(ProgressBar):
         minutes: between two lines of one epoch, at least.
 
     Raises:
-        InputError: if the minutes are not above 0.
+        InputError: if the minutes are below 0.
     """
 
     def __init__(self, minutes: float = 10.0) -> None:
         super().__init__()
-        check_number("minutes", minutes, above=0)
+        check_number("minutes", minutes, least=0)
         self.minutes = minutes
         self._enabled = True
 

@@ -177,7 +177,8 @@ def make_loader(
             them.
 
     Raises:
-        InputError: if the workers' batches do not fit into shared memory.
+        InputError: if the workers' batches do not fit into shared memory, or what workers are to do is typed, and there
+            are none.
 
     Example:
         >>> import torch
@@ -192,6 +193,12 @@ def make_loader(
     most = min(share, sampler.num_samples)  # pictures of a batch: a small set fills none
     batches = -(-sampler.num_samples // share)
     num_workers = workers_with_room(num_workers, devices, most * data.nbytes, prefetch_factor or _PREFETCH, batches)
+    if not num_workers and resumable and isinstance(data, BatchDataset) and (prefetch_factor or persistent_workers):
+        raise InputError(
+            f"prefetch_factor is {prefetch_factor} and persistent_workers {persistent_workers}, and no workers load "
+            "the pictures: leave them out, or ask for workers",
+            "data.num_workers 1",
+        )
     return (ResumableLoader if resumable else PictureLoader)(
         cast("Dataset[Any]", data),
         batch_size=share,
@@ -200,7 +207,7 @@ def make_loader(
         collate_fn=as_it_is if resident is None else partial(ResidentBatch, resident),
         pin_memory=pin_memory,
         prefetch_factor=prefetch_factor if num_workers else None,  # torch refuses it where nobody fetches
-        persistent_workers=num_workers > 0 if persistent_workers is None else persistent_workers,
+        persistent_workers=num_workers > 0 and persistent_workers is not False,
     )
 
 
