@@ -164,7 +164,9 @@ def test_a_name_is_looked_up_on_the_hub(
 
 
 @pytest.mark.usefixtures("hf")
-def test_what_is_nowhere_is_named(tmp_path: Path) -> None:
+def test_what_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("datasets.config", "huggingface_hub.constants"):  # else it asks again and again
+        monkeypatch.setattr(f"{place}.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="'hf:nowhere/none' is no data set that could be read") as error:
         loaded("hf:nowhere/none", tmp_path)
     assert str(error.value).count("\n") < 3
