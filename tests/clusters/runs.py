@@ -26,11 +26,14 @@ def fit(*arguments: str, cwd: Path) -> None:
 
 
 def outcome(folder: Path) -> tuple[Any, list[dict[str, str]]]:
-    """Of a run's folder: the final state, and the rows of its metrics."""
+    """Of a run's folder: the final state, and the rows of its metrics without what they took."""
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     state = {name: content[name] for name in PARTS}
     # Of this one: paths.
     state["callbacks"] = {name: own for name, own in state["callbacks"].items() if "ModelCheckpoint" not in name}
     with (folder / "metrics.csv").open(newline="") as lines:
-        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(lines)]
+        rows = [
+            {name: value for name, value in row.items() if value and not name.startswith("time/")}
+            for row in csv.DictReader(lines)
+        ]
     return state, rows
