@@ -35,7 +35,7 @@ def test_agents_start_a_killed_run_again(tmp_path: Path) -> None:
     command += ["--trainer.strategy", "ddp", "--trainer.logger.version", "parts", "--auto_resume", "true"]
     agents = []
     for number in (0, 1):
-        environment = {**HERE, "GLOO_SOCKET_IFNAME": "lo"}
+        environment = {**HERE, "GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         options = [f"--node_rank={number}"]
         if number == 0:
             options += [f"--{name}={value}" for name, value in settings.items()]
