@@ -11,6 +11,8 @@ GPU_PYTHON := PYTHONPATH=src$(addprefix :,$(PYTHONPATH)) $(GPU_PYTHON)
 GPU_CHECK_ARGS ?=
 FIT_ARGS ?=
 FAULT_ARGS ?=
+# one more than there are cores: many tests wait for processes that they started
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test faults slurm lint type audit bench bench-setup gpu-check cifar10-gpu docs version release-notes \
@@ -28,7 +30,7 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 
 # worksteal: the other distributions wait for ever, or stop, where a process of the tests has crashed.
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 faults: .venv/installed-dev  ## Wrong command lines and files, and 200 kills of trainings: all of them (over an hour; FAULT_ARGS="--minutes 5")
 	SIMCLR_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/integration/test_wrong_lines.py tests/integration/test_right_settings.py
