@@ -5,7 +5,12 @@
 Every run is the command ``simclr fit ... --auto_resume true`` in processes of its own, forked from one that has
 imported torch. It is killed by SIGKILL, at a random moment or while a checkpoint is being written, one to four times;
 of several processes one is killed, or all. Then it may end. Compared are weights, optimizer, schedule, what callbacks
-keep (the probe, for example), and every row of metrics.csv.
+keep (the probe, for example), and every row of metrics.csv. The report is written after every run, and the folder of a
+run that differs is kept beside it.
+
+    python -m tests.faults.campaign --storm 30 --kinds "one process"
+
+kills a long run every few seconds, for 30 minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -216,6 +221,18 @@ def wait_for_moment(command: Command, chance: random.Random, most: int) -> Kill 
     return Kill(round(command.seconds, 2), writing and not after, writing and after, ranks)
 
 
+def wait_for_seconds(command: Command, seconds: float) -> Kill | None:
+    """So long after it has begun to train; None where the run has ended before."""
+    begun = configurations(command.folder)
+    while command.runs() and configurations(command.folder) == begun:
+        time.sleep(0.01)
+    until = time.monotonic() + seconds
+    while command.runs() and time.monotonic() < until:
+        time.sleep(0.01)
+    ranks = list(range(len(command.processes)))
+    return Kill(round(command.seconds, 2), False, False, ranks) if command.runs() else None
+
+
 def outcome(folder: Path) -> dict[str, Any]:
     """What is compared of a run that has ended."""
     content = torch.load(checkpoints(folder) / "last.ckpt", weights_only=True)
@@ -252,41 +269,63 @@ def differences(own: Any, other: Any, name: str = "") -> list[str]:
 
 
 class Campaign:
-    """Runs of every kind, in a folder."""
+    """Runs of every kind, in a folder; with further words behind those of their kind."""
 
-    def __init__(self, folder: Path, seed: int, kinds: list[str]) -> None:
-        self.folder, self.kinds, self.seed = folder, kinds, seed
+    def __init__(self, folder: Path, seed: int, kinds: list[str], words: tuple[str, ...] = ()) -> None:
+        self.folder, self.kinds, self.seed, self.words = folder, kinds, seed, words
         self.whole: dict[str, tuple[dict[str, Any], int]] = {}
         self.chains: list[Chain] = []
+
+    def command(self, kind: str, folder: Path) -> Command:
+        """Start a run, or go on with it."""
+        processes, words = KINDS[kind]
+        return Command(folder, [*COMMON, *words, *self.words], processes)
 
     def uninterrupted(self, kind: str) -> tuple[dict[str, Any], int]:
         """Outcome of the run that nobody kills, and how many lines it logs; made once."""
         if kind not in self.whole:
-            processes, words = KINDS[kind]
-            command = Command(self.folder / "whole" / str(len(self.whole)), [*COMMON, *words], processes)
+            command = self.command(kind, self.folder / "whole" / str(len(self.whole)))
             command.end()
             self.whole[kind] = outcome(command.folder), lines(command.folder)
         return self.whole[kind]
 
     def chain(self, kind: str, most: int = MOST) -> Chain:
         """Kill a run of a kind again and again, let it end, and compare it."""
-        expected, logged = self.uninterrupted(kind)
-        processes, words = KINDS[kind]
+        _, logged = self.uninterrupted(kind)
+
+        def moments(chance: random.Random) -> Iterator[Callable[[Command], Kill | None]]:
+            for _ in range(chance.randint(1, most)):
+                yield lambda command: wait_for_moment(command, chance, logged)
+
+        return self._killed(kind, moments)
+
+    def storm(self, kind: str, minutes: float) -> Chain:
+        """Kill a run of a kind every few seconds for so long, let it end, and compare it."""
+        self.uninterrupted(kind)
+        until = time.monotonic() + 60 * minutes
+
+        def moments(chance: random.Random) -> Iterator[Callable[[Command], Kill | None]]:
+            while time.monotonic() < until:
+                yield lambda command: wait_for_seconds(command, chance.uniform(0, 6))
+
+        return self._killed(kind, moments)
+
+    def _killed(self, kind: str, moments: Callable[[random.Random], Iterator[Any]]) -> Chain:
         number = len(self.chains)
-        folder, chain, chance = self.folder / str(number), Chain(kind), random.Random(f"{self.seed} {number}")
+        folder, chain = self.folder / str(number), Chain(kind)
         self.chains.append(chain)
         try:
-            for _ in range(chance.randint(1, most)):
-                command = Command(folder, [*COMMON, *words], processes)
-                kill = wait_for_moment(command, chance, logged)
+            for wait in moments(random.Random(f"{self.seed} {number}")):
+                command = self.command(kind, folder)
+                kill = wait(command)
                 if kill is None:
                     command.end()
                     break
                 command.kill(kill.ranks)
                 chain.kills.append(kill)
                 kill.step = _newest_step(checkpoints(folder))
-            Command(folder, [*COMMON, *words], processes).end()
-            chain.differences = differences(outcome(folder), expected)
+            self.command(kind, folder).end()
+            chain.differences = differences(outcome(folder), self.whole[kind][0])
             left = [file.name for file in checkpoints(folder).iterdir() if file.suffix != ".ckpt"]
             chain.differences += [f"left behind: {name}" for name in left]
         except (AssertionError, OSError) as error:
@@ -325,6 +364,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="end after so many")
+    parser.add_argument("--storm", type=float, default=0, help="minutes in which one run is killed every few seconds")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), metavar="KIND")
@@ -334,10 +374,13 @@ def main() -> None:
     deadline = time.monotonic() + 60 * options.minutes
     kept = options.output.with_suffix("")  # runs that differ, to look at
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
-        campaign, number = Campaign(Path(folder), options.seed, options.kinds), 0
+        # So many epochs that a run outlives the storm on a machine with nothing else to do, nearly.
+        longer = ("--trainer.max_epochs", str(int(20 * options.storm))) if options.storm else ()
+        campaign, number = Campaign(Path(folder), options.seed, options.kinds, longer), 0
         done: Callable[[], int] = lambda: sum(len(chain.kills) for chain in campaign.chains)  # noqa: E731
         while done() < options.kills and time.monotonic() < deadline:
-            chain = campaign.chain(options.kinds[number % len(options.kinds)])
+            kind = options.kinds[number % len(options.kinds)]
+            chain = campaign.storm(kind, options.storm) if options.storm else campaign.chain(kind)
             if chain.differences:
                 shutil.copytree(Path(folder, str(number)), kept / str(number), dirs_exist_ok=True)
             number += 1
@@ -347,6 +390,8 @@ def main() -> None:
             part = options.output.with_suffix(".part")
             part.write_text(json.dumps(report, indent=1))
             part.replace(options.output)
+            if options.storm and number == len(options.kinds):
+                break
     for row in campaign.table():
         print(" | ".join(str(value) for value in row.values()))
     sys.exit(any(chain.differences for chain in campaign.chains))

@@ -77,6 +77,12 @@ class ContinueMetrics(Callback):
             if isinstance(logger, CSVLogger) and _is_first():
                 write_at_once(logger)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave what was there where a training was refused before it began."""
+        for file in self.files:
+            if _aside(file).exists() and not file.exists():
+                _aside(file).rename(file)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put them back where nothing was left to train; a validation that was made again has its row once."""
         if stage != "fit":
