@@ -32,9 +32,12 @@ demo: .venv/installed  ## Pre-train on handwritten digits, judge the encoder, sh
 test: .venv/installed-dev  ## Run the tests and print the coverage of src
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-faults: .venv/installed-dev  ## Wrong command lines and files, and 200 kills of trainings: all of them (over an hour; FAULT_ARGS="--minutes 5")
+faults: .venv/installed-dev  ## Wrong lines, hostile files, flipped bits, 10,000 steps, 200 kills, 30 minutes of kills (hours; FAULT_ARGS="--minutes 5")
 	SIMCLR_FAULTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/integration/test_wrong_lines.py tests/integration/test_right_settings.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.files
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign $(FAULT_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign --storm 30 --kinds "one process" --output runs/storm.json
 
 slurm: .venv/installed-dev  ## Our job files on two SLURM nodes on this machine, and torchrun (Debian: slurm-wlm, munge)
 	SIMCLR_CLUSTERS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/clusters

@@ -20,6 +20,7 @@ import simclr_lightning
 from simclr_lightning.agreement import Agreement
 from simclr_lightning.before_start import check_settings, check_typed_for_the_data, typed_for_the_data
 from simclr_lightning.callbacks.continue_metrics import ContinueMetrics
+from simclr_lightning.callbacks.other_numbers import OtherNumbers
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.tracked_runs import TrackedRuns
 from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
@@ -259,7 +260,8 @@ class SimCLRCLI(CommandLine):
         explain_misfits(trainer)
         if self.subcommand == "fit" and not config["fast_dev_run"]:
             tracked = TrackedRuns(has_name(self.config[self.config.subcommand]))
-            cast("Any", trainer).callbacks[:0] = [tracked, ContinueMetrics(trainer.loggers), SameData()]
+            first = [tracked, OtherNumbers(), ContinueMetrics(trainer.loggers), SameData()]  # what refuses, first
+            cast("Any", trainer).callbacks[:0] = first
         if self.subcommand == "fit":
             seed = self.chosen(self.config, "seed_everything")
             cast("Any", trainer).callbacks.insert(0, Agreement({"seed_everything": seed}))

@@ -260,22 +260,25 @@ def between_batches(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
 
 
-def epoch_record(trainer: Trainer) -> dict[str, float]:
-    """What Lightning is about to log of an epoch, where its end is saved before; empty elsewhere.
+def record_to_come(trainer: Trainer) -> dict[str, float]:
+    """What Lightning is about to log of a step or of an epoch, whose end is saved before; empty elsewhere.
 
     All processes must ask, since the values may be those of all of them.
 
     Example:
-        >>> epoch_record(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+        >>> record_to_come(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
         {}
     """
-    loop = trainer.fit_loop
-    epochs: Any = loop.epoch_progress.total
-    if trainer.state.fn != TrainerFn.FITTING or not trainer.training or epochs.processed != epochs.completed + 1:
+    loop, connector = trainer.fit_loop, trainer._logger_connector
+    epochs, batches = loop.epoch_progress.total, loop.epoch_loop.batch_progress.current
+    of_epoch = epochs.processed == epochs.completed + 1
+    in_step = batches.processed == batches.completed + 1 and not accumulates(trainer)
+    of_step = in_step and connector.should_update_logs
+    if trainer.state.fn != TrainerFn.FITTING or not trainer.training or not (of_epoch or of_step):
         return {}
-    logged = {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
-    place = {"epoch": trainer.current_epoch, "step": loop.epoch_loop._batches_that_stepped - 1}
-    return {**place, **logged} if logged else {}
+    logged = {name: float(value) for name, value in connector.metrics["log"].items()}
+    step = loop.epoch_loop._batches_that_stepped - of_epoch
+    return {"epoch": trainer.current_epoch, "step": step, **logged} if logged else {}
 
 
 def end_epoch_that_is_over(trainer: Trainer) -> None:
@@ -293,8 +296,5 @@ def end_epoch_that_is_over(trainer: Trainer) -> None:
         fetcher.done = True
 
 
-_KINDS = ("total", "current")
-
-
-_DEFAULT_PERIOD = 50
-"""Steps, for whoever logs none: Lightning's own."""
+_KINDS, _DEFAULT_PERIOD = ("total", "current"), 50
+"""Of Lightning: two counts of everything, and steps between records where nobody chose them."""

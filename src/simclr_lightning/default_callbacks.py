@@ -14,7 +14,6 @@ from simclr_lightning.callbacks import (
     EndTogether,
     EpochLines,
     LARSWarmup,
-    OtherNumbers,
     RepresentationHealth,
     RetrievalTable,
     RunSummary,
@@ -110,7 +109,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
     if trainer["enable_checkpointing"] is not False:
         # Lightning's own choice is to save after validation, which may never come.
         callbacks.append(ModelCheckpoint(save_last=True, save_on_train_epoch_end=True))
-        callbacks.extend((OtherNumbers(), SaveWhenStopped()))
+        callbacks.append(SaveWhenStopped())
     if trainer["logger"] is not False:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     return callbacks

@@ -22,20 +22,23 @@ from simclr_lightning.evaluation.records import package_versions, write_json
 class SaveRunConfig(SaveConfigCallback):
     """Writes the resolved configuration into the run's own folder, whatever the logger, and hands it to the loggers.
 
+    It does so when nothing can be refused any more: all is restored, and training begins.
+
     A later run in the same folder (one that is resumed under its W&B id) writes config-2.yaml, and so on. Beside it,
     started.json (started-2.json) tells when and by which command, with which packages, and which options are not their
     defaults: no later command can find that out.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree on the folder, on every process; then save, on rank zero."""
+        """Agree on the folder, on every process."""
         self._folder = run_folder(trainer)
-        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, on rank zero."""
+        super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write and log the configuration before training."""
-        if stage != "fit":
-            return
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for argument in ("ckpt_path", "weights_only"):  # of fit alone: the file serves every sub-command
             if config[argument] is None:

@@ -29,9 +29,14 @@ def told(simclr: Simclr, *words: str) -> str:
     return " ".join(text for text in texts if "goes on otherwise" in text)
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
     simclr(*FIT, "1")
     written = Path(LAST).stat().st_mtime_ns
+    before = files(Path("runs"))
 
     finished = (
         f"the run of {LAST} is finished, with 1 of 1 epochs. To train it further, type more (--trainer.max_epochs 2)"
@@ -56,6 +61,7 @@ def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
         simclr(*FIT, "2", "--ckpt_path", LAST)
     for split in ("train", "val", "test"):
         (photos / split / "owl").rename(photos / split / "dog")
+    assert files(Path("runs")) == before  # whoever is refused leaves nothing
 
     changes = told(simclr, *FIT, "2", "--ckpt_path", LAST, "--model.learning_rate", "0.5", "--data.on_device", "false")
     assert "model.learning_rate 0.5 (was 0.3)" in changes
@@ -69,3 +75,16 @@ def test_the_number_of_a_picture_that_is_added_is_told_before_a_step(simclr: Sim
     Image.new("RGB", (20, 20)).save(photos / "train" / "dog" / "more.jpg")
     with pytest.raises(InputError, match="there are 17 now"):
         simclr(*FIT, "2", "--ckpt_path", "last")
+
+
+def test_steps_that_would_begin_elsewhere(simclr: Simclr, photos: Path) -> None:
+    """Refused when all is restored, just before the first step."""
+    limit = FIT.index("--trainer.limit_train_batches")
+    whole = [*FIT[:limit], *FIT[limit + 2 :], "1"]
+    often = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps", "1"]
+    simclr(*whole, *often, "--trainer.callbacks.save_top_k", "-1", "--trainer.log_every_n_steps", "1")
+    before, first = files(Path("runs")), "runs/simclr/one/checkpoints/epoch=0-step=1.ckpt"
+    with pytest.raises(InputError, match="2 batches of the present size lie behind, of which 3 make a step"):
+        others = ["--data.batch_size", "2", "--trainer.accumulate_grad_batches", "3"]
+        simclr(*whole, "--ckpt_path", first, *others)
+    assert files(Path("runs")) == before

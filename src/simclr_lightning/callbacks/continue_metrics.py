@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.callbacks.tracker_metrics import better, metrics_of, summary_of
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, read_checkpoint
-from simclr_lightning.compat import epoch_record
+from simclr_lightning.compat import record_to_come
 
 EARLIER = "metrics-earlier.csv"
 """Records of a training that another one in its folder did not continue."""
@@ -63,16 +63,25 @@ class ContinueMetrics(Callback):
             trainer.loggers = [*trainer.loggers, logger]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep an epoch's record, which is logged after the checkpoint of its end: the run may be killed in between."""
-        checkpoint["epoch_record"] = epoch_record(trainer)
+        """Keep what is logged after the checkpoint of a step or an epoch: the run may be killed in between."""
+        checkpoint["record_to_come"] = record_to_come(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take that record over."""
-        self._record = checkpoint.get("epoch_record", {})
+        self._record = checkpoint.get("record_to_come", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the rows back that the checkpoint knows of."""
         self._put_back(trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger) and _is_first():
+                write_at_once(logger)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave what was there where a training was refused before it began."""
+        for file in self.files:
+            if _aside(file).exists() and not file.exists():
+                _aside(file).rename(file)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put them back where nothing was left to train; a validation that was made again has its row once."""
@@ -80,9 +89,7 @@ class ContinueMetrics(Callback):
             return
         self._put_back(trainer)
         for file in self._continued:
-            with file.open(newline="") as lines:
-                reader = csv.DictReader(lines)
-                names, rows = list(reader.fieldnames or []), list(reader)
+            names, rows = _read(file)
             if len(kept := _different(rows)) < len(rows):
                 _write(file, names, kept)
 
@@ -94,10 +101,8 @@ class ContinueMetrics(Callback):
             if trainer.global_step == 0:
                 aside.rename(unused_name(file.with_name(EARLIER)))
                 continue
-            with aside.open(newline="") as lines:
-                reader = csv.DictReader(lines)
-                names = list(reader.fieldnames or [])
-                found = [row for row in reader if _is_whole(row)]
+            names, written = _read(aside)
+            found = [row for row in written if _is_whole(row)]
             rows = _different(row for row in found if int(row["step"]) < trainer.global_step)
             _tell_best(trainer, found)
             _hold_back(trainer, [row for row in found if int(row["step"]) >= trainer.global_step])
@@ -113,6 +118,39 @@ class ContinueMetrics(Callback):
             self._continued.append(file)
             logger.experiment.metrics_keys = names
             aside.unlink()
+
+
+def write_at_once(logger: CSVLogger) -> None:
+    """Let a file get a column by a new one that takes its place; Lightning empties it first, and may be killed then.
+
+    Args:
+        logger: of the first process, which alone writes.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_at_once(CSVLogger(folder))
+    """
+    writer: Any = logger.experiment
+    save = writer.save
+
+    def save_at_once() -> None:
+        file, names = Path(writer.metrics_file_path), {*writer.metrics_keys}
+        if (more := set().union(*writer.metrics) - names) and file.is_file():
+            columns = sorted(names | more)
+            _write(file, columns, _read(file)[1])
+            writer.metrics_keys = columns
+        save()
+
+    writer.save = save_at_once
+
+
+def _read(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a table, without a last line that has no end."""
+    with file.open(newline="") as lines:
+        whole = [line for line in lines if line.endswith("\n")]
+    reader = csv.DictReader(whole)
+    return list(reader.fieldnames or []), list(reader)
 
 
 def _tell_best(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
