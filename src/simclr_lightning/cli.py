@@ -139,7 +139,7 @@ class SimCLRCLI(CommandLine):
             words = sys.argv[1:] if args is None else [str(word) for word in args] if isinstance(args, list) else []
             command = next((word for word in words if word in self.subcommands()), "fit")
             options = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
-            raise option_error(str(error), command, options) from error
+            raise option_error(str(error), command, options, words=words) from error
 
     def _parse_twice(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         words = sys.argv[1:] if args is None else args

@@ -106,7 +106,7 @@ def _call(command: Command, function: Callable[..., Any], words: list[str]) -> N
         )
     except ArgumentError as error:
         options = signature(function).parameters
-        raise option_error(str(error), words[0], options, positional=command.positional) from error
+        raise option_error(str(error), words[0], options, positional=command.positional, words=words) from error
 
 
 def _is_complaint(error: Exception) -> bool:

@@ -76,8 +76,8 @@ def check_folder_is_free(chosen: Namespace) -> None:
     """Refuse to train in the folder of another run, which the names of its files would be taken for later.
 
     A start that was interrupted before it had a checkpoint or a record is no run: its folder is used again. Lightning
-    counts versions by itself where none is typed, and a run that goes on is where it belongs. Every process asks, before
-    they know each other: on a file system that they share, all of them end.
+    counts versions by itself where none is typed, and a run that goes on is where it belongs. Every process asks,
+    before they know each other: on a file system that they share, all of them end.
 
     Args:
         chosen: settings of ``simclr fit``, as :func:`resolve` left them.

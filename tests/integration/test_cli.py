@@ -322,9 +322,9 @@ def test_a_folder_is_not_used_by_a_second_run(simclr: Simclr) -> None:
         with pytest.raises(InputError) as told:
             simclr(*command, *more)
         assert str(told.value) == (
-            f"The folder {folder} is that of another run, with the checkpoint last.ckpt and metrics.csv, and nothing is "
-            "mixed with it:\ngo on with it (--ckpt_path last), name another one (--trainer.logger.version NAME), or "
-            "delete it."
+            f"The folder {folder} is that of another run, with the checkpoint last.ckpt and metrics.csv, and "
+            "nothing is mixed with it:\ngo on with it (--ckpt_path last), name another one "
+            "(--trainer.logger.version NAME), or delete it."
         )
     assert sorted(folder.rglob("*")) == before
     (folder / "checkpoints" / "last.ckpt").unlink()
