@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "simclr_lightning"
 FLOORS = (  # from the top; docs/architecture.md draws them
     {"console"},
     {"cli"},
-    {"short_help"},
+    {"completion", "short_help"},
     {"commands"},
     {"run_report"},
     {"before_start", "doctor", "option_errors", "recipe_files", "unchanged"},

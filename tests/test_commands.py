@@ -33,6 +33,7 @@ def test_help_lists_every_command() -> None:
 
 def test_the_overview_needs_nothing_heavy() -> None:
     commands = [["--help"], ["-h"], ["--version"], ["recipes"], ["recipes", "cifar10/ablations"]]
+    commands += [["completion", "bash"], ["completion", "words", "fit", "--model.loss", "NTXentLoss", "--"]]
     code = f"""
 import sys
 from simclr_lightning.console import main
@@ -44,6 +45,7 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "cifar10/ablations/base" in done.stdout
+    assert "--model.loss.temperature" in done.stdout
 
 
 def test_nothing_typed(capsys: pytest.CaptureFixture[str]) -> None:

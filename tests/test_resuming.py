@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from simclr_lightning import resuming
 from simclr_lightning.errors import InputError, MissingFileError
-from simclr_lightning.resuming import resolve
+from simclr_lightning.resuming import check_folder_is_free, resolve
 
 
 def settings(**given: Any) -> Any:
@@ -91,6 +91,66 @@ def test_auto_resume_begins_or_goes_on(checkpoint: Any) -> None:
     assert resolved(auto_resume=True, version="b", ckpt_path=start) == (start, "b")
     with pytest.raises(InputError, match="auto_resume needs to know which run"):
         resolved(auto_resume=True)
+
+
+def refused(**given: Any) -> str:
+    """What is said of the folder that was chosen; nothing if a run may be in it."""
+    trainer = given.pop("trainer", {})
+    chosen = settings(**given)
+    vars(chosen.trainer).update(trainer)
+    resolve(chosen, "fit")
+    try:
+        check_folder_is_free(chosen)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def test_a_folder_has_one_run(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (None, "a", 3):
+        assert refused(version=version) == ""
+    for number in range(2):
+        last = checkpoint(f"runs/views/a/checkpoints/{('epoch=1', 'last')[number]}.ckpt")
+    other = checkpoint("runs/views/b/checkpoints/last.ckpt")
+    told = refused(version="a")
+    assert told.startswith("The folder runs/views/a is that of another run, with the checkpoint last.ckpt and 1 more,")
+    assert "(--ckpt_path last)" in told
+    assert "(--trainer.logger.version NAME)" in told
+    assert refused() == ""
+    assert refused(version="a", ckpt_path="last") == ""
+    assert refused(version="a", ckpt_path=str(Path(last).absolute())) == ""
+    assert refused(ckpt_path=last) == ""
+    assert refused(version="a", ckpt_path=other) != ""
+    assert refused(version="c", ckpt_path=other) == ""
+    for path in ("hpc", "https://example.org/last.ckpt"):
+        assert refused(version="a", ckpt_path=path) == ""
+    assert refused(version="a", auto_resume=True) == ""
+    for quick in ("fast_dev_run", "barebones"):
+        assert refused(version="a", trainer={quick: True}) == ""
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert refused(version="a") == ""
+
+
+def test_what_an_interrupted_start_leaves_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/views/version_3")
+    (run / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "started.json", "checkpoints/.last.ckpt.part", "metrics.csv"):
+        (run / name).touch()
+    assert refused(version=3) == ""
+    (run / "evaluation.json").write_text("{}")
+    told = refused(version=3)
+    assert "with evaluation.json, and nothing is mixed" in told
+    assert "ckpt_path" not in told
+
+
+def test_without_a_logger_the_root_is_the_folder(checkpoint: Any) -> None:
+    Path("metrics.csv").write_text("of something else")
+    assert refused(logger=False) == ""
+    last = checkpoint("checkpoints/last.ckpt")
+    assert "(--trainer.default_root_dir NAME)" in refused(logger=False)
+    assert refused(logger=False, ckpt_path=last) == ""
+    assert refused(logger=False, trainer={"enable_checkpointing": False}) == ""
 
 
 def test_trackers_go_on_with_a_run_and_with_no_other(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:

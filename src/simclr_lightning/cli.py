@@ -34,7 +34,7 @@ from simclr_lightning.evaluation import SimCLRTrainer
 from simclr_lightning.losses import build_loss
 from simclr_lightning.losses.base import UnknownLoss
 from simclr_lightning.option_errors import option_error
-from simclr_lightning.resuming import NAMED, resolve
+from simclr_lightning.resuming import NAMED, check_folder_is_free, resolve
 from simclr_lightning.run_config import SaveRunConfig
 from simclr_lightning.short_help import short_help
 from simclr_lightning.trackers import has_name
@@ -140,7 +140,7 @@ class SimCLRCLI(CommandLine):
             words = sys.argv[1:] if args is None else [str(word) for word in args] if isinstance(args, list) else []
             command = next((word for word in words if word in self.subcommands()), "fit")
             options = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
-            raise option_error(str(error), command, options) from error
+            raise option_error(str(error), command, options, words=words) from error
 
     def _parse_twice(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         words = sys.argv[1:] if args is None else args
@@ -166,8 +166,10 @@ class SimCLRCLI(CommandLine):
         put_back(chosen.data.init_args, names)
         if not printed:
             check_settings(chosen, self.config.subcommand)
-            if self.config.subcommand == "fit" and self._checkpoint is not None:
-                check_goes_on(chosen, self._checkpoint, asked=self._asked)
+            if self.config.subcommand == "fit":
+                if self._checkpoint is not None:
+                    check_goes_on(chosen, self._checkpoint, asked=self._asked)
+                check_folder_is_free(chosen)
 
     def _told_by_data(self, name: str, tell: Callable[[LightningDataModule], int | None], data: Any) -> int | None:
         return check_typed_for_the_data(name, self._typed, tell(data))

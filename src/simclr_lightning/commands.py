@@ -57,6 +57,11 @@ GROUPS = {
             flags=("--json",),
             first="--run",
         ),
+        "completion": Command(
+            "complete commands, options and names in bash, zsh or fish",
+            "simclr_lightning.completion:completion",
+            positional=True,
+        ),
         "pack": Command(
             "write a large set of pictures into a few large files",
             "simclr_lightning.data.packed_writer:pack_pictures",

@@ -57,6 +57,10 @@ def main(args: list[str] | None = None) -> None:
         print(overview())
     elif words[0] == "--version":
         print(f"simclr {version_of('simclr-lightning')}")
+    elif words[:2] == ["completion", "words"]:  # a shell asks, each time that somebody presses Tab
+        from simclr_lightning.completion import candidates
+
+        print("\n".join(candidates(words[2:])))
     else:
         if not words[0].startswith("-"):
             check_command(words[0])
@@ -106,7 +110,7 @@ def _call(command: Command, function: Callable[..., Any], words: list[str]) -> N
         )
     except ArgumentError as error:
         options = signature(function).parameters
-        raise option_error(str(error), words[0], options, positional=command.positional) from error
+        raise option_error(str(error), words[0], options, positional=command.positional, words=words) from error
 
 
 def _is_complaint(error: Exception) -> bool:

@@ -10,7 +10,8 @@ import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pkgutil import resolve_name
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -88,7 +89,9 @@ class Complaint(NamedTuple):
         return cls(".".join(keys), owners, types, "", " ".join(message.split()))
 
 
-def option_error(message: str, command: str, options: Iterable[str], *, positional: bool = False) -> InputError:
+def option_error(
+    message: str, command: str, options: Iterable[str], *, positional: bool = False, words: Sequence[str] = ()
+) -> InputError:
     """The error to raise in the place of the parser's.
 
     Args:
@@ -96,6 +99,7 @@ def option_error(message: str, command: str, options: Iterable[str], *, position
         command: that it belongs to, such as fit.
         options: that the command has, without dashes.
         positional: whether those that are required are typed without their names.
+        words: that were typed.
 
     Example:
         >>> option_error("unrecognized arguments: --trainer.max_epoch 3", "fit", ["trainer.max_epochs"])
@@ -103,7 +107,7 @@ def option_error(message: str, command: str, options: Iterable[str], *, position
 lists all.')
     """
     if found := _UNKNOWN.fullmatch(message):
-        return _unknown(found[1] or f"--{found[2]}", command, options)
+        return _unknown(found[1] or f"--{found[2]}", command, list(options), words)
     if message.startswith("the following arguments are required: "):
         names = [name.upper() if positional else f"--{name}" for name in message.partition(": ")[2].split(", ")]
         return InputError(
@@ -152,14 +156,21 @@ def _first_class(lines: list[str], place: int) -> int | None:
     return None
 
 
-def _unknown(typed: str, command: str, options: Iterable[str]) -> InputError:
-    first = typed.split(maxsplit=1)[0]
+def _unknown(typed: str, command: str, options: Sequence[str], words: Sequence[str]) -> InputError:
+    first, _, value = typed.partition(" ")
     if not first.startswith("-"):
+        before = next((before for before, word in pairwise(words) if word == first), "")
+        behind = f" behind {before}" if before.startswith("-") else ""
         return InputError(
-            f"{first!r} belongs to no option: options begin with --, and a value with spaces stands in quotes. "
+            f"{first!r}{behind} belongs to no option: options begin with --, and a value with spaces stands in quotes. "
             f"`simclr {command} --help` lists all."
         )
     option = first.lstrip("-").partition("=")[0]
+    if option in options:  # one of those that are typed by their places
+        return InputError(
+            f"There is no option {' '.join([first, value]).rstrip()}: {option} is typed without a name, "
+            f"`simclr {command} {option.upper()}`. `simclr {command} --help` lists all."
+        )
     meant = did_you_mean(option, options, "--") or "."
     return InputError(f"There is no option --{option}{meant} `simclr {command} --help` lists all.")
 

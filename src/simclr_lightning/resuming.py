@@ -52,10 +52,7 @@ def resolve(chosen: Namespace, subcommand: str) -> None:
     begins = subcommand == "fit" and chosen.get("ckpt_path") is None
     if begins and runs.arguments is not None and runs.version is None and SLURMEnvironment.detect():
         runs.arguments["version"] = runs.version = _job()  # two jobs never take each other's checkpoints
-    automatic = chosen.get("auto_resume")
-    if automatic is None:
-        automatic = subcommand == "fit" and int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
-    if automatic:
+    if _goes_on_by_itself(chosen, subcommand):
         found = _newest([runs.folder_of_this_run()], subcommand)
         if found is not None:
             chosen["ckpt_path"] = str(found)
@@ -73,6 +70,64 @@ def resolve(chosen: Namespace, subcommand: str) -> None:
     path = chosen.get("ckpt_path")
     if subcommand == "fit" and path is not None and path not in NAMED:
         runs.go_on_from(path)
+
+
+def check_folder_is_free(chosen: Namespace) -> None:
+    """Refuse to train in the folder of another run, which the names of its files would be taken for later.
+
+    A start that was interrupted before it had a checkpoint or a record is no run: its folder is used again. Lightning
+    counts versions by itself where none is typed, and a run that goes on is where it belongs. Every process asks,
+    before they know each other: on a file system that they share, all of them end.
+
+    Args:
+        chosen: settings of ``simclr fit``, as :func:`resolve` left them.
+
+    Raises:
+        InputError: naming the folder, what is in it, and what to type.
+
+    Example:
+        >>> logger = Namespace(class_path="CSVLogger", init_args=Namespace(save_dir="runs", name="a", version="new"))
+        >>> check_folder_is_free(Namespace(trainer=Namespace(logger=logger)))
+    """
+    runs, trainer, path = _Runs(chosen), chosen.trainer, chosen.get("ckpt_path")
+    has_no_folder = not runs.without_logger if runs.arguments is None else runs.version is None
+    if has_no_folder or trainer.get("fast_dev_run") or trainer.get("barebones"):
+        return
+    if runs.without_logger and trainer.get("enable_checkpointing") is False:
+        return
+    found_later = path is not None and (path in NAMED or is_address(path))
+    folder = runs.folder_of_this_run()
+    run = None if path is None else run_of(path)
+    goes_on = run is not None and run.resolve() == folder.resolve()
+    if goes_on or found_later or _goes_on_by_itself(chosen, "fit"):
+        return
+    found = list(_of_value(folder, only_checkpoints=runs.without_logger))
+    if found:
+        other = "--trainer.default_root_dir" if runs.without_logger else "--trainer.logger.version"
+        last = "go on with it (--ckpt_path last), " if "checkpoint" in found[0] else ""
+        raise InputError(
+            f"The folder {folder} is that of another run, with {' and '.join(found)}, and nothing is mixed with it:\n"
+            f"{last}name another one ({other} NAME), or delete it."
+        )
+
+
+def _of_value(folder: Path, *, only_checkpoints: bool) -> Iterator[str]:
+    """What a run has left in its folder, in words."""
+    checkpoints = [file.name for file in (folder / "checkpoints").glob("[!.]*")]
+    if checkpoints:
+        more = f" and {len(checkpoints) - 1} more" if len(checkpoints) > 1 else ""
+        name = f"{LAST}.ckpt" if f"{LAST}.ckpt" in checkpoints else sorted(checkpoints)[0]
+        yield f"the checkpoint {name}{more}"
+    if not only_checkpoints:
+        for pattern in ("metrics*.csv", ".metrics.csv.aside", "evaluation*.json", "label_curve*.json"):
+            yield from (file.name.lstrip(".") for file in folder.glob(pattern) if file.stat().st_size)
+
+
+def _goes_on_by_itself(chosen: Namespace, subcommand: str) -> bool:
+    """Whether ``--auto_resume`` was typed, or this is a job of SLURM that was requeued."""
+    asked = chosen.get("auto_resume")
+    requeued = subcommand == "fit" and int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+    return requeued if asked is None else bool(asked)
 
 
 class _Runs:

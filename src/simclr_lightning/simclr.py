@@ -15,12 +15,13 @@ from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.losses import ContrastiveLoss, NTXentLoss, build_loss
 from simclr_lightning.losses.watch import check_finite
-from simclr_lightning.models import Stem, build_encoder, configure_for_strategy, to_memory_format
+from simclr_lightning.models import Stem, build_encoder, to_memory_format
 from simclr_lightning.models.compile_in_place import compile_in_place
 from simclr_lightning.models.encoders import check_feature_dim, check_given, described_encoder
 from simclr_lightning.models.freezing import check_freeze_epochs, freeze, with_unused, without_gradients
 from simclr_lightning.models.heads import ProjectionHead, check_head
 from simclr_lightning.models.micro_batches import check_micro_batch_size, encoded_by_size, micro_batches, recomputed
+from simclr_lightning.models.sharding import configure_for_strategy
 from simclr_lightning.optim import OptimizerName, build_optimizer, check_optimizer, parameter_groups
 from simclr_lightning.precision import in_float32
 from simclr_lightning.stages import marked
@@ -109,7 +110,7 @@ class SimCLR(LoadsEncoder):
         freeze_epochs: float = 0,
     ) -> None:
         super().__init__()
-        check_freeze_epochs(freeze_epochs)
+        check_freeze_epochs(freeze_epochs, projection_layers)
         check_micro_batch_size(micro_batch_size)
         check_optimizer(optimizer, learning_rate, momentum, weight_decay, trust_coefficient)
         check_head(projection_layers, projection_hidden, projection_dim)

@@ -311,11 +311,25 @@ def test_a_training_that_is_told_to_stop_saves_and_says_so(tmp_path: Path) -> No
     assert not list(last.parent.glob(".*"))
 
 
-def test_config_is_kept_when_a_run_is_resumed_in_its_folder(simclr: Simclr) -> None:
-    version = ["--trainer.logger.version", "mine", *LOGGED]
-    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version)
-    simclr("fit", "--config", QUICKSTART, *TINY, *SHORT, *version, "--model.loss.temperature", "0.9")
+def test_a_folder_is_not_used_by_a_second_run(simclr: Simclr) -> None:
+    command = ["fit", "--config", QUICKSTART, *TINY, *SHORT, *LOGGED, "--trainer.logger.version", "mine"]
+    simclr(*command, "--trainer.enable_checkpointing", "false")
     folder = Path("runs/quickstart/mine")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    before = sorted(folder.rglob("*"))
+    for more in ([], ["--trainer.devices", "2"]):  # before other processes are started
+        with pytest.raises(InputError) as told:
+            simclr(*command, *more)
+        assert str(told.value) == (
+            f"The folder {folder} is that of another run, with the checkpoint last.ckpt and metrics.csv, and "
+            "nothing is mixed with it:\ngo on with it (--ckpt_path last), name another one "
+            "(--trainer.logger.version NAME), or delete it."
+        )
+    assert sorted(folder.rglob("*")) == before
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    # One command that begins a run and goes on with it begins again where no checkpoint was left.
+    simclr(*command, "--auto_resume", "true", "--model.loss.temperature", "0.9")
     temperatures = [
         yaml.safe_load((folder / name).read_text())["model"]["init_args"]["loss"]["init_args"]["temperature"]
         for name in ("config.yaml", "config-2.yaml")

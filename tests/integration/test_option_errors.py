@@ -72,6 +72,8 @@ COMMANDS = [
     ("describe", "`simclr describe` needs ROOT"),
     ("describe photos --sampel 3", "did you mean --sample?"),
     ("pack photos", "`simclr pack` needs OUTPUT"),
+    ("pack photos packed --root x", "There is no option --root x: root is typed without a name, `simclr pack ROOT`"),
+    ("describe photos --json maybe", "'maybe' behind --json belongs to no option"),
     ("export --ckpt_path x --format onyx", "--format is 'onyx': expected torchvision, timm, torchscript, torch_export"),
     ("ablate --root photos --epochs few", "--epochs is 'few': expected an integer"),
     ("recipes --foldr x", "did you mean --folder?"),

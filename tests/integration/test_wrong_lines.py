@@ -208,6 +208,7 @@ LINES = [
     ("fit --save_every_minutes 0", "save_every_minutes is 0"),
     ("fit --seed_everything -1", "seed_everything is -1"),
     ("fit --model.stem wide", "stem"),
+    ("fit --model.freeze_epochs 1 --model.projection_layers 0", "projection_layers is 0"),
     ("fit --model.encoder resnet19", "resnet19"),
     ("fit --data.views.preset retinal", "retina"),
     ("export --ckpt_path small.ckpt --format torchscript --output small.ckpt", "small.ckpt"),

@@ -103,6 +103,8 @@ RIGHT = {
     "num_sanity_val_steps": {"-1", str(HUGE)},
     "devices": {"-1"},
     "limit": {"0"},
+    "EmbeddingPictures.queries": {"0"},
+    "EpochLines.minutes": {"0"},
 }
 # Sizes that nothing but a machine's memory bounds, or where more is the same as all.
 UNBOUNDED = {
@@ -180,7 +182,8 @@ def _of(options: Options, start: int) -> Iterator[Wrong]:
         if name in SKIPPED or parameter.kind is parameter.VAR_KEYWORD or f"--{name}" in options.before:
             continue
         command = options.commands[number % len(options.commands)] if name != "init_from" else "fit"  # of no checkpoint
-        for value in wrong_values(name, hints.get(name, str)):
+        right = RIGHT.get(f"{options.of.__name__}.{name}", ())
+        for value in (value for value in wrong_values(name, hints.get(name, str)) if value not in right):
             first = (command, *options.before)
             needed = ("--ckpt_path", "small.ckpt") if command in ("validate", "test", "evaluate", "label_curve") else ()
             yield Wrong((*first, *needed, f"{options.prefix}{name}", value), name, value)

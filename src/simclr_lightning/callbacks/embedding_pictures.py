@@ -21,7 +21,7 @@ from simclr_lightning.drawing import (
     nearest,
     two_dimensional,
 )
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 
 
 class EmbeddingPictures(Callback):
@@ -48,7 +48,7 @@ class EmbeddingPictures(Callback):
             umap-learn.
         thumbnails: whether the map shows the pictures themselves, as far as they find room.
         queries: pictures whose neighbours are drawn, the same each time. 0: none are.
-        neighbours: drawn of each.
+        neighbours: drawn of each, at most 100.
         similarities: whether these are drawn.
         seed: of the queries and of the map.
 
@@ -77,6 +77,8 @@ class EmbeddingPictures(Callback):
         ):
             if value < least:
                 raise InputError(f"{name} of EmbeddingPictures is {value}: choose {least} or more.")
+        check_number("neighbours of EmbeddingPictures", neighbours, "trainer.callbacks.neighbours 8", most=100)
+        check_number("seed of EmbeddingPictures", seed, "trainer.callbacks.seed 0", least=0, below=2**32)
         check_method(method)
         self.every_n_epochs, self.pictures, self.seed = every_n_epochs, pictures, seed
         self.method, self.thumbnails = method, thumbnails

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from simclr_lightning.distributed import gather_objects, rank
+from simclr_lightning.errors import check_number
 
 BEAT, ADIEU = b"\x01", b"\x02"
 """What processes send each other: that they live, and that they end well."""
@@ -51,6 +52,7 @@ class EndTogether(Callback):
 
     def __init__(self, seconds: float = 35.0) -> None:
         super().__init__()
+        check_number("seconds of EndTogether", seconds, "trainer.callbacks.seconds 35", above=0)
         self.seconds = seconds
         self._over = threading.Event()
         self._failed = False

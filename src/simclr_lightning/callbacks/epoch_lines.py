@@ -23,7 +23,7 @@ class EpochLines(ProgressBar):
         >>> trainer = Trainer(callbacks=[EpochLines()], accelerator="cpu", logger=False, enable_checkpointing=False)
 
     Args:
-        minutes: between two lines of one epoch, at least.
+        minutes: between two lines of one epoch, at least; 0: a line at every logged step.
 
     Raises:
         InputError: if the minutes are below 0.

@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from simclr_lightning.callbacks.log_table import log_table
 from simclr_lightning.callbacks.view_grid import false_colour, normalisation_of, undo_normalisation
 from simclr_lightning.distributed import gather_rows
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.features import encode_batch
 
 _SIDE = 64  # of the pictures in the table, at most
@@ -32,7 +32,7 @@ class RetrievalTable(Callback):
         bank: training pictures to look for them in, at most.
 
     Raises:
-        InputError: if a number is less than 1.
+        InputError: if a number is less than 1, or there are more than 1,000 neighbours.
 
     Example:
         >>> trainer = Trainer(callbacks=[RetrievalTable(queries=8)], accelerator="cpu", logger=False)
@@ -43,6 +43,7 @@ class RetrievalTable(Callback):
         for name, value in (("queries", queries), ("neighbours", neighbours), ("bank", bank)):
             if value < 1:
                 raise InputError(f"{name} of RetrievalTable is {value}: choose 1 or more.")
+        check_number("neighbours of RetrievalTable", neighbours, "trainer.callbacks.neighbours 5", most=1000)
         self.queries, self.neighbours, self.bank = queries, neighbours, bank
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

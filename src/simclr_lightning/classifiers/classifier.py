@@ -16,7 +16,7 @@ from simclr_lightning.classifiers.optimizer import make_optimizer
 from simclr_lightning.compat import read_bar_at_logged_steps, trainer_of
 from simclr_lightning.data import LabelledDataModule, SimCLRDataModule
 from simclr_lightning.errors import InputError, check_number
-from simclr_lightning.models import configure_for_strategy
+from simclr_lightning.models.sharding import configure_for_strategy
 
 
 class Classifier(SafelyLoaded):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from sklearn.datasets import load_digits
 
 from simclr_lightning.data.folder import folder_sets, picture_sets
 from simclr_lightning.data.labels import stratified_split
@@ -32,6 +31,8 @@ def digits() -> PictureSets:
         >>> len(sets.train), len(sets.test), sets.train.read(0).shape
         (1437, 360, torch.Size([1, 8, 8]))
     """
+    from sklearn.datasets import load_digits  # scikit-learn takes a quarter of a second, which other commands save
+
     source = load_digits()
     images = torch.from_numpy(np.rint(source.images * (255 / 16)).astype(np.uint8))[:, None]
     targets = torch.from_numpy(source.target).long()

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from simclr_lightning.data.pictures import FilePictures, Pictures
@@ -141,6 +140,8 @@ def stratified_split(
     """
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction is {fraction}: choose a number between 0 and 1.")
+    from sklearn.model_selection import train_test_split
+
     labels = targets.numpy()
     classes, member, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     single = sizes[member] == 1

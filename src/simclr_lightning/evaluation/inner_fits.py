@@ -60,6 +60,7 @@ class FineTuneRecipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} of fine-tuning is {value}: choose 1 or more (--finetune.{name}).")
+        check_number("draws of fine-tuning", self.draws, "finetune.draws 3", most=1_000_000)
         check_number("learning_rate of fine-tuning", self.learning_rate, "finetune.learning_rate 0.05", above=0)
 
     def epochs_for(self, fraction: float) -> int:

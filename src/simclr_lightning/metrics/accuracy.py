@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from sklearn.metrics import precision_recall_curve, recall_score
 from torch import Tensor
 
 from simclr_lightning.errors import InputError
@@ -44,6 +43,8 @@ def mean_per_class(predicted: Tensor, targets: Tensor) -> float:
         >>> mean_per_class(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 2]))
         0.5
     """
+    from sklearn.metrics import recall_score
+
     classes = torch.unique(targets).numpy()
     return float(recall_score(targets.numpy(), predicted.numpy(), labels=classes, average="macro"))
 
@@ -78,6 +79,8 @@ def mean_average_precision_11(scores: Tensor, targets: Tensor) -> float:
 
 
 def _average_precision_11(scores: Tensor, targets: Tensor) -> float:
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, _ = precision_recall_curve(targets.numpy(), scores.numpy())
     precision, recall = precision[:-1], recall[:-1]  # the last point is no threshold's, but appended
     return float(np.mean([precision[recall >= least].max() for least in _RECALLS]))

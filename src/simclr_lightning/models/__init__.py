@@ -1,10 +1,12 @@
-"""What SimCLR trains: an encoder f from pictures to features, and a projection head g that the loss looks at."""
+"""What SimCLR trains: an encoder f from pictures to features, and a projection head g that the loss looks at.
+
+``sharding``, which Lightning is needed for, is imported by its own name: ``simclr models`` does without.
+"""
 
 from simclr_lightning.models.encoders import build_encoder
 from simclr_lightning.models.heads import ProjectionHead
 from simclr_lightning.models.memory_format import SubsampledConv2d, to_memory_format
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
-from simclr_lightning.models.sharding import configure_for_strategy
 
 __all__ = [
     "RESNETS",
@@ -13,7 +15,6 @@ __all__ = [
     "Stem",
     "SubsampledConv2d",
     "build_encoder",
-    "configure_for_strategy",
     "resolve_stem",
     "to_memory_format",
 ]

@@ -14,8 +14,12 @@ from simclr_lightning.compat import trainer_of
 from simclr_lightning.errors import InputError
 
 
-def check_freeze_epochs(epochs: float) -> None:
-    """Raise InputError unless ``epochs`` is a finite number of at least 0.
+def check_freeze_epochs(epochs: float, layers: int | None = None) -> None:
+    """Raise InputError unless ``epochs`` is a finite number of at least 0, and something learns meanwhile.
+
+    Args:
+        epochs: in which the encoder is frozen.
+        layers: of the head; None where they are more than none.
 
     Example:
         >>> check_freeze_epochs(-1)
@@ -24,6 +28,12 @@ def check_freeze_epochs(epochs: float) -> None:
     """
     if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not (epochs >= 0 and math.isfinite(epochs)):
         raise InputError(f"freeze_epochs is {epochs!r}: choose 0 (never), or more", "model.freeze_epochs 1")
+    if epochs and layers == 0:
+        raise InputError(
+            f"freeze_epochs is {epochs} and projection_layers is 0: without a head nothing would learn meanwhile",
+            "model.freeze_epochs 0",
+            "model.projection_layers 2",
+        )
 
 
 def freeze(model: LightningModule, encoder: nn.Module, batch_idx: int, *, was: bool) -> bool:
