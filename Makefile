@@ -76,10 +76,14 @@ cifar10-gpu: $(GPU_SETUP)  ## Pre-train on CIFAR-10 for eight minutes of one GPU
 	$(GPU_PYTHON) -m simclr_lightning evaluate --config runs/cifar10-gpu/$(RUN)/config.yaml \
 		--ckpt_path runs/cifar10-gpu/$(RUN)/checkpoints/last.ckpt --raw_pixels false --protocols linear,knn
 
-docs: .venv/installed-docs  ## Build the site into site/
-	rm -rf build/pages
-	mkdir -p build/pages
+docs: .venv/installed-docs  ## Build the site into site/, and run the tutorial for it (2 minutes)
+	rm -rf build/pages build/tutorial
+	mkdir -p build/pages build/tutorial
 	cp -r README.md CHANGELOG.md CODE_OF_CONDUCT.md CONTRIBUTING.md LICENSE SECURITY.md docs experiments benchmarks build/pages
+	sed -i.bak 's/tutorial\.ipynb)/tutorial.md)/' build/pages/*.md build/pages/docs/*.md
+	rm build/pages/*.bak build/pages/docs/*.bak
+	cp docs/tutorial.ipynb build/tutorial
+	$(BIN)/jupyter-nbconvert --log-level WARN --to markdown --execute build/tutorial/tutorial.ipynb --output-dir ../pages/docs
 	$(BIN)/zensical build --strict
 
 version:  ## Print the version

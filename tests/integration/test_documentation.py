@@ -20,6 +20,7 @@ INDEX = ROOT / "experiments" / "README.md"  # whose commands test_experiments.py
 EXTRAS = (("TensorBoardLogger", "tensorboard"), ("MLFlowLogger", "mlflow"))
 SCALED_DOWN = {
     "describe": "",
+    "doctor": "",
     "init": "",
     "embed": "--num_workers 0 --accelerator cpu",
     "export": "",
@@ -113,7 +114,7 @@ def scaled_down(subcommand: str, words: list[str]) -> list[str]:
     elif subcommand == "evaluate" and any(name in word for word in words for name in ("cifar10", "domains")):
         typed = words[words.index("--protocols") + 1]
         added += ["--protocols", re.sub(r"@[\d.]+%", "@50%", typed)]  # few pictures, too
-    if any(word in ("quickstart", "quickstart_supervised") for word in words):
+    if any(word in ("quickstart", "quickstart_supervised", "from_solo.yaml") for word in words):
         added += ["--model.width", "0.125"]
     return added
 
