@@ -1,5 +1,6 @@
 """What SimCLR trains: an encoder f from pictures to features, and a projection head g that the loss looks at."""
 
+from simclr_lightning.models.dense import feature_map, feature_maps
 from simclr_lightning.models.encoders import build_encoder
 from simclr_lightning.models.heads import ProjectionHead
 from simclr_lightning.models.memory_format import SubsampledConv2d, to_memory_format
@@ -14,6 +15,8 @@ __all__ = [
     "SubsampledConv2d",
     "build_encoder",
     "configure_for_strategy",
+    "feature_map",
+    "feature_maps",
     "resolve_stem",
     "to_memory_format",
 ]
