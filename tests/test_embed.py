@@ -23,11 +23,12 @@ from torch.utils.data import IterableDataset
 from simclr_lightning import SimCLR, SimCLRDataModule
 from simclr_lightning.data import BadPictureError
 from simclr_lightning.embed import embed as module
-from simclr_lightning.embed import embed_pictures
+from simclr_lightning.embed import embed_pictures, patches
 from simclr_lightning.embed.parts import FORMATS, Part, Parts, write_npz
+from simclr_lightning.embed.patches import PatchNetwork, kept_box
 from simclr_lightning.errors import InputError
-from simclr_lightning.models import ResNet
-from simclr_lightning.views import ViewRecipe
+from simclr_lightning.models import ResNet, feature_map
+from simclr_lightning.views import ViewRecipe, centre_view, clean
 
 VIEWS: dict[str, Any] = {
     "size": 16,
@@ -436,20 +437,121 @@ def test_a_whole_batch_may_be_bad(embed: Embed, photos: Path, tmp_path: Path) ->
 # ---- memory
 
 
-def test_writing_holds_one_part_in_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(256,), (16, 4, 4)])
+def test_writing_holds_one_part_in_memory(shape: tuple[int, ...], tmp_path: Path) -> None:
     parts = Parts(tmp_path / "parts", {}, 24)
     parts.begin()
     rows = np.arange(1024)
     for number in range(24):  # of a megabyte each
         features = np.full((1024, 256), number, np.float32)
-        parts.write(number, Part(features, rows.astype(np.str_), rows, np.array([], np.str_)))
+        parts.write(number, Part.of(features.reshape(1024, *shape), rows.astype(np.str_).tolist(), rows))
     for suffix, format_ in FORMATS.items():
         tracemalloc.start()
         format_.write(tmp_path / f"features{suffix}", parts, None)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 6e6, suffix
-    assert np.array_equal(arrays(tmp_path / "features.npz")["features"][:, 0], np.arange(24).repeat(1024))
+    found = arrays(tmp_path / "features.npz")["features"]
+    assert found.shape == (24 * 1024, *shape)
+    assert np.array_equal(found.reshape(24 * 1024, -1)[:, 0], np.arange(24).repeat(1024))
+
+
+# ---- maps
+
+
+def test_the_mean_of_the_patches_is_the_vector(embed: Embed) -> None:
+    vectors, maps = arrays(embed()), arrays(embed("maps.npz", patches=True))
+    assert maps["features"].shape == (24, 64, 5, 5)
+    assert maps["features"].std(axis=(2, 3)).mean() > 0.01
+    assert_close(maps["features"].mean((2, 3)), torch.from_numpy(vectors["features"]))
+    for name in ("files", "targets", "class_names"):
+        assert np.array_equal(maps[name], vectors[name])
+    assert "boxes" not in vectors
+
+
+def test_a_stage_by_name_and_as_a_table(embed: Embed, model: SimCLR, photos: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"patches": True, "stage": "layer2", "normalize": True}
+    found = arrays(embed("maps.npz", **options))
+    with torch.no_grad():
+        images = torch.cat([prepared(photos / name) for name in NAMES])
+        expected = torch.nn.functional.normalize(feature_map(model.encoder, images, "layer2"))
+    assert expected.shape == (24, 16, 20, 20)
+    assert_close(found["features"], expected)
+    table = parquet.read_table(embed("maps.parquet", **options))
+    shape = json.loads(table.schema.metadata[b"shape"])
+    assert np.array_equal(np.stack(table["features"].to_numpy()).reshape(-1, *shape), found["features"])
+    assert np.array_equal(np.stack(table["box"].to_numpy()), found["boxes"])
+    assert json.loads(found["settings"].item())["patches"] == "layer2"
+
+
+def test_boxes_tell_where_patches_lie_in_the_originals(tmp_path: Path) -> None:
+    """Pixels tell their own place, and so does what is made of them."""
+    for height, width, equal, recipe in (
+        (100, 180, False, ViewRecipe("imagenet", size=64)),
+        (90, 60, False, ViewRecipe("official", size=48, eval_crop=0.7)),
+        (60, 90, True, ViewRecipe("imagenet", size=64)),
+        (64, 64, True, ViewRecipe("imagenet", size=64, eval_crop=0.5)),
+        (64, 64, False, ViewRecipe("imagenet", size=64)),
+    ):
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        picture = torch.stack([columns, rows]) / 255
+        square = picture if equal else centre_view(picture, recipe)
+        cells = 4
+        means = torch.nn.functional.adaptive_avg_pool2d(255 * clean(square[None], recipe)[0], cells)
+        left, top, right, bottom = kept_box(height, width, recipe, equal_size=equal)
+        for found, start, stop in ((means[0, 0], left, right), (means[1, :, 0], top, bottom)):
+            expected = start + (torch.arange(cells) + 0.5) * (stop - start) / cells - 0.5
+            torch.testing.assert_close(found, expected, rtol=0, atol=0.6)  # edges are cut off by the filter
+
+
+def test_boxes_are_those_of_the_pictures(embed: Embed, photos: Path) -> None:
+    found = arrays(embed(patches=True))
+    for name, box in zip(found["files"], found["boxes"].tolist(), strict=True):
+        with Image.open(photos / name) as picture:
+            width, height = picture.size
+        margin = 0.125 * min(width, height)
+        x, y = (width - min(width, height)) / 2 + margin, (height - min(width, height)) / 2 + margin
+        assert box == [x, y, width - x, height - y]
+
+
+def test_a_run_of_maps_goes_on_with_maps(embed: Embed, stopped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatchNetwork, "pictures_of_a_part", lambda self, most: 8)
+    expected = embed("whole.npz", patches=True).read_bytes()
+    stopped("features.npz", patches=True)
+    with pytest.raises(InputError, match="other settings: patches is None and was last"):
+        embed("features.npz")
+    sizes = counted(monkeypatch)
+    assert embed("features.npz", patches=True).read_bytes() == expected
+    assert sizes == [1, 4, 4]  # one picture tells the shape
+
+
+def test_parts_of_large_maps_hold_fewer_pictures(embed: Embed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(patches, "_PART_BYTES", 9 * 64 * 5 * 5 * 4)  # nine pictures
+    written: list[int] = []
+    write = Parts.write
+
+    def note(self: Parts, number: int, part: Part) -> None:
+        written.append(len(part.features))
+        write(self, number, part)
+
+    monkeypatch.setattr(Parts, "write", note)
+    embed(patches=True)
+    assert written == [8] * 3
+    written.clear()
+    monkeypatch.setattr(patches, "_PART_BYTES", 1)
+    embed("small.npz", patches=True)
+    assert written == [4] * 6
+
+
+def test_what_gives_no_map_is_refused(embed: Embed, tmp_path: Path) -> None:
+    for options, message in (
+        ({"stage": "layer2"}, r"^stage layer2 is the part of an encoder whose map is wanted: add --patches\.$"),
+        ({"patches": True, "stage": "layer9"}, r"has no stage 'layer9': choose one of conv1, .*layer3, layer4"),
+        ({"patches": True, "stage": "fc"}, r"The stage fc .* gives no map .* but \(1, 64\): name another one"),
+    ):
+        with pytest.raises(InputError, match=message):
+            embed(**options)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "last.ckpt"}
 
 
 # ---- other checkpoints

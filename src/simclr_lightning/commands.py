@@ -86,7 +86,11 @@ GROUPS = {
         "ablate": Command("find out which augmentations suit your pictures", "simclr_lightning.ablation:ablate"),
     },
     "Use": {
-        "embed": Command("write the features of pictures into a file", "simclr_lightning.embed:embed_pictures"),
+        "embed": Command(
+            "write the features of pictures into a file",
+            "simclr_lightning.embed:embed_pictures",
+            flags=("--patches",),
+        ),
         "export": Command(
             "write the encoder for other programs: ONNX, TorchScript, torchvision, timm, the Hub",
             "simclr_lightning.export:export_encoder",

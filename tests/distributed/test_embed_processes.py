@@ -20,8 +20,8 @@ LAUNCHERS = {
 }
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_write_the_file_that_one_writes(launcher: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("launcher", "patches"), [("devices", True), ("torchrun", False)])
+def test_two_processes_write_the_file_that_one_writes(launcher: str, patches: bool, tmp_path: Path) -> None:
     model = SimCLR(encoder="resnet10", width=0.125, image_size=16, in_channels=1, zero_init_residual=False)
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
     trainer.strategy.connect(model)
@@ -31,18 +31,25 @@ def test_two_processes_write_the_file_that_one_writes(launcher: str, tmp_path: P
     options = {"ckpt_path": tmp_path / "last.ckpt", "output": tmp_path / "two.npz", "dataset": "digits"}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, *before, "simclr_lightning", "embed", *words, "--accelerator", "cpu", *after]
+    command += ["--patches"] * patches
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     assert "1797 pictures, 16 x 16 pixels (bicubic, values in [0, 1]), on 2 x cpu" in run.stdout
     assert run.stdout.count("Features: ") == 1
 
-    one = embed_pictures(**{**options, "output": tmp_path / "one.npz"}, accelerator="cpu")  # type: ignore[arg-type]
+    one = embed_pictures(
+        **{**options, "output": tmp_path / "one.npz"},  # type: ignore[arg-type]
+        accelerator="cpu",
+        patches=patches,
+    )
     with np.load(one) as expected, np.load(tmp_path / "two.npz") as found:
         assert found["files"].tolist() == [
             *(f"train/{number}" for number in range(1437)),
             *(f"val/{number}" for number in range(360)),
         ]
         assert np.array_equal(found["targets"], expected["targets"])
+        assert found["features"].shape == ((1797, 64, 2, 2) if patches else (1797, 64))
+        assert found.get("boxes", [[0, 0, 8, 8]])[0].tolist() == [0, 0, 8, 8]
         scale = np.abs(expected["features"]).max()
         assert np.abs(found["features"] - expected["features"]).max() < 1e-6 * scale

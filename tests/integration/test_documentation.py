@@ -17,6 +17,7 @@ from simclr_lightning.data import SOURCES
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 INDEX = ROOT / "experiments" / "README.md"  # whose commands test_experiments.py runs
+OPTIONAL = ("faiss", "fiftyone", "pl_bolts")  # a block that imports one runs where it is installed
 EXTRAS = (("TensorBoardLogger", "tensorboard"), ("MLFlowLogger", "mlflow"))
 SCALED_DOWN = {
     "describe": "",
@@ -72,6 +73,8 @@ def test_page_runs(page: Path, workplace: Path, simclr: Callable[..., None]) -> 
 
 def run_python(block: str, workplace: Path) -> None:
     """Blocks that begin with the name of a file are modules; the others are scripts."""
+    if any(re.search(rf"^(import|from) {name}\b", block, re.MULTILINE) and not find_spec(name) for name in OPTIONAL):
+        return
     module = re.match(r"# (\w+\.py)\n", block)
     if module:
         (workplace / module[1]).write_text(block)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterator
-from importlib import import_module
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_file_location
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,46 +14,9 @@ from torch import Tensor, nn
 
 from simclr_lightning import SimCLR
 
-PEERS = Path(sys.prefix, "peers")
-NAMES = ("einops", "lightly", "pl_bolts", "solo")
 STEMS: tuple[Literal["imagenet", "cifar"], ...] = ("imagenet", "cifar")
 
 Import = Callable[[str], Any]
-
-
-class PeerFinder:
-    """Finds modules of the peers, and leaves out what their packages import before.
-
-    That is everything they have, down to training scripts and downloads, for which they require old releases of others.
-    """
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        place = PEERS.joinpath(*name.split("."))
-        match name.split(".", maxsplit=1)[0]:
-            case "einops" if place.is_dir():
-                return spec_from_file_location(name, place / "__init__.py")
-            case "lightly" | "pl_bolts" | "solo" if place.is_dir():
-                spec = ModuleSpec(name, None, is_package=True)
-                spec.submodule_search_locations = [str(place)]
-                return spec
-            case "einops" | "lightly" | "pl_bolts" | "solo" if place.with_suffix(".py").is_file():
-                return spec_from_file_location(name, place.with_suffix(".py"))
-        return None
-
-
-@pytest.fixture(scope="module")
-def peer() -> Iterator[Import]:
-    """Imports a module of a peer."""
-    assert PEERS.is_dir(), (
-        "The peers are missing: make setup, or pip install --no-deps --target "
-        f"{PEERS} --requirement {Path(__file__).with_name('peers.txt')}"
-    )
-    with pytest.MonkeyPatch.context() as context:
-        context.setattr(sys, "meta_path", [PeerFinder(), *sys.meta_path])
-        import_module("pl_bolts.utils")._TORCHVISION_AVAILABLE = True  # type: ignore[attr-defined]  # left out, too
-        yield import_module
-    for name in [name for name in sys.modules if name.split(".")[0] in NAMES]:
-        del sys.modules[name]
 
 
 def trained(module: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from simclr_lightning.checkpoints.bolts import BoltsEncoder
 from simclr_lightning.checkpoints.content import is_address
 from simclr_lightning.checkpoints.file import Checkpoint
 from simclr_lightning.checkpoints.loading import SafelyLoaded
@@ -30,9 +31,9 @@ def load_encoder(
 ) -> nn.Module:
     """Load the encoder from a checkpoint of SimCLR, of one of its classifiers, or of another package.
 
-    Those of this package tell their architecture. Checkpoints of lightly, lightning-bolts and solo-learn and state
-    dicts of torchvision and timm do not: name what they hold by ``encoder`` and the arguments after it. Either all
-    weights of the encoder are loaded, or none.
+    Those of this package and of lightning-bolts tell their architecture. Checkpoints of lightly and solo-learn and
+    state dicts of torchvision and timm do not: name what they hold by ``encoder`` and the arguments after it. Either
+    all weights of the encoder are loaded, or none.
 
     Args:
         checkpoint: is read without running code in it.
@@ -60,9 +61,16 @@ def load_encoder(
         torch.Size([2, 32])
     """
     checkpoint = as_read(checkpoint)
+    bolts = BoltsEncoder.of(checkpoint)
+    if encoder is None and bolts is not None and stem == "auto":
+        encoder, stem = bolts.name, bolts.stem
     if encoder is not None:
         network = build_encoder(encoder, width=width, stem=stem, image_size=image_size, in_channels=in_channels)
+        if bolts is not None:
+            bolts.check(checkpoint.path, encoder, stem, image_size)
         load_foreign_weights(network, checkpoint.state_dict, checkpoint.path)
+        if bolts is not None:
+            bolts.finish(network)
         return network.eval()
     if (width, stem, image_size, in_channels) != (1.0, "auto", None, 3):
         raise InputError("width, stem, image_size and in_channels describe an encoder: name it (encoder='resnet50').")
@@ -94,7 +102,7 @@ class LoadsEncoder(SafelyLoaded):
     ) -> nn.Module:
         """Load the encoder alone, in evaluation mode on the CPU, for whoever wants features.
 
-        Checkpoints of this class and of the classifiers tell their architecture, those of other packages do not.
+        Checkpoints of this class, of the classifiers and of lightning-bolts tell their architecture, others do not.
 
         Example:
             >>> from tempfile import TemporaryDirectory

@@ -1,6 +1,7 @@
 """Pictures and how they reach the device: data sets, samplers, loaders and the data modules."""
 
 from simclr_lightning.data import datasets, huggingface  # noqa: F401  # register the data sets that have a name
+from simclr_lightning.data.adapted import AdaptedDataModule
 from simclr_lightning.data.dataset_pictures import DatasetPictures
 from simclr_lightning.data.decode import BadPictureError, read_picture
 from simclr_lightning.data.feature_batches import FeatureBatch
@@ -19,6 +20,7 @@ from simclr_lightning.views import VALIDATION_EPOCH
 __all__ = [
     "SOURCES",
     "VALIDATION_EPOCH",
+    "AdaptedDataModule",
     "BadPictureError",
     "DatasetPictures",
     "FeatureBatch",

@@ -25,6 +25,7 @@ ADDS = {
     "fits": "pictures of telescopes",
     "science": "dicom, fits, hdf5, tiff and zarr",
     "embed": "simclr embed --output features.parquet",
+    "bolts": "data modules of lightning-bolts: AdaptedDataModule",
     "heic": "pictures of phones, .heic",
     "parquet": "--data.labels labels.parquet",
     "hf": "data sets of Hugging Face: --data.dataset hf:NAME",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from simclr_lightning.data.worker_processes import MOST
+from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.errors import InputError, check_number
 from simclr_lightning.trainer_checks import check_devices
+from simclr_lightning.views import ViewRecipe
 
 
 def check_arguments(batch_size: int, num_workers: int | None, devices: int | str, accelerator: str) -> None:
@@ -33,3 +37,25 @@ def check_described(encoder: str | None, width: float, stem: str, in_channels: i
     if encoder is None and (width, stem, in_channels) != (1.0, "auto", 3):
         described = f"width {width}, stem {stem} and in_channels {in_channels}"
         raise InputError(f"{described} describe an encoder: name it", "encoder resnet50")
+
+
+def check_channels(pictures: ConcatPictures, network: nn.Module, recipe: ViewRecipe) -> None:
+    """Raise InputError unless the pictures have the channels that the encoder and the recipe are for.
+
+    Example:
+        >>> from simclr_lightning.data import find_source
+        >>> pictures = ConcatPictures(find_source("digits").load("", False), "test", "")
+        >>> check_channels(pictures, nn.Identity(), ViewRecipe("digits"))
+    """
+    expected = getattr(network, "in_channels", None)
+    for split, part in pictures.splits.items():
+        if expected is not None and part.in_channels != expected:
+            raise InputError(
+                f"The {split} pictures have {part.in_channels} channel(s), and the encoder was built for "
+                f"{expected}: embed pictures like those that it was trained on."
+            )
+        if recipe.mean is not None and len(recipe.mean) != part.in_channels:
+            raise InputError(
+                f"mean and std have {len(recipe.mean)} numbers, the {split} pictures {part.in_channels} channels: "
+                "give one number per channel (--mean, --std)."
+            )

@@ -18,6 +18,7 @@ from simclr_lightning.data.loaders import PictureLoader
 from simclr_lightning.data.worker_processes import handed_over, workers_of
 from simclr_lightning.embed.concat import ConcatPictures
 from simclr_lightning.embed.parts import Part, Parts
+from simclr_lightning.embed.patches import kept_box
 from simclr_lightning.errors import InputError, options_without
 from simclr_lightning.features import encode
 from simclr_lightning.views import ValueRange, ViewRecipe, centre_view, clean
@@ -31,10 +32,11 @@ class Batch(NamedTuple):
         images: (n, C, H, W), the pictures that can be read; None where none can.
         places: their places among the pictures.
         skipped: what is wrong with the others, by name.
+        boxes: left, top, right and bottom of what is kept of each, in its own pixels.
         scale: what counts as black and as white in them; None: the range of their type.
 
     Example:
-        >>> batch = Batch(None, [], ["Cannot read the picture cat/1.png: truncated"])
+        >>> batch = Batch(None, [], ["Cannot read the picture cat/1.png: truncated"], [])
         >>> batch.places
         []
     """
@@ -42,6 +44,7 @@ class Batch(NamedTuple):
     images: Tensor | None
     places: list[int]
     skipped: list[str]
+    boxes: list[tuple[int, int, int, int]]
     scale: ValueRange | None = None
 
 
@@ -84,7 +87,7 @@ class PictureBatches(Dataset[Batch]):
     @handed_over
     def __getitem__(self, number: int) -> Batch:
         """One batch."""
-        images, places, skipped = [], [], []
+        images, places, skipped, boxes = [], [], [], []
         for place in self.batches[number]:
             _, pictures, position = self.pictures.locate(place)
             try:
@@ -103,8 +106,9 @@ class PictureBatches(Dataset[Batch]):
             pictures.seen[position] = True
             images.append(picture if pictures.equal_size else centre_view(picture, self.recipe, self.scale))
             places.append(place)
+            boxes.append(kept_box(*picture.shape[-2:], self.recipe, equal_size=pictures.equal_size))
         scale = self.scale if images and pictures.equal_size else None  # others are scaled
-        return Batch(torch.stack(unified(images)) if images else None, places, skipped, scale)
+        return Batch(torch.stack(unified(images)) if images else None, places, skipped, boxes, scale)
 
 
 def compute_parts(
@@ -126,7 +130,7 @@ def compute_parts(
 
     Args:
         fabric: launched; gives device, precision and processes.
-        network: from pictures (N, C, H, W) to features (N, ``feature_dim``).
+        network: from pictures (N, C, H, W) to features (N, ``feature_dim``), or maps (N, F, h, w).
         pictures: all of them.
         recipe: of the clean pictures.
         parts: where the parts are kept.
@@ -186,14 +190,14 @@ def compute_parts(
 def _encode(
     fabric: Fabric, network: Any, recipe: ViewRecipe, pictures: ConcatPictures, batch: Batch, *, normalize: bool
 ) -> Part:
-    features = torch.empty(0, network.feature_dim)
+    features = torch.empty(0, *(getattr(network, "feature_shape", None) or (network.feature_dim,)))
     if batch.images is not None:
         images = clean(batch.images.to(fabric.device, non_blocking=True), recipe, batch.scale)
         features = encode(network, images, precision=fabric.autocast()).float()
         if normalize:
             features = F.normalize(features)
     values = features.numpy(force=True)
-    wrong = ~np.isfinite(values).all(1)
+    wrong = ~np.isfinite(values).reshape(len(values), -1).all(1)
     if wrong.any():
         raise InputError(
             f"The features of {pictures.name(batch.places[int(wrong.argmax())])} are not finite: the encoder has "
@@ -203,6 +207,7 @@ def _encode(
         values,
         np.array([pictures.name(place) for place in batch.places], np.str_),
         pictures.targets[batch.places].numpy(),
+        np.array(batch.boxes, np.int64).reshape(-1, 4),
         np.array(batch.skipped, np.str_),
     )
 

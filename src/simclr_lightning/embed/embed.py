@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from torch import nn
 
 from simclr_lightning.checkpoints import CLEAN_FIELDS, is_address, load_encoder, plain_scale, read_checkpoint
 from simclr_lightning.checkpoints.hub_folder import bytes_of
@@ -20,10 +19,11 @@ from simclr_lightning.data.chosen import choose_source
 from simclr_lightning.data.folder import find_roots
 from simclr_lightning.data.readers.array_sets import holds_a_set
 from simclr_lightning.data.value_range import check_scale
-from simclr_lightning.embed.arguments import check_arguments, check_described
+from simclr_lightning.embed.arguments import check_arguments, check_channels, check_described
 from simclr_lightning.embed.compute import compute_parts
 from simclr_lightning.embed.concat import ConcatPictures, SplitName
 from simclr_lightning.embed.parts import FORMATS, Parts
+from simclr_lightning.embed.patches import PatchNetwork, check_stage
 from simclr_lightning.errors import ExistingFileError, InputError, options_without, require_packages
 from simclr_lightning.models import Stem
 from simclr_lightning.simclr import SimCLR
@@ -52,6 +52,8 @@ def embed_pictures(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     normalize: bool = False,
+    patches: bool = False,
+    stage: str | None = None,
     on_bad_picture: Literal["raise", "skip"] = "raise",
     max_bad_share: float = 0.1,
     max_megapixels: float | None = None,
@@ -92,7 +94,9 @@ def embed_pictures(
             checkpoint's, or dtype.
         mean: per channel, subtracted from pixels in [0, 1]; by default the checkpoint's, or none.
         std: per channel, divides what is left; given together with ``mean``.
-        normalize: scale the features of every picture to unit length.
+        normalize: scale the features of every picture, or patch, to unit length.
+        patches: write the encoder's map of features, (F, h, w) for each picture, instead of their pooled vector.
+        stage: part of the encoder whose map is wanted, such as layer3 or blocks.5; by default the last one.
         on_bad_picture: what to do about a picture that cannot be read. raise: stop with its name. skip: name it and
             leave it out of the file; OUTPUT.unreadable.txt lists them.
         max_bad_share: share of the pictures seen that skip may leave out; with more, the run stops.
@@ -136,6 +140,7 @@ def embed_pictures(
     _check(output, root, dataset, on_bad_picture)
     check_arguments(batch_size, num_workers, devices, accelerator)
     check_described(encoder, width, stem, in_channels)
+    check_stage(patches, stage)
     with options_without("data."):
         reading = Reading(max_megapixels, max_bad_share, output.with_name(f"{output.name}.unreadable.txt"))
         data = choose_source(dataset, root).source
@@ -150,6 +155,9 @@ def embed_pictures(
     else:
         told: dict[str, Any] = {"width": width, "stem": stem, "in_channels": in_channels}
         network = load_encoder(checkpoint, model, encoder=encoder, image_size=recipe.eval_size, **told)
+    if patches:
+        channels = checkpoint.hyperparameters.get("in_channels", in_channels)
+        network = PatchNetwork(network, recipe.eval_size, channels, stage)
     fabric = _launched(accelerator, devices, precision)
 
     with fabric.rank_zero_first(local=True):
@@ -161,9 +169,9 @@ def embed_pictures(
     pictures = ConcatPictures(sets, split, root)
     for part in pictures.splits.values():
         part.reading = reading
-    _check_channels(pictures, network, recipe)
+    check_channels(pictures, network, recipe)
     batches = pictures.batches(batch_size)
-    per_part = max(1, PART // batch_size)
+    per_part = max(1, (network.pictures_of_a_part(PART) if isinstance(network, PatchNetwork) else PART) // batch_size)
     plan = [batches[first : first + per_part] for first in range(0, len(batches), per_part)]
     settings = {
         "checkpoint": _digest(ckpt_path),
@@ -176,6 +184,7 @@ def embed_pictures(
         "normalize_pictures": recipe.normalize,  # "normalize" is about the features
         "scale": values,
         "normalize": normalize,
+        **({"patches": stage or "last"} if patches else {}),
         "batch_size": batch_size,
         "precision": precision,
         "simclr-lightning": version_of("simclr-lightning"),
@@ -245,21 +254,6 @@ def _launched(accelerator: str, devices: int | str, precision: Any) -> Fabric:
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)
     fabric.launch()
     return fabric
-
-
-def _check_channels(pictures: ConcatPictures, network: nn.Module, recipe: ViewRecipe) -> None:
-    expected = getattr(network, "in_channels", None)
-    for split, part in pictures.splits.items():
-        if expected is not None and part.in_channels != expected:
-            raise InputError(
-                f"The {split} pictures have {part.in_channels} channel(s), and the encoder was built for "
-                f"{expected}: embed pictures like those that it was trained on."
-            )
-        if recipe.mean is not None and len(recipe.mean) != part.in_channels:
-            raise InputError(
-                f"mean and std have {len(recipe.mean)} numbers, the {split} pictures {part.in_channels} channels: "
-                "give one number per channel (--mean, --std)."
-            )
 
 
 def _import_path(thing: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -23,21 +24,40 @@ class Part(NamedTuple):
     """Features of consecutive pictures.
 
     Attributes:
-        features: (n, F) float32.
+        features: (n, F) float32, or maps (n, F, h, w).
         files: (n,) str, names of the pictures.
         targets: (n,) int64 class indices, -1 where unlabelled.
+        boxes: (n, 4) int64: left, top, right and bottom of what is encoded, in pixels of the original picture.
         skipped: (m,) str, what was wrong with the pictures that are not here.
 
     Example:
-        >>> part = Part(np.ones((2, 8), np.float32), np.array(["1.png", "2.png"]), np.array([0, -1]), np.array([], str))
-        >>> part.features.shape
-        (2, 8)
+        >>> part = Part.of(np.ones((2, 8), np.float32), ["1.png", "2.png"])
+        >>> part.features.shape, part.targets
+        ((2, 8), array([-1, -1]))
     """
 
     features: NDArray[np.float32]
     files: NDArray[np.str_]
     targets: NDArray[np.int64]
+    boxes: NDArray[np.int64]
     skipped: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], files: list[str], targets: Any = None, boxes: Any = None) -> Part:
+        """A part of which only this is known.
+
+        Example:
+            >>> Part.of(np.ones((1, 8), np.float32), ["1.png"], [3]).targets
+            array([3])
+        """
+        number = len(features)
+        return cls(
+            features,
+            np.array(files, np.str_),
+            np.full(number, -1) if targets is None else np.array(targets),
+            np.zeros((number, 4), np.int64) if boxes is None else np.array(boxes),
+            np.array([], np.str_),
+        )
 
 
 class Parts:
@@ -56,7 +76,7 @@ class Parts:
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> part = Part(np.ones((2, 8), np.float32), np.array(["1.png", "2.png"]), np.array([0, -1]), np.array([], str))
+        >>> part = Part.of(np.ones((2, 8), np.float32), ["1.png", "2.png"], [0, -1])
         >>> with TemporaryDirectory() as folder:
         ...     parts = Parts(Path(folder, "parts"), {"batch_size": 2}, 2)
         ...     parts.begin()
@@ -148,25 +168,28 @@ def write_npz(path: Path, parts: Parts, class_names: list[str] | None) -> None:
     """NumPy's archive, not compressed, with the same bytes for the same features.
 
     Its arrays are features (N, F) float32, files (N,), targets (N,) int64, -1 where unlabelled, class_names (K,), empty
-    where the classes have no names, and settings (), what the features depend on, as JSON.
+    where the classes have no names, and settings (), what the features depend on, as JSON. Beside maps (N, F, h, w)
+    there are boxes (N, 4) int64, see :class:`Part`.
 
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     parts = Parts(Path(folder, "parts"), {"batch_size": 1}, 1)
         ...     parts.begin()
-        ...     parts.write(0, Part(np.ones((1, 8), np.float32), np.array(["1.png"]), np.array([0]), np.array([], str)))
+        ...     parts.write(0, Part.of(np.ones((1, 8), np.float32), ["1.png"], [0]))
         ...     write_npz(Path(folder, "features.npz"), parts, ["cat"])
         ...     np.load(Path(folder, "features.npz"))["features"].shape
         (1, 8)
     """
     rows = sum(len(targets) for targets in parts.arrays("targets"))
     longest = max((files.dtype for files in parts.arrays("files")), key=lambda dtype: dtype.itemsize)
-    (width,) = {features.shape[1] for features in parts.arrays("features")}
+    (shape,) = {features.shape[1:] for features in parts.arrays("features")}
     with zipfile.ZipFile(path, "w") as archive:
-        _write_array(archive, "features", (rows, width), np.dtype(np.float32), parts.arrays("features"))
+        _write_array(archive, "features", (rows, *shape), np.dtype(np.float32), parts.arrays("features"))
         _write_array(archive, "files", (rows,), longest, parts.arrays("files"))
         _write_array(archive, "targets", (rows,), np.dtype(np.int64), parts.arrays("targets"))
+        if len(shape) == 3:
+            _write_array(archive, "boxes", (rows, 4), np.dtype(np.int64), parts.arrays("boxes"))
         for name, value in (
             ("class_names", np.array(class_names or [], np.str_)),
             ("settings", np.array(json.dumps(parts.settings))),
@@ -178,14 +201,15 @@ def write_parquet(path: Path, parts: Parts, class_names: list[str] | None) -> No
     """A table with a row for each picture: file, target, class, and features as a list of fixed size.
 
     ``target`` is -1 and ``class`` null where a picture is unlabelled. The table's metadata has class_names and
-    settings, what the features depend on, as JSON.
+    settings, what the features depend on, as JSON. A map is one list of F h w numbers; the metadata has their shape,
+    and ``box`` is as in :class:`Part`.
 
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     parts = Parts(Path(folder, "parts"), {"batch_size": 1}, 1)
         ...     parts.begin()
-        ...     parts.write(0, Part(np.ones((1, 8), np.float32), np.array(["1.png"]), np.array([0]), np.array([], str)))
+        ...     parts.write(0, Part.of(np.ones((1, 8), np.float32), ["1.png"], [0]))
         ...     write_parquet(Path(folder, "features.parquet"), parts, ["cat"])
         ...     Path(folder, "features.parquet").read_bytes()[:4]
         b'PAR1'
@@ -193,22 +217,28 @@ def write_parquet(path: Path, parts: Parts, class_names: list[str] | None) -> No
     import pyarrow
     from pyarrow import parquet
 
-    (width,) = {features.shape[1] for features in parts.arrays("features")}
-    vector = pyarrow.list_(pyarrow.float32(), width)
-    schema = pyarrow.schema(
-        {"file": pyarrow.string(), "target": pyarrow.int64(), "class": pyarrow.string(), "features": vector},
-        metadata={"class_names": json.dumps(class_names), "settings": json.dumps(parts.settings)},
-    )
+    (shape,) = {features.shape[1:] for features in parts.arrays("features")}
+    vector = pyarrow.list_(pyarrow.float32(), math.prod(shape))
+    columns = {"file": pyarrow.string(), "target": pyarrow.int64(), "class": pyarrow.string(), "features": vector}
+    metadata = {"class_names": json.dumps(class_names), "settings": json.dumps(parts.settings)}
+    box = pyarrow.list_(pyarrow.int64(), 4)
+    maps = len(shape) == 3
+    if maps:
+        columns["box"] = box
+        metadata["shape"] = json.dumps(shape)
+    schema = pyarrow.schema(columns, metadata=metadata)
     names = dict(enumerate(class_names or []))
     with parquet.ParquetWriter(path, schema, use_dictionary=["class"]) as writer:
         for part in parts:
-            columns = [
+            values = [
                 pyarrow.array(part.files.tolist(), pyarrow.string()),
                 pyarrow.array(part.targets),
                 pyarrow.array([names.get(target) for target in part.targets.tolist()], pyarrow.string()),
                 pyarrow.FixedSizeListArray.from_arrays(part.features.reshape(-1), type=vector),
             ]
-            writer.write_table(pyarrow.table(columns, schema=schema))
+            if maps:
+                values.append(pyarrow.FixedSizeListArray.from_arrays(part.boxes.reshape(-1), type=box))
+            writer.write_table(pyarrow.table(values, schema=schema))
 
 
 FORMATS = {".npz": Format(write_npz), ".parquet": Format(write_parquet, ("pyarrow",))}

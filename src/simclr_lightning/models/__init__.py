@@ -3,6 +3,7 @@
 ``sharding``, which Lightning is needed for, is imported by its own name: ``simclr models`` does without.
 """
 
+from simclr_lightning.models.dense import feature_map, feature_maps
 from simclr_lightning.models.encoders import build_encoder
 from simclr_lightning.models.heads import ProjectionHead
 from simclr_lightning.models.memory_format import SubsampledConv2d, to_memory_format
@@ -15,6 +16,8 @@ __all__ = [
     "Stem",
     "SubsampledConv2d",
     "build_encoder",
+    "feature_map",
+    "feature_maps",
     "resolve_stem",
     "to_memory_format",
 ]
