@@ -1,18 +1,20 @@
 """A simulated device is there for the whole life of a process, and would change what the other tests see.
 
-A run of this folder alone takes place in its own process. A run of more hands every file here to another process.
+A run of this folder alone takes place in its own process. A run of more hands the files here to two others.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
+SHARES = 2  # processes: each takes seconds to import torch and Lightning
 
 
 def is_alone(config: pytest.Config) -> bool:
@@ -21,20 +23,30 @@ def is_alone(config: pytest.Config) -> bool:
     return all(path.is_relative_to(HERE) for path in asked)
 
 
+def shares() -> list[tuple[str, list[Path]]]:
+    """Of all files, by size, so that both take about as long."""
+    files = sorted(HERE.glob("test_*.py"), key=lambda path: path.stat().st_size)
+    return [(f"{number + 1} of {SHARES}", files[number::SHARES]) for number in range(SHARES)]
+
+
 class Folder(pytest.Directory):
-    """Imports nothing: one test a file."""
+    """Imports nothing: one test a share."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        for path in sorted(HERE.glob("test_*.py")):
-            yield File.from_parent(self, name=path.name, path=path)
+        for name, paths in shares():
+            yield Share.from_parent(self, name=name, paths=paths)
 
 
-class File(pytest.Item):
-    """All tests of a file, in a process of their own."""
+class Share(pytest.Item):
+    """All tests of some files, in a process of their own."""
+
+    def __init__(self, *, paths: Sequence[Path], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.paths = paths
 
     def runtest(self) -> None:
         options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
-        command = [sys.executable, "-m", "pytest", *options, str(self.path)]
+        command = [sys.executable, "-m", "pytest", *options, *map(str, self.paths)]
         run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.config.rootpath)
         if run.returncode:
             raise AssertionError(f"{self.name}, in a process of its own:\n{run.stdout[-20_000:]}{run.stderr[-2_000:]}")
