@@ -17,9 +17,10 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from threading import Thread
@@ -145,30 +146,19 @@ def functions(place: str) -> dict[str, Callable[[], object]]:
     }
 
 
-def hostile_files(trace: Path) -> list[dict[str, str]]:
+def hostile_files(trace: Path, done: list[dict[str, str]]) -> None:
     """Give each hostile file to everything that reads its kind, and look for the trace."""
     pictures = Path("photos")
     for split in ("train", "val", "test"):
         for name in ("cat", "dog"):
             (pictures / split / name).mkdir(parents=True)
-            Image.new("RGB", (20, 20)).save(pictures / split / name / "1.png")
-    done = list[dict[str, str]]()
+            Image.new("L", (20, 20)).save(pictures / split / name / "1.png")
 
     def attempt(kind: str, reader: str, call: Callable[[], object]) -> None:
         told = ending(call)
         done.append({"kind": kind, "reader": reader, "ending": told, "run": str(trace.exists())})
         trace.unlink(missing_ok=True)
 
-    with served() as address:
-        for kind, path in hostile_checkpoints(trace):
-            for reader, call in functions(str(path)).items():
-                attempt(kind, reader, call)
-            if "-zip" in path.name:
-                for reader, call in commands(str(path), pictures).items():
-                    attempt(kind, reader, call)
-                place = f"{address}/{path}"
-                for reader, call in (functions(place) | commands(place, pictures)).items():
-                    attempt(f"address of a {kind}", reader, call)
     array = np.array([Hostile(trace)], dtype=object)
     for name, save in (("a.npy", np.save), ("b.npz", np.savez)):
         folder = Path(f"arrays-{name}")
@@ -182,14 +172,25 @@ def hostile_files(trace: Path) -> list[dict[str, str]]:
     for part in Path("features.npz.parts").glob("*.npz"):
         np.savez(part, features=array, allow_pickle=True)
         attempt("features", "embed", lambda: command(*words))
-    with suppress(ImportError):
+    if find_spec("litdata") is None:
+        print("packed data: not tried, since litdata is not installed")
+    else:
         packed = pack_pictures(pictures, "packed")
         for file in sorted((packed / "train").glob("*.npy")):
             whole = file.read_bytes()
             np.save(file, array, allow_pickle=True)
             attempt("packed data", file.name, lambda: SimCLRDataModule("packed", packed).setup())
             file.write_bytes(whole)
-    return done
+    with served() as address:
+        for kind, path in hostile_checkpoints(trace):
+            for reader, call in functions(str(path)).items():
+                attempt(kind, reader, call)
+            if "-zip" in path.name:
+                for reader, call in commands(str(path), pictures).items():
+                    attempt(kind, reader, call)
+                place = f"{address}/{path}"
+                for reader, call in (functions(place) | commands(place, pictures)).items():
+                    attempt(f"address of a {kind}", reader, call)
 
 
 def _first_batch(folder: Path) -> None:
@@ -211,9 +212,12 @@ def main() -> None:
         os.chdir(folder)
         flips = flip_bits(options.flips, random.Random(options.seed))
         print(flips, flush=True)
-        hostile = hostile_files(Path(folder, "trace"))
-        os.chdir("/")
-    output.write_text(json.dumps({"flips": flips, "hostile": hostile}, indent=1))
+        hostile = list[dict[str, str]]()
+        try:
+            hostile_files(Path(folder, "trace"), hostile)
+        finally:
+            os.chdir("/")
+            output.write_text(json.dumps({"flips": flips, "hostile": hostile}, indent=1))
     for kind in dict.fromkeys(own["kind"] for own in hostile):
         of_it = [own for own in hostile if own["kind"] == kind]
         endings = {

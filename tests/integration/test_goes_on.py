@@ -84,7 +84,7 @@ def test_steps_that_would_begin_elsewhere(simclr: Simclr, photos: Path) -> None:
     often = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps", "1"]
     simclr(*whole, *often, "--trainer.callbacks.save_top_k", "-1", "--trainer.log_every_n_steps", "1")
     before, first = files(Path("runs")), "runs/simclr/one/checkpoints/epoch=0-step=1.ckpt"
+    others = ["--data.batch_size", "2", "--trainer.accumulate_grad_batches", "3"]
     with pytest.raises(InputError, match="2 batches of the present size lie behind, of which 3 make a step"):
-        others = ["--data.batch_size", "2", "--trainer.accumulate_grad_batches", "3"]
         simclr(*whole, "--ckpt_path", first, *others)
     assert files(Path("runs")) == before

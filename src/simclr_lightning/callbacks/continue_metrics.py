@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
@@ -26,9 +26,9 @@ class ContinueMetrics(Callback):
 
     In the folder of a training there is one whatever loggers were chosen, unless none was.
 
-    Rows of steps after the checkpoint are left out: these steps are taken again. W&B, TensorBoard and MLflow take
-    nothing back; they are given what they do not have. Where a training begins anew, the file of the one before stays
-    as metrics-earlier.csv.
+    A checkpoint tells how many rows there were: later ones are left out, since their steps and validations are made
+    again. W&B, TensorBoard and MLflow take nothing back; they are given what they do not have. Where a training begins
+    anew, the file of the one before stays as metrics-earlier.csv.
 
     Args:
         loggers: of the Trainer, before it has begun; the file is set aside at once.
@@ -41,8 +41,8 @@ class ContinueMetrics(Callback):
     def __init__(self, loggers: list[Any]) -> None:
         super().__init__()
         self.files: dict[Path, CSVLogger] = {}
-        self._continued: list[Path] = []
-        self._record: dict[str, float] = {}
+        self._known: dict[str, Any] = {}
+        self._before_validation: list[int] = []
         for logger in loggers:
             self._set_aside(logger)
 
@@ -62,13 +62,25 @@ class ContinueMetrics(Callback):
             self._set_aside(logger)
             trainer.loggers = [*trainer.loggers, logger]
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count: from a checkpoint that is saved in a validation, this is made again."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._before_validation = self._written()
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what is logged after the checkpoint of a step or an epoch: the run may be killed in between."""
-        checkpoint["record_to_come"] = record_to_come(trainer)
+        """Keep how many rows there are, and what is logged just after: the run may be killed in between."""
+        rows = self._before_validation if trainer.validating else self._written()
+        checkpoint["records"] = {"rows": rows, "to_come": record_to_come(trainer)}
+
+    def _written(self) -> list[int]:
+        """Rows of each file, and now all of them are in it."""
+        for logger in self.files.values():
+            logger.save()
+        return [file.read_bytes().count(b"\n") - 1 if file.exists() else 0 for file in self.files]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take that record over."""
-        self._record = checkpoint.get("record_to_come", {})
+        """Take that over."""
+        self._known = checkpoint.get("records", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the rows back that the checkpoint knows of."""
@@ -84,40 +96,43 @@ class ContinueMetrics(Callback):
                 _aside(file).rename(file)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put them back where nothing was left to train; a validation that was made again has its row once."""
-        if stage != "fit":
-            return
-        self._put_back(trainer)
-        for file in self._continued:
-            names, rows = _read(file)
-            if len(kept := _different(rows)) < len(rows):
-                _write(file, names, kept)
+        """Put them back where nothing was left to train."""
+        if stage == "fit":
+            self._put_back(trainer)
 
     def _put_back(self, trainer: Trainer) -> None:
-        for file, logger in self.files.items():
+        for place, (file, logger) in enumerate(self.files.items()):
             aside = _aside(file)
             if not aside.exists():
                 continue
             if trainer.global_step == 0:
                 aside.rename(unused_name(file.with_name(EARLIER)))
                 continue
-            names, written = _read(aside)
-            found = [row for row in written if _is_whole(row)]
-            rows = _different(row for row in found if int(row["step"]) < trainer.global_step)
+            writer = logger.experiment  # deletes what is there when it is made
+            names, found = _read(aside)
+            known = [int(row["step"]) < trainer.global_step for row in found]
+            if place < len(told := self._known.get("rows", [])):
+                known = [number < told[place] for number in range(len(found))]
+            rows = [row for row, is_known in zip(found, known, strict=True) if is_known]
+            after = [row for row, is_known in zip(found, known, strict=True) if not is_known]
             _tell_best(trainer, found)
-            _hold_back(trainer, [row for row in found if int(row["step"]) >= trainer.global_step])
-            record = {name: str(value) for name, value in self._record.items()}
-            if record and not any(record.items() <= row.items() for row in rows):
+            _hold_back(trainer, after)
+            record = {name: str(value) for name, value in self._known.get("to_come", {}).items()}
+            if record:
                 names = sorted({*names, *record})
                 rows.append(record)
-                for other in trainer.loggers:
-                    if not isinstance(other, CSVLogger):
-                        own = {name: value for name, value in self._record.items() if name != "step"}
-                        other.log_metrics(own, int(self._record["step"]))
+                if not any(record.items() <= row.items() for row in after):
+                    self._tell_trackers(trainer)
             _write(file, names, rows)
-            self._continued.append(file)
-            logger.experiment.metrics_keys = names
+            writer.metrics_keys = names
             aside.unlink()
+
+    def _tell_trackers(self, trainer: Trainer) -> None:
+        record = dict(self._known["to_come"])
+        step = int(record.pop("step"))
+        for logger in trainer.loggers:
+            if not isinstance(logger, CSVLogger):
+                logger.log_metrics(record, step)
 
 
 def write_at_once(logger: CSVLogger) -> None:
@@ -150,7 +165,8 @@ def _read(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
     with file.open(newline="") as lines:
         whole = [line for line in lines if line.endswith("\n")]
     reader = csv.DictReader(whole)
-    return list(reader.fieldnames or []), list(reader)
+    rows = [row for row in reader if None not in (*row, *row.values()) and row.get("step", "").isdigit()]
+    return list(reader.fieldnames or []), rows
 
 
 def _tell_best(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
@@ -163,11 +179,6 @@ def _tell_best(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
     for logger in trainer.loggers:
         if (metrics := metrics_of(logger)) is not None:
             metrics.best = dict(best)
-
-
-def _different(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without those that are there before, in their order."""
-    return list({tuple(row.items()): row for row in rows}.values())
 
 
 def _write(file: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
@@ -213,11 +224,6 @@ def _goes_back(trainer: Trainer) -> bool:
 
 def _aside(file: Path) -> Path:
     return file.with_name(f".{file.name}.aside")
-
-
-def _is_whole(row: dict[str, Any]) -> bool:
-    """Whether all of a row was written, which may not be so of the last one of a killed run."""
-    return None not in row and None not in row.values() and str(row.get("step")).isdigit()
 
 
 def _is_first() -> bool:
