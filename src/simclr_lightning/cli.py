@@ -26,6 +26,7 @@ from simclr_lightning.callbacks.tracked_runs import TrackedRuns
 from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
+from simclr_lightning.completion import candidates
 from simclr_lightning.config_files import check_config_files
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.default_callbacks import chosen_callbacks
@@ -139,7 +140,8 @@ class SimCLRCLI(CommandLine):
         except ArgumentError as error:
             words = sys.argv[1:] if args is None else [str(word) for word in args] if isinstance(args, list) else []
             command = next((word for word in words if word in self.subcommands()), "fit")
-            options = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
+            usage = re.findall(r"--([\w.]+)", self.parser_of(command).format_usage())
+            options = [*usage, *(word.removeprefix("--") for word in candidates([command, "--"]))]
             raise option_error(str(error), command, options, words=words) from error
 
     def _parse_twice(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -23,7 +23,7 @@ TYPED = [
     ("--trainer.max_epoch 3", "There is no option --trainer.max_epoch: did you mean --trainer.max_epochs"),
     ("--trainer.device 2", "did you mean --trainer.devices"),
     ("--max_epochs 3", "There is no option --max_epochs: did you mean --trainer.max_epochs"),
-    ("--batch_size 3", "There is no option --batch_size"),
+    ("--batch_size 3", "There is no option --batch_size: did you mean --data.batch_size?"),
     ("--modle SimCLR", "did you mean --model?"),
     ("--trainer.max_epochs", "--trainer.max_epochs needs a value"),
     ("stray", "'stray' belongs to no option: options begin with --, and a value with spaces stands in quotes"),
