@@ -83,7 +83,7 @@ docs: .venv/installed-docs  ## Build the site into site/, and run the tutorial f
 	sed -i.bak 's/tutorial\.ipynb)/tutorial.md)/' build/pages/*.md build/pages/docs/*.md
 	rm build/pages/*.bak build/pages/docs/*.bak
 	cp docs/tutorial.ipynb build/tutorial
-	$(BIN)/jupyter-nbconvert --log-level WARN --to markdown --execute build/tutorial/tutorial.ipynb --output-dir ../pages/docs
+	$(BIN)/jupyter-nbconvert --log-level WARN --to markdown --execute build/tutorial/tutorial.ipynb --output-dir build/pages/docs
 	$(BIN)/zensical build --strict
 
 version:  ## Print the version

@@ -15,8 +15,7 @@ SMALLER = {
     "zip(digits.images / 16, digits.target)": "zip(digits.images[:400] / 16, digits.target)",
     "epochs = 40": "epochs = 2",
     "(3, 100, 250)": "(3, 10, 25)",
-    '"linear,linear@1%,knn"': '"linear,linear@10%,knn"',
-    '"linear@1%": ': '"linear@10%": ',
+    "linear@1%": "linear@10%",
     '"torch_export", "encoder.pt2"': '"torchscript", "encoder.pt"',  # seconds for what test_export.py tests
     'torch.export.load("encoder.pt2").module()': 'torch.jit.load("encoder.pt")',
 }
