@@ -475,8 +475,8 @@ def test_a_stage_by_name_and_as_a_table(embed: Embed, model: SimCLR, photos: Pat
     with torch.no_grad():
         images = torch.cat([prepared(photos / name) for name in NAMES])
         expected = torch.nn.functional.normalize(feature_map(model.encoder, images, "layer2"))
-    assert expected.shape == (24, 16, 20, 20)
-    assert_close(found["features"], expected)
+    assert expected.shape == (24, 16, 20, 20)  # unit length makes dark patches' rounding errors larger
+    torch.testing.assert_close(torch.from_numpy(found["features"]), expected, rtol=0, atol=1e-5)
     table = parquet.read_table(embed("maps.parquet", **options))
     shape = json.loads(table.schema.metadata[b"shape"])
     assert np.array_equal(np.stack(table["features"].to_numpy()).reshape(-1, *shape), found["features"])
