@@ -20,6 +20,7 @@ import simclr_lightning
 from simclr_lightning.agreement import Agreement
 from simclr_lightning.before_start import check_settings, check_typed_for_the_data, typed_for_the_data
 from simclr_lightning.callbacks.continue_metrics import ContinueMetrics
+from simclr_lightning.callbacks.dry_run import dry_settings
 from simclr_lightning.callbacks.run_folder import unused_name
 from simclr_lightning.callbacks.tracked_runs import TrackedRuns
 from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
@@ -116,6 +117,12 @@ class SimCLRCLI(CommandLine):
             type=float | None,
             default=None,
             help="Write a checkpoint so often, too, within epochs; one is written at the end of every epoch.",
+        )
+        parser.add_argument(
+            "--dry_run",
+            type=bool,
+            default=False,
+            help="Run a few steps of fit, and tell their time and memory and what a run would write; write nothing.",
         )
         for name, tell in (("image_size", _view_size), ("in_channels", _in_channels)):
             told = partial(self._told_by_data, name, tell)
@@ -247,9 +254,13 @@ class SimCLRCLI(CommandLine):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
-        config = self.chosen(self.config_init, "trainer")
+        config, dry = self.chosen(self.config_init, "trainer"), self.chosen(self.config, "dry_run")
+        if dry:
+            config, self.save_config_callback = dry_settings(config), None
+            kwargs |= {name: value for name, value in config.items() if name != "callbacks"}
         options = {name: self.chosen(self.config, name) for name in ("sync_batchnorm", "save_every_minutes")}
-        callbacks = chosen_callbacks(str(self.subcommand), self.model, config, **options)
+        told = {**config, "fast_dev_run": True} if dry else config  # nothing is drawn
+        callbacks = chosen_callbacks(str(self.subcommand), self.model, told, **options)
         if self.subcommand == "fit" and config["benchmark"] is None and not config["deterministic"]:
             kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import _TunerExitException
 from torch import Tensor
 
 from simclr_lightning.errors import shown
@@ -24,8 +25,10 @@ CLASS_PATH = "_class_path"
 """Hyperparameter in which LightningCLI leaves the class that it made: the only place where a checkpoint tells it."""
 
 INSTANTIATOR = "_instantiator"
-"""Hyperparameter that names a function which ``load_from_checkpoint`` would call: nothing is run because a file names
-it, so it is dropped."""
+"""Hyperparameter that names a function, which ``load_from_checkpoint`` would call: it is dropped."""
+
+EndTraining = _TunerExitException
+"""Raised in a hook on all processes it ends a training at once, and well, without the hooks of its end."""
 
 
 class CommandLine(LightningCLI):
@@ -62,7 +65,7 @@ _WARNED_OF = (
     ("Checkpoint directory .* exists and is not empty", Warning),
     # Where SLURM is installed Lightning says so in every run without it.
     ("The `srun` command is available", Warning),
-    # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
+    # What is typed is parsed a second time.
     ("LightningCLI's args parameter is intended", Warning),
 )
 
@@ -294,7 +297,4 @@ def end_epoch_that_is_over(trainer: Trainer) -> None:
 
 
 _KINDS = ("total", "current")
-
-
-_DEFAULT_PERIOD = 50
-"""Steps, for whoever logs none: Lightning's own."""
+_DEFAULT_PERIOD = 50  # steps, for whoever logs none: Lightning's own

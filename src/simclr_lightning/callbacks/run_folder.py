@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -31,10 +33,20 @@ def folder_of_first_process(trainer: Trainer) -> Path:
         >>> folder_of_first_process(trainer).as_posix()
         '/runs'
     """
-    if not trainer.loggers:
-        return Path(trainer.default_root_dir)
-    logger = trainer.loggers[0]
-    root = trainer.default_root_dir if logger.save_dir is None else logger.save_dir
+    return folder_by(trainer.loggers, trainer.default_root_dir)
+
+
+def folder_by(loggers: Sequence[Logger], default_root_dir: str) -> Path:
+    """The same, of a Trainer that has these settings.
+
+    Example:
+        >>> folder_by([], "/runs").as_posix()
+        '/runs'
+    """
+    if not loggers:
+        return Path(default_root_dir)
+    logger = loggers[0]
+    root = default_root_dir if logger.save_dir is None else logger.save_dir
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(root, str(logger.name), version)
 
