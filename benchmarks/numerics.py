@@ -2,11 +2,10 @@
 
     python benchmarks/numerics.py
 
-Thousands of steps of `fit` on the handwritten digits in `bf16-mixed`, at temperatures from 0.05 to 1, and in `32-true` at
-the lowest.
-At every step it is counted whether the loss, a gradient or (at the end) a weight is not finite; the last columns say
-whether bfloat16 learns as well: the mean loss of the last hundred steps, and the accuracy of an online linear probe on
-held-out digits. The learning rate is constant. On a CPU; what a GPU rounds elsewhere is not seen here.
+Thousands of steps of `fit` on the handwritten digits in `bf16-mixed`, at temperatures from 0.05 to 1, and in `32-true`
+at the lowest. At every step it is counted whether the loss, a gradient or (at the end) a weight is not finite; the last
+columns say whether bfloat16 learns as well: the mean loss of the last hundred steps, and the accuracy of an online
+linear probe on held-out digits. The learning rate is constant. On a CPU; what a GPU rounds elsewhere is not seen here.
 """
 
 from __future__ import annotations

@@ -182,5 +182,5 @@ def _dtype(pl_module: LightningModule) -> torch.dtype:
 
 def _dimension(pl_module: LightningModule) -> int:
     """Of the projections."""
-    told: int = pl_module.hparams.get("projection_dim") or getattr(pl_module, "feature_dim", 0)
-    return told
+    told: Any = pl_module.hparams.get("projection_dim") or getattr(pl_module, "feature_dim", 0)
+    return int(told)
