@@ -46,6 +46,8 @@ def check_settings(chosen: Namespace, subcommand: str) -> None:
         _check_callback(callback)
     check_number("save_every_minutes", chosen.get("save_every_minutes"), "save_every_minutes 10", above=0)
     _check_files(chosen)
+    if chosen.get("dry_run") and subcommand != "fit":
+        raise InputError(f"dry_run is a few steps of a training, and `simclr {subcommand}` trains none: leave it out.")
     if subcommand in ("evaluate", "label_curve"):
         check_judgement(vars(chosen))
     if subcommand in ("validate", "test", "predict") and chosen.get("ckpt_path") is None:

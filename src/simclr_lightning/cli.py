@@ -13,15 +13,15 @@ from typing import Any, cast
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import simclr_lightning
 from simclr_lightning.agreement import Agreement
 from simclr_lightning.before_start import check_settings, check_typed_for_the_data, typed_for_the_data
 from simclr_lightning.callbacks.continue_metrics import ContinueMetrics
+from simclr_lightning.callbacks.dry_run import dry_settings
 from simclr_lightning.callbacks.other_numbers import OtherNumbers
-from simclr_lightning.callbacks.run_folder import unused_name
+from simclr_lightning.callbacks.run_folder import beside_the_training
 from simclr_lightning.callbacks.tracked_runs import TrackedRuns
 from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
@@ -118,6 +118,12 @@ class SimCLRCLI(CommandLine):
             type=float | None,
             default=None,
             help="Write a checkpoint so often, too, within epochs; one is written at the end of every epoch.",
+        )
+        parser.add_argument(
+            "--dry_run",
+            type=bool,
+            default=False,
+            help="Run a few steps of fit, and tell their time and memory and what a run would write; write nothing.",
         )
         for name, tell in (("image_size", _view_size), ("in_channels", _in_channels)):
             told = partial(self._told_by_data, name, tell)
@@ -252,9 +258,13 @@ class SimCLRCLI(CommandLine):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trainer with the callbacks that nobody should have to ask for, where none of their type was given."""
-        config = self.chosen(self.config_init, "trainer")
+        config, dry = self.chosen(self.config_init, "trainer"), self.chosen(self.config, "dry_run")
+        if dry:
+            config, self.save_config_callback = dry_settings(config), None
+            kwargs |= {name: value for name, value in config.items() if name != "callbacks"}
         options = {name: self.chosen(self.config, name) for name in ("sync_batchnorm", "save_every_minutes")}
-        callbacks = chosen_callbacks(str(self.subcommand), self.model, config, **options)
+        told = {**config, "fast_dev_run": True} if dry else config  # nothing is drawn
+        callbacks = chosen_callbacks(str(self.subcommand), self.model, told, **options)
         if self.subcommand == "fit" and config["benchmark"] is None and not config["deterministic"]:
             kwargs["benchmark"] = True  # of cuDNN's algorithms: the shapes of a training are constant
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
@@ -272,15 +282,8 @@ class SimCLRCLI(CommandLine):
             if self._checkpoint is not None:
                 tell_changes(self._checkpoint, self.model, self.datamodule, config)
         if self.subcommand in ("validate", "test", "predict"):
-            trainer.loggers = [self._beside_the_training(logger) for logger in trainer.loggers]
+            trainer.loggers = [beside_the_training(logger, self.subcommand) for logger in trainer.loggers]
         return trainer
-
-    def _beside_the_training(self, logger: Logger) -> Logger:
-        """A CSV logger begins its file anew, so that of a training that is judged gets a version of its own."""
-        if not isinstance(logger, CSVLogger) or not Path(logger.log_dir).exists():
-            return logger
-        folder = unused_name(Path(f"{logger.log_dir}-{self.subcommand}"))
-        return CSVLogger(logger.save_dir, logger.name, version=folder.name)
 
 
 def _view_size(data: LightningDataModule) -> int | None:

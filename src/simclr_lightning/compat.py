@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import _TunerExitException
 from torch import Tensor
 
 from simclr_lightning.errors import shown
@@ -24,8 +25,10 @@ CLASS_PATH = "_class_path"
 """Hyperparameter in which LightningCLI leaves the class that it made: the only place where a checkpoint tells it."""
 
 INSTANTIATOR = "_instantiator"
-"""Hyperparameter that names a function which ``load_from_checkpoint`` would call: nothing is run because a file names
-it, so it is dropped."""
+"""Hyperparameter that names a function, which ``load_from_checkpoint`` would call: it is dropped."""
+
+EndTraining = _TunerExitException
+"""Raised in a hook on all processes it ends a training at once, and well, without the hooks of its end."""
 
 
 class CommandLine(LightningCLI):
@@ -62,7 +65,7 @@ _WARNED_OF = (
     ("Checkpoint directory .* exists and is not empty", Warning),
     # Where SLURM is installed Lightning says so in every run without it.
     ("The `srun` command is available", Warning),
-    # What is typed is parsed a second time, without --print_config or with stand-ins for odd names.
+    # What is typed is parsed a second time.
     ("LightningCLI's args parameter is intended", Warning),
 )
 
@@ -272,8 +275,7 @@ def record_to_come(trainer: Trainer) -> dict[str, float]:
     loop, connector = trainer.fit_loop, trainer._logger_connector
     epochs, batches = loop.epoch_progress.total, loop.epoch_loop.batch_progress.current
     of_epoch = epochs.processed == epochs.completed + 1
-    in_step = batches.processed == batches.completed + 1 and not accumulates(trainer)
-    of_step = in_step and connector.should_update_logs
+    of_step = batches.processed == batches.completed + 1 and not accumulates(trainer) and connector.should_update_logs
     if trainer.state.fn != TrainerFn.FITTING or not trainer.training or not (of_epoch or of_step):
         return {}
     logged = {name: float(value) for name, value in connector.metrics["log"].items()}
@@ -292,9 +294,7 @@ def end_epoch_that_is_over(trainer: Trainer) -> None:
     """
     loop = trainer.fit_loop
     if loop.restarting and loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches:
-        fetcher: Any = loop._data_fetcher
-        fetcher.done = True
+        cast("Any", loop)._data_fetcher.done = True
 
 
-_KINDS, _DEFAULT_PERIOD = ("total", "current"), 50
-"""Of Lightning: two counts of everything, and steps between records where nobody chose them."""
+_KINDS, _DEFAULT_PERIOD = ("total", "current"), 50  # Lightning's counts of everything, its steps between records

@@ -22,6 +22,9 @@ TRACEBACK = "SIMCLR_TRACEBACK"
 """Environment variable; anything but nothing shows where a complaint comes from."""
 
 
+_FLAGS = ("--dry_run",)  # of the commands of LightningCLI
+
+
 def run() -> None:
     """Entry point. Only what a user can mend loses its traceback: anything else may be a bug, here or elsewhere.
 
@@ -75,7 +78,7 @@ def _start(words: list[str], *, is_typed: bool) -> None:
         with _quiet():
             _call(command, function, words)
         return
-    known = with_recipes(words)
+    known = as_flags(with_recipes(words), _FLAGS)
     from simclr_lightning.cli import SimCLRCLI
 
     with _quiet():

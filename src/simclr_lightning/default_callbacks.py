@@ -23,6 +23,7 @@ from simclr_lightning.callbacks import (
     UnreadablePictures,
     ViewGrid,
 )
+from simclr_lightning.callbacks.epoch_estimate import EpochEstimate
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.classifiers import Classifier
 from simclr_lightning.compat import accumulates
@@ -102,6 +103,7 @@ def _defaults(subcommand: str, model: LightningModule, trainer: Any, sync_batchn
         callbacks.append(TrainingBar() if sys.stdout.isatty() else EpochLines())
     if trainer["fast_dev_run"]:
         return callbacks
+    callbacks.append(EpochEstimate())
     if not classifies:
         callbacks.append(ViewGrid())
     if isinstance(model, SimCLR):

@@ -49,16 +49,17 @@ def resolve(chosen: Namespace, subcommand: str) -> None:
     """
     require_trackers(loggers_of(chosen))
     runs = _Runs(chosen)
+    renames = subcommand == "fit" and not chosen.get("dry_run")
     begins = subcommand == "fit" and chosen.get("ckpt_path") is None
     if begins and runs.arguments is not None and runs.version is None and SLURMEnvironment.detect():
         runs.arguments["version"] = runs.version = _job()  # two jobs never take each other's checkpoints
     if _goes_on_by_itself(chosen, subcommand):
-        found = _newest([runs.folder_of_this_run()], subcommand)
+        found = _newest([runs.folder_of_this_run()], renames=renames)
         if found is not None:
             chosen["ckpt_path"] = str(found)
     elif chosen.get("ckpt_path") == LAST:
         folders = [runs.folder_of_this_run()] if runs.version is not None else runs.folders()
-        found = _newest(folders, subcommand)
+        found = _newest(folders, renames=renames)
         if found is None:
             where = runs.root / "*" if runs.version is None and runs.arguments is not None else folders[0]
             raise MissingFileError(
@@ -180,8 +181,8 @@ class _Runs:
         go_on(self.loggers, path, folder)
 
 
-def _newest(folders: list[Path], subcommand: str) -> Path | None:
-    """The newest whole checkpoint of the newest of some runs; ``fit`` puts damaged ones out of the way."""
+def _newest(folders: list[Path], *, renames: bool) -> Path | None:
+    """The newest whole checkpoint of the newest of some runs; a training puts damaged ones out of the way."""
     ages = {folder: [file.stat().st_mtime_ns for file in _files(folder)] for folder in folders}
     begun = [folder for folder in folders if ages[folder]]
     if not begun:
@@ -195,7 +196,7 @@ def _newest(folders: list[Path], subcommand: str) -> Path | None:
         )
     if damaged:
         rank_zero_warn(f"{names} in {folder} cannot be read: the run goes on from the one before, {path.name}.")
-    for file in damaged if subcommand == "fit" and _writes() else []:
+    for file in damaged if renames and _writes() else []:
         file.rename(file.with_name(f"{file.name}.damaged"))  # the names that the run wants are free
     return path
 

@@ -44,6 +44,7 @@ FIRST = {
         "trainer.logger",
         "seed_everything",
         "auto_resume",
+        "dry_run",
         "save_every_minutes",
     ),
 }

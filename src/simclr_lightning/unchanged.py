@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from simclr_lightning.checkpoints import Checkpoint, run_of
+from simclr_lightning.checkpoints.content import BESIDE_PIECES, refuse_pieces
 from simclr_lightning.errors import InputError
 from simclr_lightning.models import resolve_stem
 
@@ -45,7 +47,7 @@ def check_goes_on(chosen: Namespace, checkpoint: Checkpoint, *, asked: bool) -> 
             that was requeued, the run ends at once, and well.
 
     Raises:
-        InputError: if settings of the architecture changed, or the run is finished.
+        InputError: if settings of the architecture changed, the strategy cannot restore it, or the run is finished.
 
     Example:
         >>> done = {"loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 5}}}}, "global_step": 20}
@@ -64,7 +66,28 @@ epochs. To train it further, type more (--trainer.max_epochs 10).
                 f"cannot change: leave --model.{name} out, or begin a training from its encoder (--model.init_from "
                 f"{checkpoint.path})."
             )
+    _check_strategy(chosen.trainer, checkpoint)
     _check_unfinished(chosen.trainer, checkpoint, asked=asked)
+
+
+def _check_strategy(trainer: Any, checkpoint: Checkpoint) -> None:
+    """FSDP2 finds the momenta of parameters by their names, or by their numbers where there is one group of them."""
+    strategy = trainer.get("strategy")
+    name = str(strategy if isinstance(strategy, str) else (strategy or {}).get("class_path"))
+    path = Path(checkpoint.path)
+    if name.rpartition(".")[2] != "ModelParallelStrategy":
+        if path.name == BESIDE_PIECES:
+            refuse_pieces(path.parent)
+        return
+    states = checkpoint.content.get("optimizer_states")
+    for state in states if isinstance(states, list) else []:
+        kept, groups = (dict(state).get(part) or () for part in ("state", "param_groups"))
+        if len(groups) > 1 and any(isinstance(key, int) for key in kept):
+            raise InputError(
+                f"{checkpoint.path} is of a strategy that numbers its parameters, such as DDP, and FSDP2 would give "
+                "their momenta to others: go on by that strategy (--trainer.strategy ddp), or begin a training from "
+                f"its encoder (--model.init_from {checkpoint.path})."
+            )
 
 
 def _check_unfinished(trainer: Any, checkpoint: Checkpoint, *, asked: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from tests.distributed.harness import run_in_processes
@@ -18,11 +19,13 @@ from torch.utils.data import DataLoader
 
 from simclr_lightning import LabelledDataModule
 from simclr_lightning.callbacks import RepresentationHealth
+from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation
 from simclr_lightning.distributed import rank, world_size
 from simclr_lightning.errors import InputError
 from simclr_lightning.optim import parameter_groups
 from simclr_lightning.simclr import SimCLR
+from simclr_lightning.unchanged import check_goes_on
 from simclr_lightning.views import ViewBatch
 
 pytestmark = [
@@ -333,6 +336,38 @@ def test_a_checkpoint_goes_on_from_one_file_or_from_pieces_and_under_other_strat
     assert len(others) == 7
     for weights in others:
         torch.testing.assert_close(weights, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_another_strategy_that_cannot_go_on_says_so_before_it_begins(tmp_path: Path) -> None:
+    namespace: Any = Namespace
+    fsdp2 = namespace(class_path="lightning.pytorch.strategies.ModelParallelStrategy", init_args=namespace())
+    names = {"state": {"encoder.weight": {}, "encoder.bias": {}}, "param_groups": [{}, {}]}
+    numbers = {**names, "state": {0: {}, 1: {}}}
+
+    def check(strategy: Any, path: Path, state: dict[str, Any] | None) -> None:
+        content = {} if state is None else {"optimizer_states": [state]}
+        model = namespace(init_args=namespace())
+        chosen = namespace(model=model, trainer=namespace(strategy=strategy, max_epochs=-1, max_steps=-1))
+        check_goes_on(chosen, Checkpoint(path, content), asked=True)
+
+    file, pieces = tmp_path / "last.ckpt", tmp_path / "pieces.ckpt" / "meta.pt"
+    pieces.parent.mkdir()
+    pieces.touch()
+    for strategy, path, state in [
+        (fsdp2, file, names),
+        (fsdp2, pieces, None),
+        ("ddp", file, names),
+        ("auto", file, numbers),
+        (fsdp2, file, {**numbers, "param_groups": [{}]}),  # numbered as the parameters are
+    ]:
+        check(strategy, path, state)
+    with pytest.raises(InputError, match="numbers its parameters, such as DDP, and FSDP2 would give") as caught:
+        check(fsdp2, file, numbers)
+    assert f"--model.init_from {file}" in str(caught.value)
+    with pytest.raises(InputError, match="is a folder of pieces, from which only `simclr fit` by FSDP2 goes on"):
+        check("ddp", pieces, None)
+    with pytest.raises(InputError, match=r"pieces\.ckpt is a folder of pieces"):
+        DurableCheckpointIO().load_checkpoint(pieces.parent)
 
 
 def test_what_would_train_something_else_is_refused_with_words(folder: str) -> None:

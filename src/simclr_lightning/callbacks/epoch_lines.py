@@ -43,6 +43,11 @@ class EpochLines(ProgressBar):
         """Print again."""
         self._enabled = True
 
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what is waited for."""
+        if self._enabled:
+            print(f"Validation is tried first, with {trainer.num_sanity_val_steps} batches at most.", flush=True)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure the time."""
         self._printed, self._left = time.monotonic(), TimeLeft(trainer)

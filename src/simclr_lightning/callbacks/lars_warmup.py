@@ -84,6 +84,7 @@ class LARSWarmup(Callback):
         self.num_pictures = num_pictures
         self._ahead = 0.0  # of global_step, in steps: those before had batches of another size
         self._before: tuple[int, float] | None = None
+        self._planned: tuple[int, int] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what a run with another batch size needs."""
@@ -115,6 +116,7 @@ class LARSWarmup(Callback):
                 "and use Trainer(accumulate_grad_batches=...)."
             )
         self.base_learning_rates = [float(group["lr"]) for group in _parameter_groups(trainer)]
+        self._planned = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds out the length of the run and the peak rates, and sets the first rate.
@@ -122,8 +124,22 @@ class LARSWarmup(Callback):
         Not in ``on_fit_start``: asking for the training loader there would create it before the checkpoint is restored,
         and a loader with a state of its own would not get it back.
         """
-        self.total_steps_ = _total_steps(trainer)
-        self.global_batch_size_ = _global_batch_size(trainer) if self.batch_size is None else self.batch_size
+        self.plan(trainer)
+        if trainer.global_step < self.total_steps_:  # else no step is left, and the rate stays that of the last one
+            self._set_learning_rates(trainer)
+
+    def plan(self, trainer: Trainer) -> None:
+        """Find out the length of the run and the peak rates; whoever shows them before the training starts asks here.
+
+        Args:
+            trainer: that has restored its checkpoint, if there is one. Its training loader is made.
+        """
+        if trainer.train_dataloader is None:  # else Lightning says that it makes it
+            trainer.fit_loop.setup_data()
+        numbers = _total_steps(trainer), _global_batch_size(trainer) if self.batch_size is None else self.batch_size
+        if self._before is None and numbers == self._planned:
+            return
+        self.total_steps_, self.global_batch_size_ = self._planned = numbers
         if self._before is not None:
             (batch_size, self._ahead), self._before, step = self._before, None, trainer.global_step
             if batch_size != self.global_batch_size_ and trainer.max_steps == -1:
@@ -132,8 +148,6 @@ class LARSWarmup(Callback):
         self.peak_learning_rates = [
             scaled_learning_rate(base, self.global_batch_size_, self.scaling) for base in self.base_learning_rates
         ]
-        if trainer.global_step < self.total_steps_:  # else no step is left, and the rate stays that of the last one
-            self._set_learning_rates(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the rate of the coming step."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -31,10 +33,20 @@ def folder_of_first_process(trainer: Trainer) -> Path:
         >>> folder_of_first_process(trainer).as_posix()
         '/runs'
     """
-    if not trainer.loggers:
-        return Path(trainer.default_root_dir)
-    logger = trainer.loggers[0]
-    root = trainer.default_root_dir if logger.save_dir is None else logger.save_dir
+    return folder_by(trainer.loggers, trainer.default_root_dir)
+
+
+def folder_by(loggers: Sequence[Logger], default_root_dir: str) -> Path:
+    """The same, of a Trainer that has these settings.
+
+    Example:
+        >>> folder_by([], "/runs").as_posix()
+        '/runs'
+    """
+    if not loggers:
+        return Path(default_root_dir)
+    logger = loggers[0]
+    root = default_root_dir if logger.save_dir is None else logger.save_dir
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(root, str(logger.name), version)
 
@@ -50,3 +62,20 @@ def unused_name(path: Path) -> Path:
     while candidate.exists():
         candidate, number = path.with_stem(f"{path.stem}-{number}"), number + 1
     return candidate
+
+
+def beside_the_training(logger: Logger, command: str) -> Logger:
+    """A CSV logger begins its file anew, so that of a training that is judged gets a version of its own.
+
+    Args:
+        logger: of the training.
+        command: that judges it, such as ``test``.
+
+    Example:
+        >>> beside_the_training(CSVLogger("no", "such", version="folder"), "test").version
+        'folder'
+    """
+    if not isinstance(logger, CSVLogger) or not Path(logger.log_dir).exists():
+        return logger
+    folder = unused_name(Path(f"{logger.log_dir}-{command}"))
+    return CSVLogger(logger.save_dir, logger.name, version=folder.name)

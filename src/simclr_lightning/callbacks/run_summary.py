@@ -7,16 +7,21 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from rich.console import Console
 from rich.table import Table
 
+from simclr_lightning.callbacks.dry_run import DryRun
 from simclr_lightning.callbacks.expected_loss import expected_loss
 from simclr_lightning.callbacks.lars_warmup import LARSWarmup
 from simclr_lightning.callbacks.progressive_resizing import ProgressiveResizing
 from simclr_lightning.callbacks.run_folder import run_folder
+from simclr_lightning.callbacks.step_memory import free_memory, step_memory, told_memory, too_much
 from simclr_lightning.errors import shown
 from simclr_lightning.losses import NTXentLoss
+
+_PROCESS = ("memory", "memory of each")
+"""Of one process, and of each of several."""
 
 
 class RunSummary(Callback):
@@ -40,8 +45,25 @@ class RunSummary(Callback):
         super().__init__()
         self.advise = advise
 
+        self._printed = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the block before the first pictures are read, where no checkpoint is still to be restored."""
+        self._printed = False
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        after = callbacks[callbacks.index(self) :]
+        restores = trainer.ckpt_path is not None or trainer.strategy.restore_checkpoint_after_setup
+        if not restores and not any(isinstance(own, LARSWarmup) for own in after):
+            self._summarise(trainer, pl_module)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the block, on rank zero."""
+        """Print the block, if it is not there yet."""
+        if not self._printed:
+            self._summarise(trainer, pl_module)
+
+    def _summarise(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._printed = True
+        memory, free = step_memory(trainer, pl_module), free_memory(trainer)
         self._print(
             {
                 **_hardware(trainer, self.advise),
@@ -52,8 +74,14 @@ class RunSummary(Callback):
                 **_model(pl_module),
                 **_groups(trainer),
                 **_loss(trainer, pl_module),
+                **({} if memory is None else {_PROCESS[trainer.world_size > 1]: told_memory(memory, free)}),
             }
         )
+        advice = (
+            None if memory is None else too_much(memory, free, micro_batches="micro_batch_size" in pl_module.hparams)
+        )
+        if advice is not None:
+            rank_zero_warn(advice)
 
     @rank_zero_only
     def _print(self, rows: dict[str, str]) -> None:
@@ -72,8 +100,14 @@ def _hardware(trainer: Trainer, advise: bool) -> dict[str, str]:
     return {
         "device": f"{trainer.world_size} x {device.type}{nodes}",
         "precision": precision,
-        "run folder": str(run_folder(trainer)),
+        "run folder": _folder(trainer),
     }
+
+
+def _folder(trainer: Trainer) -> str:
+    found = run_folder(trainer)  # which all processes ask for
+    dry = [own.folder for own in trainer.callbacks if isinstance(own, DryRun)]  # type: ignore[attr-defined]
+    return str(dry[0] if dry else found)
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -90,6 +124,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 def _schedule(trainer: Trainer) -> dict[str, str]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, LARSWarmup):
+            callback.plan(trainer)
             peaks = " / ".join(f"{rate:.4g}" for rate in sorted(set(callback.peak_learning_rates)))
             bases = " / ".join(f"{rate:.4g}" for rate in sorted(set(callback.base_learning_rates)))
             return {

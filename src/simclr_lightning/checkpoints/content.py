@@ -36,6 +36,20 @@ def is_address(path: str | Path) -> bool:
     return isinstance(path, str) and "://" in path
 
 
+def refuse_pieces(path: str | Path) -> None:
+    """Raise InputError if a checkpoint is a folder of pieces, as FSDP2 writes by default.
+
+    Example:
+        >>> refuse_pieces("last.ckpt")
+    """
+    if not is_address(path) and (Path(path) / BESIDE_PIECES).is_file():
+        raise InputError(
+            f"The checkpoint {path} is a folder of pieces, from which only `simclr fit` by FSDP2 goes on. "
+            "Let it write one file",
+            "trainer.strategy.save_distributed_checkpoint false",
+        )
+
+
 def load_content(path: str | Path) -> Any:
     """What ``torch.save`` wrote, on the CPU, if it holds nothing but tensors and plain values.
 

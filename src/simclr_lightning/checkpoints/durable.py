@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from simclr_lightning.checkpoints.content import is_address, load_content, newest_checkpoint
+from simclr_lightning.checkpoints.content import is_address, load_content, newest_checkpoint, refuse_pieces
 from simclr_lightning.checkpoints.misfit import check_numbers, lightning_content
 from simclr_lightning.checkpoints.seal import seal
 from simclr_lightning.errors import InputError, MissingFileError
@@ -103,6 +103,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
             simclr_lightning.errors.MissingFileError: There is no checkpoint nowhere.ckpt: give the path of a .ckpt \
 file (--ckpt_path).
         """
+        refuse_pieces(path)
         if not is_address(path) and not Path(path).is_file():
             raise MissingFileError(f"There is no checkpoint {path}: give the path of a .ckpt file (--ckpt_path).")
         content = lightning_content(load_content(path), path)

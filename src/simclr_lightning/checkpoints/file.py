@@ -17,6 +17,7 @@ from simclr_lightning.checkpoints.content import (
     load_content,
     load_safetensors,
     newest_checkpoint,
+    refuse_pieces,
 )
 from simclr_lightning.checkpoints.hub_folder import is_hub_folder, read_hub_folder
 from simclr_lightning.compat import CLASS_PATH
@@ -143,14 +144,10 @@ def read_checkpoint(path: str | Path, *, in_pieces: bool = False) -> Checkpoint:
     if is_address(path):
         return Checkpoint(str(path), _dictionary(load_content(path), path))
     path = Path(path)
-    if (pieces := path / BESIDE_PIECES).is_file():
-        if not in_pieces:
-            raise InputError(
-                f"The checkpoint {path} is a folder of pieces, from which only `simclr fit` by FSDP2 goes on. "
-                "Let it write one file",
-                "trainer.strategy.save_distributed_checkpoint false",
-            )
-        path = pieces
+    if not in_pieces:
+        refuse_pieces(path)
+    if (path / BESIDE_PIECES).is_file():
+        path = path / BESIDE_PIECES
     if path.is_dir():
         if is_hub_folder(path):
             if in_pieces:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -33,6 +34,30 @@ def fitting(views: Tensor, *, bounded: bool) -> Device:
     if views.device.type == "cpu":
         return CPU
     return ACCELERATOR if bounded else ACCELERATOR_UNBOUNDED
+
+
+def loss_bytes(rows: int, columns: int, dimension: int, device: torch.device) -> int:
+    """About how many bytes a loss and its gradient take, beside the projections: docs/scale.md compares it.
+
+    Copies of the rows (normalised, of both passes), of the columns where these are gathered, the similarities where
+    they are kept for the backward pass, and three tiles.
+
+    Args:
+        rows: views of this process.
+        columns: views of all processes that are contrasted.
+        dimension: of the projections.
+        device: on which.
+
+    Example:
+        >>> loss_bytes(1024, 1024, 128, torch.device("cpu")) < loss_bytes(1024, 8192, 128, torch.device("cpu"))
+        True
+    """
+    kind = CPU if device.type == "cpu" else ACCELERATOR
+    numbers = rows * columns
+    kept = 0 if numbers > kind.kept else numbers if numbers <= kind.whole else numbers - rows * rows // 2
+    tile = min(numbers, kind.side * max(kind.side, kind.whole // kind.side))
+    gathered = 2 * columns if columns > rows else 0
+    return 4 * (dimension * (4 * rows + gathered) + kept + 3 * tile)
 
 
 class Tile(NamedTuple):
