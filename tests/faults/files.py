@@ -164,7 +164,7 @@ def hostile_files(trace: Path, done: list[dict[str, str]]) -> None:
     for name, save in (("a.npy", np.save), ("b.npz", np.savez)):
         folder = Path(f"arrays-{name}")
         folder.mkdir()
-        save(folder / name, array, allow_pickle=True)  # type: ignore[operator]
+        save(folder / name, array, allow_pickle=True)
         attempt("picture", name, lambda own=folder: _first_batch(own))  # type: ignore[misc]
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     trainer.strategy.connect(SimCLR("resnet8", width=0.125, image_size=16))
