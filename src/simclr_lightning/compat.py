@@ -272,7 +272,8 @@ def record_to_come(trainer: Trainer) -> dict[str, float]:
         >>> record_to_come(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
         {}
     """
-    loop, connector = trainer.fit_loop, trainer._logger_connector
+    loop: Any = trainer.fit_loop
+    connector = trainer._logger_connector
     epochs, batches = loop.epoch_progress.total, loop.epoch_loop.batch_progress.current
     of_epoch = epochs.processed == epochs.completed + 1
     of_step = batches.processed == batches.completed + 1 and not accumulates(trainer) and connector.should_update_logs

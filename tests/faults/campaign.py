@@ -244,8 +244,8 @@ def outcome(folder: Path) -> dict[str, Any]:
         told = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
     rows = [{name: value for name, value in row.items() if not name.startswith("time/")} for row in told]
     # By what they say: the order within a step is nobody's business, and a row too many is named.
-    told = [f"step {row['step']}: {', '.join(f'{name}={row[name]}' for name in sorted(row))}" for row in rows]
-    return found | {"metrics.csv": {f"{row} ({number})": True for row, number in _numbered(told)}}
+    texts = [f"step {row['step']}: {', '.join(f'{name}={row[name]}' for name in sorted(row))}" for row in rows]
+    return found | {"metrics.csv": {f"{row} ({number})": True for row, number in _numbered(texts)}}
 
 
 def _numbered(texts: list[str]) -> list[tuple[str, int]]:

@@ -29,11 +29,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from PIL import Image
 from tests.checkpoints.hostile import Hostile
 
 from simclr_lightning import SimCLR, SimCLRDataModule
-from simclr_lightning.checkpoints import DurableCheckpointIO, load_encoder, newest_checkpoint, read_checkpoint
+from simclr_lightning.checkpoints import DurableCheckpointIO, newest_checkpoint, read_checkpoint
 from simclr_lightning.console import main as simclr
 from simclr_lightning.data.packed_writer import pack_pictures
 from simclr_lightning.errors import InputError
@@ -138,7 +139,7 @@ def commands(place: str, pictures: Path) -> dict[str, Callable[[], object]]:
 def functions(place: str) -> dict[str, Callable[[], object]]:
     """Those that read a checkpoint."""
     return {
-        "load_encoder": lambda: load_encoder(place),
+        "SimCLR.load_encoder": lambda: SimCLR.load_encoder(place),
         "read_checkpoint": lambda: read_checkpoint(place),
         "SimCLR.load_from_checkpoint": lambda: SimCLR.load_from_checkpoint(place),
         "SimCLRDataModule.load_from_checkpoint": lambda: SimCLRDataModule.load_from_checkpoint(place),
@@ -152,7 +153,7 @@ def hostile_files(trace: Path, done: list[dict[str, str]]) -> None:
     for split in ("train", "val", "test"):
         for name in ("cat", "dog"):
             (pictures / split / name).mkdir(parents=True)
-            Image.new("L", (20, 20)).save(pictures / split / name / "1.png")
+            Image.new("RGB", (20, 20)).save(pictures / split / name / "1.png")
 
     def attempt(kind: str, reader: str, call: Callable[[], object]) -> None:
         told = ending(call)
@@ -163,10 +164,12 @@ def hostile_files(trace: Path, done: list[dict[str, str]]) -> None:
     for name, save in (("a.npy", np.save), ("b.npz", np.savez)):
         folder = Path(f"arrays-{name}")
         folder.mkdir()
-        save(folder / name, array, allow_pickle=True)  # type: ignore[operator]
+        save(folder / name, array, allow_pickle=True)
         attempt("picture", name, lambda own=folder: _first_batch(own))  # type: ignore[misc]
-    checkpoint = Path("runs/quickstart/run/checkpoints/last.ckpt")
-    words = ("embed", "--ckpt_path", checkpoint, "--output", "features.npz", "--root", pictures, *EMBED)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(SimCLR("resnet8", width=0.125, image_size=16))
+    trainer.save_checkpoint("small.ckpt")
+    words = ("embed", "--ckpt_path", "small.ckpt", "--output", "features.npz", "--root", pictures, *EMBED)
     with patch("simclr_lightning.embed.embed._finish", lambda *_: None), redirect_stderr(StringIO()):
         command(*words)  # stops before the file is put together
     for part in Path("features.npz.parts").glob("*.npz"):
