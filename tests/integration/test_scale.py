@@ -34,7 +34,7 @@ def scale() -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
-class Products(TorchDispatchMode):
+class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts additions and multiplications of matrix products."""
 
     operations = 0
@@ -60,7 +60,7 @@ def counted(pictures: int, views: int) -> tuple[int, int]:
         return all_gather(tensors, tensor, group=group)
 
     loss = NTXentLoss(temperature=0.1)
-    with mock.patch.object(dist, "all_gather", counting), Products() as products:
+    with mock.patch.object(dist, "all_gather", counting), Products() as products:  # type: ignore[no-untyped-call]
         torch.autograd.grad(loss.of_batch(projections, batch), projections)
     return received, products.operations
 
