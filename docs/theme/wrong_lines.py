@@ -21,7 +21,7 @@ def lines(page: str) -> Iterator[tuple[str, str]]:
 
 
 def make_place(folder: Path) -> None:
-    """What there is where the commands are typed: labelled photos, a checkpoint, a run, a configuration."""
+    """What there is where the commands are typed: labelled photos, a checkpoint, a run and configurations."""
     import torch
     from PIL import Image
 

@@ -61,9 +61,10 @@ def main(args: list[str] | None = None) -> None:
     elif words[0] == "--version":
         print(f"simclr {version_of('simclr-lightning')}")
     elif words[:2] == ["completion", "words"]:  # a shell asks, each time that somebody presses Tab
-        from simclr_lightning.completion import candidates
+        from simclr_lightning.completion.candidates import candidates
 
-        print("\n".join(candidates(words[2:])))
+        for word in candidates(words[2:]):
+            print(word)
     else:
         if not words[0].startswith("-"):
             check_command(words[0])

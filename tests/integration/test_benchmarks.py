@@ -290,3 +290,10 @@ def test_memory_is_the_peak_of_a_step() -> None:
     """In a process of its own, as every measurement: what other tests did to this one's heap would count."""
     done = subprocess.run([sys.executable, "-c", PEAK], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
     assert 120 < float(done.stdout) < 145
+
+
+def test_startup(run: Run) -> None:
+    (found,) = run("startup", "--short", "--only", "simclr --version")["startup"]["results"]
+    assert found["rounds"][0]["cpu"] > 0
+    assert 0 < found["imports"]["simclr_lightning"] < 5
+    assert "torch" not in found["imports"]

@@ -61,7 +61,7 @@ def models() -> draw.SearchStrategy[dict[str, Any]]:
             "stem": draw.sampled_from(["auto", "cifar", "pooled", "imagenet"]),
             "projection_layers": draw.integers(0, 3),
             "projection_hidden": draw.none() | draw.integers(1, 16),
-            "projection_dim": draw.integers(1, 16),
+            "projection_dim": draw.integers(2, 16),  # of one number normalisation leaves a sign, without a gradient
             "loss": losses(),
             "optimizer": draw.sampled_from(["lars", "sgd", "adamw"]),
             "learning_rate": draw.floats(1e-4, 0.5),

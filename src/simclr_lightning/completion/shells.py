@@ -9,7 +9,7 @@ _simclr() {
   COMPREPLY=()
   local word
   while IFS= read -r word; do
-    [ -n "$word" ] && COMPREPLY+=("$word")
+    COMPREPLY+=("$word")
   done < <("${COMP_WORDS[0]}" completion words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _simclr simclr

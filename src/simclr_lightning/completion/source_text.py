@@ -123,9 +123,9 @@ def _arguments(node: ast.AST, place: str) -> Iterator[Argument]:
             above = (_definition(place, ast.unparse(base)) for base in node.bases)
             yield from next((_arguments(*found) for found in above if found is not None), iter(()))
     elif isinstance(node, ast.FunctionDef):
-        for own in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            if own.arg != "self":
-                yield _argument(own.arg, own.annotation, place)
+        for named in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+            if named.arg != "self":
+                yield _argument(named.arg, named.annotation, place)
 
 
 def _argument(name: str, annotation: ast.AST | None, place: str) -> Argument:
