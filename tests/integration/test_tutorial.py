@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 SMALLER = {
-    "zip(digits.images / 16, digits.target)": "zip(digits.images[:400] / 16, digits.target)",
+    "zip(digits.images / 16, digits.target)": "zip(digits.images[:200] / 16, digits.target)",
     "epochs = 40": "epochs = 2",
     "(3, 100, 250)": "(3, 10, 25)",
     "linear@1%": "linear@10%",
