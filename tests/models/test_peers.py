@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -55,18 +54,6 @@ def test_lightly(peer: Import, tmp_path: Path) -> None:
 
     module = trained(Theirs())
     assert_same_features(module, "imagenet", module.backbone, tmp_path)
-
-
-@pytest.mark.parametrize("stem", STEMS)
-def test_lightning_bolts(stem: Literal["imagenet", "cifar"], peer: Import, tmp_path: Path) -> None:
-    theirs = peer("pl_bolts.models.self_supervised.simclr.simclr_module").SimCLR
-    stems = {"first_conv": stem == "imagenet", "maxpool1": stem == "imagenet"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that each of its parts is under review
-        module = trained(
-            theirs(gpus=0, num_samples=8, batch_size=4, dataset="cifar10", arch="resnet18", hidden_mlp=512, **stems)
-        )
-    assert_same_features(module, stem, module, tmp_path)
 
 
 @pytest.mark.parametrize("stem", STEMS)
