@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import warnings
@@ -47,6 +48,12 @@ def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
         simclr(*FIT, "-1", "--trainer.max_steps", "2", "--ckpt_path", LAST)
     simclr(*FIT, "1", "--auto_resume", "true")  # a job that was requeued too often ends well
     assert Path(LAST).stat().st_mtime_ns == written
+    Path(LAST).write_bytes(b"of the epoch before")  # killed between the two files of its end
+    os.utime(LAST, ns=(0, 0))
+    simclr(*FIT, "1", "--auto_resume", "true")
+    (newest,) = Path(LAST).parent.glob("epoch=*.ckpt")
+    assert Path(LAST).read_bytes() == newest.read_bytes()
+    Path(LAST).write_bytes(before["simclr/one/checkpoints/last.ckpt"])
 
     with pytest.raises(InputError, match=r"stem is 'pooled', and the training of .* began with 'auto'"):
         simclr(*FIT, "2", "--ckpt_path", LAST, "--model.stem", "pooled")

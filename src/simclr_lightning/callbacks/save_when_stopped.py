@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
+from simclr_lightning.checkpoints import is_address
 from simclr_lightning.compat import accumulates, between_batches, end_epoch_that_is_over, stop_between_batches
 from simclr_lightning.distributed import largest_of_processes
 
@@ -53,6 +55,7 @@ class SaveWhenStopped(Checkpoint):
         super().__init__()
         self._received = 0
         self._agreed = 0
+        self._began = False
 
     # --- signals ---
 
@@ -62,6 +65,7 @@ class SaveWhenStopped(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen; Lightning puts back what was there when a fit is over."""
+        self._began = True
         self._listen()
         end_epoch_that_is_over(trainer)
 
@@ -142,6 +146,17 @@ class SaveWhenStopped(Checkpoint):
         if self._agreed == _TIME_IS_UP:  # the resumed run has as much time again
             for timer in _timers(trainer):
                 checkpoint["callbacks"].pop(timer.state_key, None)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let ``last.ckpt`` be the last where nothing was left to train: a run may be killed just before it is."""
+        if stage != "fit" or self._began or not trainer.is_global_zero or is_address(trainer.ckpt_path or ""):
+            return
+        newest = Path(trainer.ckpt_path or "")
+        last = newest.with_name(f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}.ckpt")
+        if newest.is_file() and last.is_file() and last.stat().st_mtime_ns < newest.stat().st_mtime_ns:
+            part = last.with_name(f".{last.name}.part")
+            shutil.copyfile(newest, part)
+            part.replace(last)
 
     def _path(self, trainer: Trainer) -> str:
         savers = [own for own in trainer.checkpoint_callbacks if isinstance(own, ModelCheckpoint)]
