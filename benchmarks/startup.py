@@ -3,7 +3,7 @@
     python benchmarks/startup.py
 
 Each command is a process of its own, round after round; CPU seconds are those of the process and what it starts, by
-wait4, and memory is the largest that it was. What Python imports for it is asked once, by -X importtime: the time of
+wait4. What Python imports for it is asked once, by -X importtime: the time of
 each package's own files, without what these import. Beside them, the import of Lightning alone, which whatever trains
 cannot do without.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,7 @@ _SHOWN = 5  # packages
 
 
 def measured(arguments: list[str], folder: str) -> dict[str, float]:
-    """CPU and wall seconds of a process, and its peak in MiB."""
+    """CPU and wall seconds of a process."""
     before = os.times()
     with open(os.devnull, "w") as nothing:
         process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=nothing, stderr=nothing)
@@ -46,7 +45,7 @@ def measured(arguments: list[str], folder: str) -> dict[str, float]:
     if process.returncode:
         raise RuntimeError(f"{arguments} ended with {process.returncode}")
     cpu, wall = usage.ru_utime + usage.ru_stime, os.times().elapsed - before.elapsed
-    return {"cpu": cpu, "wall": wall, "memory": usage.ru_maxrss / 1024}
+    return {"cpu": cpu, "wall": wall}
 
 
 def imported(arguments: list[str], folder: str) -> dict[str, float]:
@@ -74,12 +73,11 @@ def main() -> None:
         if not rounds:
             continue
         cpu, spread = report.spread([own["cpu"] for own in rounds])
-        memory = statistics.median(own["memory"] for own in rounds)
         heavy = ", ".join(f"{package} {own:.2f}" for package, own in list(packages[name].items())[:_SHOWN])
-        rows.append([f"`{name}`" if " " in name else name, cpu, spread, f"{memory:,.0f}", heavy])
+        rows.append([f"`{name}`" if " " in name else name, cpu, spread, heavy])
         results.append({"command": name, "rounds": rounds, "imports": packages[name]})
     note = f"Medians of {options.rounds} rounds, a process each; imports of one more. {options.note}".strip()
-    header = ["command", "CPU s", "smallest to largest", "MiB", "imports, s: the largest"]
+    header = ["command", "CPU s", "smallest to largest", "imports, s: the largest"]
     report.write(options.out, "startup", "Until the command line answers", note, header, rows, results)
 
 

@@ -22,7 +22,7 @@ import simclr_lightning
 from simclr_lightning.cli import SimCLRCLI
 from simclr_lightning.commands import COMMANDS
 from simclr_lightning.completion import completion
-from simclr_lightning.completion.candidates import _FAMILIES, DATASETS, OF_LIGHTNING, candidates
+from simclr_lightning.completion.next_words import _FAMILIES, DATASETS, OF_LIGHTNING, candidates
 from simclr_lightning.completion.source_text import arguments_of
 from simclr_lightning.console import main
 from simclr_lightning.data import SOURCES

@@ -26,7 +26,7 @@ from simclr_lightning.callbacks.tracked_runs import TrackedRuns
 from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO, explain_misfits, read_checkpoint
 from simclr_lightning.command_line import put_back, with_stand_ins
 from simclr_lightning.compat import CommandLine, read_bar_at_logged_steps
-from simclr_lightning.completion.candidates import candidates
+from simclr_lightning.completion.next_words import candidates
 from simclr_lightning.config_files import check_config_files
 from simclr_lightning.data import PictureDataModule
 from simclr_lightning.default_callbacks import chosen_callbacks

@@ -61,7 +61,7 @@ def main(args: list[str] | None = None) -> None:
     elif words[0] == "--version":
         print(f"simclr {version_of('simclr-lightning')}")
     elif words[:2] == ["completion", "words"]:  # a shell asks, each time that somebody presses Tab
-        from simclr_lightning.completion.candidates import candidates
+        from simclr_lightning.completion.next_words import candidates
 
         for word in candidates(words[2:]):
             print(word)
