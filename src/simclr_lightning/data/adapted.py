@@ -79,7 +79,7 @@ class AdaptedDataModule(LightningDataModule):
         found = batch
         while _is_list(found) and found and _is_list(found[0]) and found[0] and _is_list(found[0][0]):
             found = found[0]  # the batch without labels
-        pictures = found[0] if _is_list(found) and found else None
+        pictures: Any = found[0] if _is_list(found) and found else None
         if not _is_list(pictures) or len(pictures) not in (self.views, self.views + 1):
             raise InputError(
                 f"The loader gives {_described(batch)}, and [views, targets] with a list of {self.views} views, or of "

@@ -106,7 +106,8 @@ class PictureBatches(Dataset[Batch]):
             pictures.seen[position] = True
             images.append(picture if pictures.equal_size else centre_view(picture, self.recipe, self.scale))
             places.append(place)
-            boxes.append(kept_box(*picture.shape[-2:], self.recipe, equal_size=pictures.equal_size))
+            height, width = picture.shape[-2:]
+            boxes.append(kept_box(height, width, self.recipe, equal_size=pictures.equal_size))
         scale = self.scale if images and pictures.equal_size else None  # others are scaled
         return Batch(torch.stack(unified(images)) if images else None, places, skipped, boxes, scale)
 

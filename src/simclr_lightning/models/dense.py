@@ -58,7 +58,8 @@ def feature_map(encoder: nn.Module, images: Tensor, stage: str | None = None) ->
     if stage is not None:
         return feature_maps(encoder, images, [stage])[stage]
     if hasattr(encoder, "forward_features"):  # timm's
-        return _as_map(encoder, encoder.forward_features(images), images, "forward_features")
+        features: Any = encoder.forward_features
+        return _as_map(encoder, features(images), images, "forward_features")
     names = dict(encoder.named_children())
     last = next((name for name in LAST_STAGES if name in names), None)
     if last is None:
@@ -129,7 +130,7 @@ def _as_map(encoder: Any, output: Any, images: Tensor, stage: str) -> Tensor:
             side = math.sqrt(height * width / max(tokens, 1))  # of a patch, in pixels
             rows, columns = round(height / side), round(width / side)
             if tokens == rows * columns:
-                return output[:, before:].transpose(1, 2).unflatten(2, (rows, columns))
+                return output[:, before:].transpose(1, 2).reshape(len(output), -1, rows, columns)
     given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise InputError(
         f"The stage {stage} of the encoder {type(encoder).__name__} gives no map (N, F, h, w), and no tokens that lie "
