@@ -27,7 +27,7 @@ FLOORS = (  # from the top; docs/architecture.md draws them
     {"checkpoints", "drawing"},
     {"metrics", "models"},
     {"losses", "views", "optim", "trainer_checks"},
-    {"config_files", "distributed", "precision", "compat", "command_line", "stages", "versions"},
+    {"config_files", "distributed", "precision", "compat", "loop_progress", "command_line", "stages", "versions"},
     {"errors"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,6 +1,6 @@
 """The private names of Lightning that this package relies on, each with its reason.
 
-No other file uses any of these names.
+No other file uses any of these names; those of the loops' positions are in ``loop_progress``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import _TunerExitException
 from torch import Tensor
 
@@ -29,6 +28,9 @@ INSTANTIATOR = "_instantiator"
 
 EndTraining = _TunerExitException
 """Raised in a hook on all processes it ends a training at once, and well, without the hooks of its end."""
+
+
+_DEFAULT_PERIOD = 50  # Lightning's steps between records
 
 
 class CommandLine(LightningCLI):
@@ -201,101 +203,3 @@ def explain_restoring(
 
     for name in ("restore_model", "restore_datamodule", "restore_callbacks", "restore_training_state"):
         setattr(connector, name, explained(getattr(connector, name)))
-
-
-def stop_between_batches(trainer: Trainer) -> None:
-    """Let a Trainer raise ``SIGTERMException`` where its state is complete: after a batch, not in the middle of one.
-
-    Example:
-        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-        >>> stop_between_batches(trainer)
-        >>> trainer.received_sigterm
-        True
-    """
-    trainer._signal_connector.received_sigterm = True
-
-
-def accumulates(trainer: Trainer) -> bool:
-    """Whether gradients are held for a later step, which no checkpoint has.
-
-    Example:
-        >>> accumulates(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
-        False
-    """
-    return bool(trainer.fit_loop._should_accumulate())
-
-
-def between_batches(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Change a checkpoint that is made at the end of a batch or in a validation to one that is made before or after it.
-
-    Lightning takes a batch whose last hook has not ended for one after which there was a validation, and the last one
-    of an epoch for the end of the epoch; and a validation that was broken off for one that has ended. What comes after
-    the batch is then left out, and an epoch too many is trained where such a run is resumed again. A validation is
-    begun again where a batch of it seems to have failed.
-
-    Args:
-        trainer: that makes it.
-        checkpoint: is changed; a second time nothing happens.
-
-    Example:
-        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-        >>> content = {"loops": {"fit_loop": trainer.fit_loop.state_dict()}}
-        >>> between_batches(trainer, content)
-        >>> content["loops"]["fit_loop"] == trainer.fit_loop.state_dict()
-        True
-    """
-    if trainer.state.fn != TrainerFn.FITTING or "loops" not in checkpoint:
-        return
-    loops, loop = checkpoint["loops"]["fit_loop"], trainer.fit_loop.epoch_loop
-    batches = loops["epoch_loop.batch_progress"]
-    ends = batches["total"]["completed"] == batches["total"]["processed"] - 1
-    if ends:
-        for kind in _KINDS:
-            batches[kind]["completed"] = batches[kind]["processed"]
-    fetcher: Any = trainer.fit_loop._data_fetcher
-    if trainer.validating or (ends and loop._should_check_val_fx(fetcher)):
-        progress = loops["epoch_loop.val_loop.batch_progress"]
-        in_it = progress["current"]["completed"] if trainer.validating else 0
-        before = progress["total"]["completed"] - in_it
-        for kind, done in zip(_KINDS, (before, 0), strict=True):
-            progress[kind] |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
-    elif ends and not accumulates(trainer):
-        loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
-
-
-def record_to_come(trainer: Trainer) -> dict[str, float]:
-    """What Lightning is about to log of a step or of an epoch, whose end is saved before; empty elsewhere.
-
-    All processes must ask, since the values may be those of all of them.
-
-    Example:
-        >>> record_to_come(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
-        {}
-    """
-    loop: Any = trainer.fit_loop
-    connector = trainer._logger_connector
-    epochs, batches = loop.epoch_progress.total, loop.epoch_loop.batch_progress.current
-    of_epoch = epochs.processed == epochs.completed + 1
-    of_step = batches.processed == batches.completed + 1 and not accumulates(trainer) and connector.should_update_logs
-    if trainer.state.fn != TrainerFn.FITTING or not trainer.training or not (of_epoch or of_step):
-        return {}
-    logged = {name: float(value) for name, value in connector.metrics["log"].items()}
-    step = loop.epoch_loop._batches_that_stepped - of_epoch
-    return {"epoch": trainer.current_epoch, "step": step, **logged} if logged else {}
-
-
-def end_epoch_that_is_over(trainer: Trainer) -> None:
-    """Take no batch more where a run goes on after the last one of an epoch, of which ``limit_train_batches`` may be.
-
-    Args:
-        trainer: that starts to train, and has restored its state.
-
-    Example:
-        >>> end_epoch_that_is_over(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
-    """
-    loop = trainer.fit_loop
-    if loop.restarting and loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches:
-        cast("Any", loop)._data_fetcher.done = True
-
-
-_KINDS, _DEFAULT_PERIOD = ("total", "current"), 50  # Lightning's counts of everything, its steps between records

@@ -26,8 +26,8 @@ from simclr_lightning.callbacks import (
 from simclr_lightning.callbacks.epoch_estimate import EpochEstimate
 from simclr_lightning.callbacks.sync_batchnorm import SyncBatchNormOnDevices
 from simclr_lightning.classifiers import Classifier
-from simclr_lightning.compat import accumulates
 from simclr_lightning.errors import InputError
+from simclr_lightning.loop_progress import accumulates
 from simclr_lightning.simclr import SimCLR
 
 

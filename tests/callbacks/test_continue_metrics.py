@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from simclr_lightning.callbacks.continue_metrics import ContinueMetrics, write_at_once
 from simclr_lightning.callbacks.save_when_stopped import SaveWhenStopped
-from simclr_lightning.compat import accumulates
+from simclr_lightning.loop_progress import accumulates
 
 pytestmark = pytest.mark.filterwarnings(
     *(f"ignore:{text}" for text in (".*many workers", ".*is not empty", ".*not resumable"))  # Lightning's

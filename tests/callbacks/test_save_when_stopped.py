@@ -160,11 +160,47 @@ def test_a_run_goes_on_from_the_end_of_any_step_and_so_does_that_one(kind: str, 
         check(check("whole", step), step + 1)
 
 
+class End(Callback):
+    """Ends a training well after a step, as ``max_steps`` and early stopping do, with the schedule of a longer one."""
+
+    def __init__(self, step: int, *, early: bool) -> None:
+        self.step, self.early = step, early
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if not self.early:
+            trainer.fit_loop.epoch_loop.max_steps = self.step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self.early and trainer.global_step == self.step:
+            trainer.should_stop = True
+
+
+@pytest.mark.parametrize(("kind", "step"), [("plain", 6), ("plain", 8), ("two validations", 6), ("accumulated", 3)])
+def test_a_run_that_has_ended_within_an_epoch_goes_on_in_it(
+    kind: str, step: int, uninterrupted: Any, tmp_path: Path
+) -> None:
+    """Of four batches, which ``limit_train_batches`` makes an epoch: after eight steps the next one begins."""
+    settings = SETTINGS[kind]
+    whole, expected = uninterrupted
+    if settings:
+        expected = {}
+        whole = fit(tmp_path / "whole", expected, **settings)
+    for early in (False, True):
+        values: dict[tuple[int, str], float] = {}
+        ended = fit(tmp_path / f"{early}", values, End(step, early=early), **settings)
+        assert (ended["global_step"], ended["epoch"]) == (step, 1)
+        assert_equal(fit(tmp_path / f"{early}", values, **settings), whole)
+        assert expected.items() <= values.items()
+        assert {key[0] for key in values.keys() - expected.keys()} <= {step - 1}  # what an epoch's end logs
+        assert any(name == "probe/train_top1" for _, name in values)
+
+
 def test_a_validation_within_an_epoch_is_broken_off_twice(tmp_path: Path) -> None:
     often: dict[str, Any] = {"val_check_interval": 2}
     values: list[dict[tuple[int, str], float]] = [{}, {}]
     whole = fit(tmp_path / "whole", values[0], **often)
-    for hook, number in (("on_validation_batch_end", 2), ("on_validation_batch_end", 1), ("on_train_batch_start", 3)):
+    in_it = [("on_validation_batch_end", 2), ("on_validation_batch_end", 1), ("on_validation_end", 1)]
+    for hook, number in (*in_it, ("on_train_batch_start", 3)):
         with pytest.raises(SystemExit):
             fit(tmp_path / "parts", values[1], Stop(hook, number), **often)
     assert_equal(fit(tmp_path / "parts", values[1], **often), whole)

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.callbacks.tracker_metrics import better, metrics_of, summary_of
 from simclr_lightning.checkpoints import is_address, newest_checkpoint, read_checkpoint
-from simclr_lightning.compat import record_to_come
+from simclr_lightning.loop_progress import record_to_come
 
 EARLIER = "metrics-earlier.csv"
 """Records of a training that another one in its folder did not continue."""

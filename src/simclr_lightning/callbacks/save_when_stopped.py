@@ -21,8 +21,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from simclr_lightning.callbacks.run_folder import run_folder, unused_name
 from simclr_lightning.checkpoints import is_address
-from simclr_lightning.compat import accumulates, between_batches, end_epoch_that_is_over, stop_between_batches
 from simclr_lightning.distributed import largest_of_processes
+from simclr_lightning.loop_progress import accumulates, between_batches, end_epoch_that_is_over, stop_between_batches
 
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT")
 """What schedulers send before they kill, what a closed terminal sends, and Ctrl-C."""
@@ -43,7 +43,8 @@ class SaveWhenStopped(Checkpoint):
 
     Jobs of SLURM are requeued where the signal was SIGUSR1 (``#SBATCH --signal=USR1@90``), as Lightning does.
 
-    Every other checkpoint of a training that has it is exact, too, wherever it was saved.
+    Every other checkpoint of a training that has it is exact, too, wherever it was saved; where ``max_steps`` ends it
+    within an epoch, a longer run goes on with the pictures that were left.
 
     It stands behind a ``ModelCheckpoint``, in whose folder it writes.
 
