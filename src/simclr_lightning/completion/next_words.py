@@ -30,7 +30,7 @@ OF_LIGHTNING = {
 
 OF_ALL = {
     **dict.fromkeys(("help", "config", "print_config", "seed_everything", "save_every_minutes")),
-    **dict.fromkeys(("sync_batchnorm", "auto_resume"), ("false", "true")),
+    **dict.fromkeys(("sync_batchnorm", "auto_resume", "dry_run"), ("false", "true")),
 }
 """Options of each of them."""
 

@@ -198,7 +198,7 @@ def _encode(
         if normalize:
             features = F.normalize(features)
     values = features.numpy(force=True)
-    wrong = ~np.isfinite(values).reshape(len(values), -1).all(1)
+    wrong = ~np.isfinite(values).all(tuple(range(1, values.ndim)))
     if wrong.any():
         raise InputError(
             f"The features of {pictures.name(batch.places[int(wrong.argmax())])} are not finite: the encoder has "

@@ -149,10 +149,14 @@ def embed_pictures(
     checkpoint = read_checkpoint(ckpt_path)
     values = plain_scale({"scale": scale}) or plain_scale(checkpoint.data)
     black_and_white = None if values in (None, "dtype") else ValueRange.of(values)
-    recipe = _recipe(checkpoint.clean_pictures if encoder is None else {}, asked)
+    clean_pictures = checkpoint.clean_pictures if encoder is None else {}
     if encoder is None:
+        if clean_pictures:
+            _recipe(clean_pictures, asked)  # which is cheaper than an encoder
         network = load_encoder(checkpoint, model)
+        recipe = _recipe(clean_pictures, asked)
     else:
+        recipe = _recipe(clean_pictures, asked)
         told: dict[str, Any] = {"width": width, "stem": stem, "in_channels": in_channels}
         network = load_encoder(checkpoint, model, encoder=encoder, image_size=recipe.eval_size, **told)
     if patches:
