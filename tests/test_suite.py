@@ -58,7 +58,8 @@ def test_a_cluster_command_that_is_not_used_changes_nothing(tmp_path: Path, monk
 def test_no_test_of_another_folder_meets_the_simulated_device() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     both = [*command, "tests/simulated", "tests/test_errors.py"]
-    told = subprocess.run(both, capture_output=True, text=True, check=False, cwd=ROOT).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    told = subprocess.run(both, env=environment, capture_output=True, text=True, check=False, cwd=ROOT).stdout
     assert "tests/test_errors.py::" in told
     assert [line for line in told.splitlines() if "simulated" in line] == [
         "tests/simulated::1 of 2",
