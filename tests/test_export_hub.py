@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tests.models.trained import trained
 from torch import Tensor, nn
 
 from simclr_lightning import LinearEvaluation, SimCLR
@@ -40,13 +41,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def random(**options: Any) -> SimCLR:
     """A model whose statistics and gains are not those of any new one."""
-    model = SimCLR(**{"projection_hidden": 8, "projection_dim": 4, **options})
-    for name, tensor in model.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.ndim < 2:
-            tensor.add_(0.2 * torch.randn_like(tensor))
-    return model.eval()
+    return trained(SimCLR(**{"projection_hidden": 8, "projection_dim": 4, **options}))
 
 
 def small(**options: Any) -> SimCLR:

@@ -13,6 +13,7 @@ import torch
 import torchvision
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tests.distributed.harness import run_in_processes
+from tests.models.trained import trained
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -31,16 +32,6 @@ GREY = IMAGES[:, :1]
 def small(**arguments: Any) -> SimCLR:
     defaults: dict[str, Any] = {"encoder": "resnet10", "width": 1 / 16, "stem": "cifar", "zero_init_residual": False}
     return SimCLR(**defaults | {"projection_dim": 8} | arguments)
-
-
-def trained(network: Any) -> Any:
-    """With other weights and statistics than any new network has."""
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.ndim < 2:
-            tensor.add_(0.2 * torch.randn_like(tensor))
-    return network
 
 
 def features(network: nn.Module, images: Tensor) -> Tensor:

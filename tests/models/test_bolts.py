@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from PIL import Image
+from tests.models.trained import trained
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -152,16 +153,6 @@ def test_views_as_a_whole(peer: Import) -> None:
 def assert_close(found: Tensor, expected: Tensor) -> None:
     """To what float32 rounds in another memory format."""
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
-
-
-def trained(module: Any) -> Any:
-    """With other weights and statistics than any new network has, so that each of them matters."""
-    for name, tensor in module.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.ndim < 2:
-            tensor.add_(0.2 * torch.randn_like(tensor))
-    return module.eval()
 
 
 @pytest.mark.parametrize("layers", [(True, True), (True, False), (False, False)])

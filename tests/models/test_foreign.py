@@ -15,6 +15,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from tests.models.trained import trained
 from torch import Tensor, nn
 
 from simclr_lightning import SimCLR
@@ -24,16 +25,6 @@ from simclr_lightning.models import ResNet, build_encoder
 from simclr_lightning.models.foreign import load_foreign_weights
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
-def trained(network: Any) -> Any:
-    """With other weights and statistics than any new network has, so that each of them matters."""
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.ndim < 2:
-            tensor.add_(0.2 * torch.randn_like(tensor))
-    return network.eval()
 
 
 def resnet18(*, cifar_padding: int | None = None) -> Any:

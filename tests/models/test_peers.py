@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 import torch
 import torchvision
+from tests.models.trained import trained
 from torch import Tensor, nn
 
 from simclr_lightning import SimCLR
@@ -16,16 +17,6 @@ from simclr_lightning import SimCLR
 STEMS: tuple[Literal["imagenet", "cifar"], ...] = ("imagenet", "cifar")
 
 Import = Callable[[str], Any]
-
-
-def trained(module: Any) -> Any:
-    """With other weights and statistics than any new network has, so that each of them matters."""
-    for name, tensor in module.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.ndim < 2:
-            tensor.add_(0.2 * torch.randn_like(tensor))
-    return module.eval()
 
 
 def assert_same_features(module: nn.Module, stem: Literal["imagenet", "cifar"], theirs: Any, folder: Path) -> None:

@@ -44,7 +44,6 @@ class RunSummary(Callback):
     def __init__(self, advise: bool = True) -> None:
         super().__init__()
         self.advise = advise
-
         self._printed = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,10 +76,8 @@ class RunSummary(Callback):
                 **({} if memory is None else {_PROCESS[trainer.world_size > 1]: told_memory(memory, free)}),
             }
         )
-        advice = (
-            None if memory is None else too_much(memory, free, micro_batches="micro_batch_size" in pl_module.hparams)
-        )
-        if advice is not None:
+        micro_batches = "micro_batch_size" in pl_module.hparams
+        if memory is not None and (advice := too_much(memory, free, micro_batches=micro_batches)) is not None:
             rank_zero_warn(advice)
 
     @rank_zero_only
