@@ -15,6 +15,7 @@ from tests.distributed.harness import run_in_processes
 
 from simclr_lightning import SimCLR, SimCLRDataModule, ViewGrid
 from simclr_lightning.callbacks.dry_run import DryRun, dry_settings
+from simclr_lightning.callbacks.run_folder import folder_of_first_process
 from simclr_lightning.distributed import world_size
 from simclr_lightning.errors import InputError
 
@@ -72,6 +73,16 @@ def test_what_writes_is_left_out() -> None:
     assert not Path(changed["default_root_dir"]).exists()  # until somebody writes
     assert changed["logger"] is changed["enable_checkpointing"] is False
     assert changed["max_epochs"] == 2
+
+
+@pytest.mark.parametrize("typed", [True, None])
+def test_it_names_the_folder_of_the_logger_that_lightning_takes_by_itself(typed: bool | None, tmp_path: Path) -> None:
+    settings = {"callbacks": None, "logger": typed, "default_root_dir": str(tmp_path), "enable_checkpointing": False}
+    (dry,) = dry_settings(settings)["callbacks"]
+    trainer = Trainer(accelerator="cpu", logger=True, enable_checkpointing=False, default_root_dir=tmp_path)
+    assert dry.folder == folder_of_first_process(trainer) == tmp_path / "lightning_logs/version_0"
+    assert dry.loggers == [type(own).__name__ for own in trainer.loggers]
+    assert list(tmp_path.iterdir()) == []
 
 
 def tried() -> int:

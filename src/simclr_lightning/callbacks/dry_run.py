@@ -124,6 +124,8 @@ def dry_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         ('mine', False, 100)
     """
     logger, root = settings["logger"], settings["default_root_dir"] or "."
+    if logger is None or logger is True:  # Lightning chooses one
+        logger = Trainer(accelerator="cpu", enable_checkpointing=False, default_root_dir=root).loggers
     loggers = [own for own in (logger if isinstance(logger, list) else [logger]) if isinstance(own, Logger)]
     writes = (Checkpoint, LearningRateMonitor, ProgressBar, ViewGrid)
     given = settings["callbacks"] or []
