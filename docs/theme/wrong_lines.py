@@ -1,11 +1,16 @@
-"""Renews the messages in docs/command_line.md, by running its wrong command lines: python docs/theme/wrong_lines.py."""
+"""Renews the messages in docs/command_line.md, by running its wrong command lines: python docs/theme/wrong_lines.py.
+
+With ``--check N`` every N-th of them is run, and those that say something else are printed.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,14 +60,29 @@ def message_of(typed: str) -> str:
     raise AssertionError(f"simclr {typed} was accepted")
 
 
-def main() -> None:
-    """Write the page anew."""
-    page = PAGE.read_text(encoding="utf-8")
+def messages_of(typed: list[str]) -> dict[str, str]:
+    """What the command says to each of these lines, typed in a folder that is made for them."""
+    here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         make_place(Path(folder))
         os.chdir(folder)
-        told = {typed: message_of(typed) for typed, _ in lines(page)}
-        os.chdir(PAGE.parent)
+        try:
+            return {line: message_of(line) for line in typed}
+        finally:
+            os.chdir(here)
+
+
+def main() -> None:
+    """Write the page anew, or look at it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", type=int, metavar="N", help="write nothing: run every N-th line, and look at it")
+    step = parser.parse_args().check
+    page = PAGE.read_text(encoding="utf-8")
+    written = dict(lines(page))
+    told = messages_of(list(written)[::step])
+    if step:
+        other = [f"$ simclr {typed}\n{told[typed]}" for typed in told if told[typed] != written[typed]]
+        sys.exit("\n".join(other) or 0)
     renewed = _LINE.sub(lambda found: f"$ simclr {found[1]}\n{told[found[1]]}\n\n", page)
     PAGE.write_text(re.sub(r"\n\n```$", "\n```", renewed, flags=re.MULTILINE), encoding="utf-8")
 
