@@ -64,6 +64,8 @@ def _read(path: Path, *, is_whole: bool) -> dict[str, Any]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _check(root, path)
         content = yaml.safe_load(text)
+    except InputError:  # a ValueError, too
+        raise
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no YAML: {_in_a_line(error)}. Correct it there.") from error
     except RecursionError as error:

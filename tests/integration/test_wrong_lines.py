@@ -146,10 +146,11 @@ def test_files_that_are_no_configuration(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("own.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    what = complaint(
-        lambda *words: [check_config_files(list(words))], ["fit", "--config=own.yaml"], "own.yaml", message
-    )
-    assert what is None
+    command = ["fit", "--config=own.yaml"]
+    assert complaint(lambda *words: [check_config_files(list(words))], command, "own.yaml", message) is None
+    with pytest.raises(InputError) as caught:
+        check_config_files(command)
+    assert ("in quotes" in str(caught.value)) == (message == "cannot read")
 
 
 CONFIGURATIONS = [
