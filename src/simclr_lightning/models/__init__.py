@@ -6,7 +6,7 @@
 from simclr_lightning.models.dense import feature_map, feature_maps
 from simclr_lightning.models.encoders import build_encoder
 from simclr_lightning.models.heads import ProjectionHead
-from simclr_lightning.models.memory_format import SubsampledConv2d, to_memory_format
+from simclr_lightning.models.memory_format import SubsampledConv2d, TrimmedConv2d, to_memory_format
 from simclr_lightning.models.resnet import RESNETS, ResNet, Stem, resolve_stem
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ResNet",
     "Stem",
     "SubsampledConv2d",
+    "TrimmedConv2d",
     "build_encoder",
     "feature_map",
     "feature_maps",

@@ -1,4 +1,4 @@
-"""Encoders in the channels_last memory format, and the convolutions that torch cannot train in it."""
+"""Encoders in the channels_last memory format, and the convolutions that oneDNN computes wrongly on a CPU."""
 
 from __future__ import annotations
 
@@ -39,11 +39,56 @@ class SubsampledConv2d(nn.Conv2d):
         return F.conv2d(images[..., ::down, ::right], self.weight, self.bias)
 
 
+class TrimmedConv2d(nn.Conv2d):
+    """A convolution with a stride that leaves out the columns of its kernel which meet nothing but padding.
+
+    oneDNN 3.12 (torch 2.14) leaves what the memory had before, NaN by chance, as the gradient of such columns in
+    bfloat16, where it is 0. There are such columns where the maps are one or two pixels wide, as those of small views
+    are in the last stage of a ResNet. In every other case this is the convolution itself, to the bit.
+
+    Example:
+        >>> layer = TrimmedConv2d.of(nn.Conv2d(4, 8, 3, stride=2, padding=1))
+        >>> layer(torch.rand(1, 4, 1, 1, dtype=torch.bfloat16, requires_grad=True).to(layer.weight)).shape
+        torch.Size([1, 8, 1, 1])
+    """
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> Self:
+        """The same function with the same parameters, which are shared with ``layer``."""
+        with torch.device("meta"):  # no weights are drawn
+            twin = cls(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,  # type: ignore[arg-type]
+                layer.stride,  # type: ignore[arg-type]
+                layer.padding,  # type: ignore[arg-type]
+                groups=layer.groups,
+                bias=layer.bias is not None,
+            )
+        twin.weight, twin.bias = layer.weight, layer.bias
+        return twin.train(layer.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve (N, C, H, W) pictures."""
+        in_bfloat16 = images.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if not (in_bfloat16 and images.device.type == "cpu" and torch.is_grad_enabled()):
+            return super().forward(images)
+        above, left = (int(pixels) for pixels in self.padding)
+        columns, step, width = self.kernel_size[1], self.stride[1], images.shape[-1]
+        last = (width + 2 * left - columns) // step * step  # the last output's first column, from the left padding on
+        first, end = max(0, left - last), min(columns, left + width)
+        if (first, end) == (0, columns):
+            return super().forward(images)
+        padded = F.pad(images, (left - first, last + end - left - width))
+        return F.conv2d(padded, self.weight[..., first:end], self.bias, self.stride, (above, 0), groups=self.groups)
+
+
 def to_memory_format(encoder: nn.Module, *, channels_last: bool) -> nn.Module:
     """Let an encoder compute in channels_last, which is usually faster, or in the contiguous format.
 
     Convolutions that would corrupt memory become :class:`SubsampledConv2d`, in both formats, because torch.compile
-    chooses the format by itself. Encoders without such convolutions keep every bit of their results.
+    chooses the format by itself, and those with a wider kernel and a stride :class:`TrimmedConv2d`. Encoders without
+    the former keep every bit of their results.
 
     Args:
         encoder: pictures (N, C, H, W) to features. Its parameters keep their values and their names.
@@ -63,8 +108,12 @@ def to_memory_format(encoder: nn.Module, *, channels_last: bool) -> nn.Module:
         True
     """
     for path, layer in list(encoder.named_modules(remove_duplicate=False)):
-        if type(layer) is nn.Conv2d and _corrupts_memory(layer):  # what subclasses compute is not known
+        if type(layer) is not nn.Conv2d:  # what subclasses compute is not known
+            continue
+        if _corrupts_memory(layer):
             encoder.set_submodule(path, SubsampledConv2d.of(layer))
+        elif _meets_padding_alone(layer):
+            encoder.set_submodule(path, TrimmedConv2d.of(layer))
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return encoder.to(memory_format=memory_format)
 
@@ -78,3 +127,10 @@ def _corrupts_memory(layer: nn.Conv2d) -> bool:
         and layer.groups == 1
         and layer.in_channels < VECTOR
     )
+
+
+def _meets_padding_alone(layer: nn.Conv2d) -> bool:
+    """Whether a column of the kernel may; those that do are then at its sides. Measured; see docs/onednn.md."""
+    if isinstance(layer.padding, str) or layer.padding_mode != "zeros" or layer.dilation != (1, 1):
+        return False
+    return layer.stride[1] > 1 and 0 < 2 * layer.padding[1] <= layer.kernel_size[1]
