@@ -24,7 +24,7 @@ def test_a_crash_and_a_hang_fail_the_run_and_all_other_tests_run(tmp_path: Path)
     passing = "import os\nimport threading\n\n" + "".join(f"\ndef test_{n}():\n    pass\n" for n in range(10))
     for name, more in {"a": CRASH, "b": "", "c": CRASH + HANG, "d": CRASH, "e": ""}.items():
         (tmp_path / f"test_{name}.py").write_text(passing + more)
-    command = re.search(r"\$\(BIN\)/pytest (.*) --cov ", (ROOT / "Makefile").read_text())
+    command = re.search(r"\$\(BIN\)/pytest (.*) \$\(TEST_ARGS\)", (ROOT / "Makefile").read_text())
     assert command is not None
     wanted = command[1].replace("$(WORKERS)", "2")
     options = f"-c {ROOT}/pyproject.toml --rootdir {tmp_path} -o faulthandler_timeout=2 -p no:cacheprovider"
