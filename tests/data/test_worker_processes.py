@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,55 @@ def test_a_real_shared_memory_of_ten_megabytes_ends_in_our_message_and_not_in_wa
     )
     assert run.returncode
     assert "InputError: A worker could not hand over a batch: the shared memory is full (/dev/shm has 10m" in run.stderr
+
+
+KILLED = """
+import multiprocessing
+import time
+
+import torch
+from torch.utils.data import Dataset
+from simclr_lightning.data.loaders import PictureLoader, as_it_is
+from simclr_lightning.data.worker_processes import handed_over
+
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 8
+
+    @handed_over
+    def __getitem__(self, position):
+        return torch.tensor(position)
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")  # the default from Python 3.14 on
+    loader = PictureLoader(Numbers(), batch_size=None, num_workers=2, collate_fn=as_it_is, persistent_workers=True)
+    batches = iter(loader)
+    next(batches), next(batches)
+    print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as training:
+        assert training.stdout is not None
+        workers = [Path("/proc") / number for number in training.stdout.readline().split()]
+        assert [worker.exists() for worker in workers] == [True, True]
+        training.kill()
+    until = time.monotonic() + 30
+    while any(map(is_alive, workers)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(is_alive, workers))
+
+
+def is_alive(process: Path) -> bool:
+    """And no zombie, for which nobody has asked yet."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import cache, wraps
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -134,12 +136,33 @@ def handed_over(fetch: Callable[[_DataT, _KeyT], _BatchT]) -> Callable[[_DataT, 
     def returning(dataset: _DataT, key: _KeyT) -> _BatchT:
         if get_worker_info() is None:
             return fetch(dataset, key)
+        end_with_the_training()
         try:
             return shared(fetch(dataset, key))
         except InputError as error:
             return cast("_BatchT", error)
 
     return returning
+
+
+@cache
+def end_with_the_training() -> None:
+    """Let this worker end when the process that it works for does, also where that is killed.
+
+    torch's workers look whether their parent is still the same. Under forkserver, which is Python's own choice on Linux
+    from 3.14 on, that is another process: they would stay for ever, each with its memory.
+
+    Example:
+        >>> end_with_the_training()  # no worker: nothing to wait for
+    """
+    training = parent_process()
+    if training is not None:
+
+        def wait() -> None:
+            training.join()
+            os._exit(1)  # whoever waits for the next task would not see an exception
+
+        Thread(target=wait, name="ends with the training", daemon=True).start()
 
 
 def shared(batch: _BatchT) -> _BatchT:
