@@ -252,7 +252,7 @@ def summarise(arguments: argparse.Namespace) -> None:
 
 def draw(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
     """Curves of all contestants, as means over their seeds."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, found in records.items():
         points = [[(one["cpu_minutes"], 100 * one["knn"]) for one in record["milestones"]] for record in found]
@@ -264,7 +264,7 @@ def draw(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
             axes.plot(minutes, accuracies, linestyle=line, label=name, **style_of(name)._asdict())
     axes.set(xlabel="CPU minutes of pre-training", ylabel="kNN accuracy, %", title="CIFAR-10, the same small encoder")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right center")  # beside the curves, not on them
     figure.savefig(path, dpi=120)
 
 
