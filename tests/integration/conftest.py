@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
+def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simclr:
     """Runs `simclr ...` in this process, with relative paths in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
@@ -32,12 +32,11 @@ def simclr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simclr]:
         try:
             main()
         finally:
-            if sys.modules.get("wandb"):  # a command is a process elsewhere, whose run ends with it
+            if sys.modules.get("wandb"):  # a command is a process elsewhere, whose run and service end with it:
                 sys.modules["wandb"].finish()
+                sys.modules["wandb"].teardown()  # the service writes on its own time
 
-    yield run
-    if sys.modules.get("wandb"):  # its service lives as long as this process, which runs the next test, too
-        sys.modules["wandb"].teardown()
+    return run
 
 
 @pytest.fixture
