@@ -165,6 +165,12 @@ def test_trimmed_convolution_has_the_gradient_of_a_slow_one(layer: nn.Conv2d, wi
     assert torch.equal(trimmed(images), layer(images))
 
 
+def test_too_small_a_map_is_told_by_torch() -> None:
+    layer = TrimmedConv2d.of(nn.Conv2d(4, 8, 7, stride=2, padding=2).bfloat16())
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        layer(torch.rand(1, 4, 9, 2).bfloat16())
+
+
 def test_small_views_have_gradients_in_bfloat16() -> None:
     """Of 8 pixels the last stage has maps of one; in 37 of 400 first steps a gradient was NaN."""
     model = SimCLR("resnet10", width=1 / 8, stem="pooled", image_size=8, in_channels=1)

@@ -11,7 +11,18 @@ from torch import Tensor, nn
 VECTOR = 16  # float32 numbers in a register of AVX-512; those of AVX2 hold half as many
 
 
-class SubsampledConv2d(nn.Conv2d):
+class _Twin(nn.Conv2d):
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> Self:
+        """The same function with the same parameters, which are shared with ``layer``."""
+        shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        with torch.device("meta"):  # no weights are drawn
+            twin = cls(*shape, groups=layer.groups, bias=layer.bias is not None)  # type: ignore[arg-type]
+        twin.weight, twin.bias = layer.weight, layer.bias
+        return twin.train(layer.training)
+
+
+class SubsampledConv2d(_Twin):
     """A 1x1 convolution with a stride, computed without one on the pixels that the stride does not skip.
 
     oneDNN 3.12 (torch 2.14) writes beyond its buffer where it computes the gradient of the weights of such a
@@ -24,22 +35,13 @@ class SubsampledConv2d(nn.Conv2d):
         torch.Size([1, 8, 8, 8])
     """
 
-    @classmethod
-    def of(cls, layer: nn.Conv2d) -> Self:
-        """The same function with the same parameters, which are shared with ``layer`` (kernel 1x1, no padding)."""
-        down, right = layer.stride
-        with torch.device("meta"):  # no weights are drawn
-            twin = cls(layer.in_channels, layer.out_channels, 1, (down, right), bias=layer.bias is not None)
-        twin.weight, twin.bias = layer.weight, layer.bias
-        return twin.train(layer.training)
-
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (N, C, H, W) pictures."""
         down, right = self.stride
         return F.conv2d(images[..., ::down, ::right], self.weight, self.bias)
 
 
-class TrimmedConv2d(nn.Conv2d):
+class TrimmedConv2d(_Twin):
     """A convolution with a stride that leaves out the columns of its kernel which meet nothing but padding.
 
     oneDNN 3.12 (torch 2.14) leaves what the memory had before, NaN by chance, as the gradient of such columns in
@@ -47,34 +49,18 @@ class TrimmedConv2d(nn.Conv2d):
     are in the last stage of a ResNet. In every other case this is the convolution itself, to the bit.
 
     Example:
-        >>> layer = TrimmedConv2d.of(nn.Conv2d(4, 8, 3, stride=2, padding=1))
-        >>> layer(torch.rand(1, 4, 1, 1, dtype=torch.bfloat16, requires_grad=True).to(layer.weight)).shape
+        >>> layer = TrimmedConv2d.of(nn.Conv2d(4, 8, 3, stride=2, padding=1).bfloat16())
+        >>> layer(torch.rand(1, 4, 1, 1).bfloat16()).shape  # by the column in the middle alone
         torch.Size([1, 8, 1, 1])
     """
-
-    @classmethod
-    def of(cls, layer: nn.Conv2d) -> Self:
-        """The same function with the same parameters, which are shared with ``layer``."""
-        with torch.device("meta"):  # no weights are drawn
-            twin = cls(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel_size,  # type: ignore[arg-type]
-                layer.stride,  # type: ignore[arg-type]
-                layer.padding,  # type: ignore[arg-type]
-                groups=layer.groups,
-                bias=layer.bias is not None,
-            )
-        twin.weight, twin.bias = layer.weight, layer.bias
-        return twin.train(layer.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (N, C, H, W) pictures."""
         in_bfloat16 = images.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-        if not (in_bfloat16 and images.device.type == "cpu" and torch.is_grad_enabled()):
-            return super().forward(images)
         above, left = (int(pixels) for pixels in self.padding)
         columns, step, width = self.kernel_size[1], self.stride[1], images.shape[-1]
+        if not in_bfloat16 or images.device.type != "cpu" or width + 2 * left < columns:  # the last is torch's error
+            return super().forward(images)
         last = (width + 2 * left - columns) // step * step  # the last output's first column, from the left padding on
         first, end = max(0, left - last), min(columns, left + width)
         if (first, end) == (0, columns):
