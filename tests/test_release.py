@@ -82,6 +82,14 @@ def test_a_workflow_types_what_exists(path: Path) -> None:
     assert made
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_names_actions_by_commit(path: Path) -> None:
+    """Whoever takes over an action can move its tags, and what a release runs with it."""
+    used = re.findall(r"uses: (.*)", path.read_text())
+    assert used
+    assert [line for line in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v[\d.]+", line)] == []
+
+
 def test_the_citation_and_the_forms_are_whole() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors", "license", "references"} <= citation.keys()
