@@ -145,6 +145,38 @@ def test_split_gives_every_class_its_share() -> None:
     assert not torch.equal(stratified_split(targets, 0.2, seed=2)[1], aside)
 
 
+def test_split_of_groups_tears_none_apart_and_shares_them_class_by_class() -> None:
+    groups = torch.arange(900) // 3 * 7 % 300  # of three pictures each
+    groups[-100:] = -1
+    targets = (torch.arange(900) // 3 % 2).where(torch.arange(900) < 600, 2)
+    kept, aside = stratified_split(targets, 0.2, seed=1, groups=groups)
+    assert sorted(kept.tolist() + aside.tolist()) == list(range(900))
+    assert torch.equal(kept, kept.sort().values)
+    assert torch.equal(aside, aside.sort().values)
+    assert set(groups[kept].tolist()) & set(groups[aside].tolist()) == {-1}
+    named = aside[groups[aside] >= 0]
+    assert counts(targets[named])[:2] == [60, 60]  # a fifth of 100 groups of each class
+    assert not torch.equal(stratified_split(targets, 0.2, seed=2, groups=groups)[1], aside)
+
+
+def test_split_of_groups_keeps_a_class_of_one_group() -> None:
+    groups = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    with pytest.warns(UserWarning, match=r"1 class\(es\) of one group are learned from, and not held out: rare"):
+        kept, _ = stratified_split(groups // 4, 0.5, class_names=["common", "rare"], groups=groups)
+    assert {8, 9} <= set(kept.tolist())
+    with pytest.raises(ValueError, match=r"0\.2 of 5 groups cannot be split off.*--data\.val_fraction"):
+        stratified_split(groups // 2, 0.2, groups=groups)
+
+
+@pytest.mark.parametrize("groups", [torch.full((350,), -1), torch.arange(350), torch.arange(350).flip(0)])
+def test_split_of_groups_of_one_is_that_of_pictures(groups: torch.Tensor) -> None:
+    targets = torch.tensor([0] * 100 + [1] * 50 + [-1] * 200)
+    for part, own in zip(
+        stratified_split(targets, 0.2, seed=1), stratified_split(targets, 0.2, seed=1, groups=groups), strict=True
+    ):
+        assert torch.equal(part, own)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0])
 def test_split_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(ValueError, match="validation fraction is"):

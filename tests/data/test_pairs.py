@@ -364,6 +364,36 @@ def test_set_aside_pictures_are_nobodys_partners(tmp_path: Path) -> None:
         assert not aside & set(batch.sources.flatten().tolist())
 
 
+def test_validation_is_of_other_groups_than_training(tmp_path: Path) -> None:
+    """Else a patient whose other picture was trained on would flatter what is watched."""
+    path = table(tmp_path / "pairs.csv", "index,group", *(f"{i},{i % 300}" for i in range(1200)))
+    data = ready(path, dataset="digits", views=None, batch_size=100, val_fraction=0.3)
+    assert data.splits.val is not None
+    parts = (data.splits.train, data.splits.val)
+    train, val = ({i % 300 for i in part.positions.tolist() if i < 1200} for part in parts)
+    assert len(val) > 60
+    assert not train & val
+    without = ready(None, dataset="digits", views=None, batch_size=100, val_fraction=0.3)
+    alone = table(tmp_path / "alone.csv", "index,group", *(f"{i},{i}" for i in range(1200)))
+    same = ready(alone, dataset="digits", views=None, batch_size=100, val_fraction=0.3)
+    assert without.splits.val is not None
+    assert same.splits.val is not None
+    assert torch.equal(same.splits.val.positions, without.splits.val.positions)
+
+
+def test_a_probe_is_split_by_pictures(write_tree: WriteTree, tmp_path: Path) -> None:
+    """The file is about the pictures that are trained on, which are not those of the probe."""
+    root = write_tree("root", [f"{i}.png" for i in range(6)])
+    probe = write_tree("probe", [f"{name}/{i}.png" for name in "ab" for i in range(10)])
+    path = table(tmp_path / "pairs.csv", "file,group", *(f"{i}.png,x" for i in range(6)))
+    options: dict[str, Any] = {"dataset": "folder", "root": root, "probe": str(probe), "val_fraction": 0.2}
+    first, second = (ready(own, **options).splits for own in (path, None))
+    assert first.val is not None
+    assert second.val is not None
+    assert torch.equal(first.val.positions, second.val.positions)
+    assert len(first.train.positions) == 6
+
+
 def test_no_company_is_told_and_changes_nothing(tmp_path: Path) -> None:
     path = table(tmp_path / "pairs.csv", "index,group", *(f"{i},{i}" for i in range(1000)))
     alone, without = (ready(own, dataset="digits", views=None, batch_size=100) for own in (path, None))

@@ -115,17 +115,23 @@ def default_counts(targets: Tensor) -> list[int]:
 
 
 def stratified_split(
-    targets: Tensor, fraction: float, seed: int = 0, class_names: Sequence[str] | None = None
+    targets: Tensor,
+    fraction: float,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
+    groups: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Split into two parts in which every class has its share; unlabelled pictures count as one class.
 
-    A class of one picture cannot be shared: it goes into the first part, with a warning.
+    A class of one picture cannot be shared: it goes into the first part, with a warning. Groups are not torn apart:
+    then it is they that are counted, each in the class of its first picture.
 
     Args:
         targets: (N,) int64 class indices, -1 where unlabelled.
         fraction: size of the second part, in (0, 1).
         seed: another seed, another split.
         class_names: names for the warning.
+        groups: (N,) int64, equal where pictures belong together, -1 where one belongs to none.
 
     Returns:
         Positions of both parts, int64, ascending.
@@ -137,31 +143,53 @@ def stratified_split(
         >>> _, second = stratified_split(torch.arange(100) % 10, 0.2)
         >>> second.shape, (second % 10).bincount().unique()
         (torch.Size([20]), tensor([2]))
+        >>> stratified_split(torch.zeros(8, dtype=torch.int64), 0.5, groups=torch.tensor([0, 0, 0, 1, 1, 2, 2, -1]))
+        (tensor([5, 6, 7]), tensor([0, 1, 2, 3, 4]))
     """
     if not 0 < fraction < 1:
         raise InputError(f"The validation fraction is {fraction}: choose a number between 0 and 1.")
     from sklearn.model_selection import train_test_split
 
-    labels = targets.numpy()
-    classes, member, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    single = sizes[member] == 1
+    what = "picture" if groups is None else "group"
+    heads = member = torch.arange(len(targets))
+    if groups is not None:
+        heads, member = torch.unique(first_members(groups), return_inverse=True)
+    labels = targets[heads].numpy()
+    classes, own_class, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    single = sizes[own_class] == 1
     try:
         shared = np.flatnonzero(~single)
-        kept, aside = train_test_split(shared, test_size=fraction, stratify=labels[shared], random_state=seed)
+        _, aside = train_test_split(shared, test_size=fraction, stratify=labels[shared], random_state=seed)
     except ValueError as error:
         raise InputError(
-            f"A fraction of {fraction} of {len(targets)} pictures cannot be split off class by class: {error} "
+            f"A fraction of {fraction} of {len(heads)} {what}s cannot be split off class by class: {error} "
             "Choose another fraction",
             "data.val_fraction",
         ) from error
     if single.any():
         names = [str(class_names[own] if class_names and own >= 0 else own) for own in classes[sizes == 1]]
         rank_zero_warn(
-            f"{len(names)} class(es) of one picture are learned from, and not held out: {', '.join(names[:5])}"
+            f"{len(names)} class(es) of one {what} are learned from, and not held out: {', '.join(names[:5])}"
             f"{', ...' * (len(names) > 5)}."
         )
-    first, second = (torch.from_numpy(np.sort(part)) for part in (np.append(kept, np.flatnonzero(single)), aside))
-    return first, second
+    is_aside = torch.isin(member, torch.from_numpy(aside))
+    return torch.nonzero(~is_aside)[:, 0], torch.nonzero(is_aside)[:, 0]
+
+
+def first_members(groups: Tensor) -> Tensor:
+    """Smallest position (N,) in the group of every picture, its own where it belongs to none.
+
+    Args:
+        groups: (N,) int64, equal where pictures belong together, -1 where one belongs to none.
+
+    Example:
+        >>> first_members(torch.tensor([7, 7, -1, 7, -1]))
+        tensor([0, 0, 2, 0, 4])
+    """
+    own = torch.arange(len(groups))
+    number = torch.unique(torch.where(groups < 0, groups.max() + 1 + own, groups), return_inverse=True)[1]
+    smallest = torch.full_like(own, len(own)).scatter_reduce_(0, number, own, "amin")
+    return smallest[number]
 
 
 def listed_positions(pictures: Pictures, path: str | Path) -> Tensor:

@@ -57,7 +57,7 @@ class PictureDataModule(ValueScaling):
         probe: folder of labelled pictures, in class folders, to judge the features of unlabelled ones with. They are
             not trained on. Its ``val`` and ``test`` folders serve where ``root`` has none.
         val_fraction: share of the labelled pictures (those of ``probe`` if it is given, otherwise of the training
-            pictures) that is set aside for validation, the same from every class.
+            pictures) that is set aside for validation, the same from every class; of ``pairs``, share of the groups.
         label_fraction: share of the labels that may be used, class-balanced. Pre-training sees all pictures.
         cache: decode all pictures once into the memory of each process; they must be of equal size.
         on_device: keep cached pictures on the accelerator. None: where they take an eighth of its free memory at most.
@@ -255,6 +255,7 @@ class PictureDataModule(ValueScaling):
                 self._splits = arrange_beside_stream(found, self._probe, **self._parts)
             else:
                 together = None if self.pairs is None else read_groups(self.pairs, found, self._root)
+                self._parts["groups"] = together
                 self.findings = getattr(found.train, "findings", None)
                 if self.findings is not None:
                     self.findings.warn()

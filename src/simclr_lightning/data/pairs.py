@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simclr_lightning.data.labels import first_members
 from simclr_lightning.data.pictures import FilePictures, PictureSets
 from simclr_lightning.errors import InputError, MissingFileError
 from simclr_lightning.views.draw import mix, view_keys
@@ -46,10 +47,7 @@ class PictureGroups:
     """
 
     def __init__(self, groups: Tensor, positions: Tensor) -> None:
-        own = torch.arange(len(groups))
-        number = torch.unique(torch.where(groups < 0, groups.max() + 1 + own, groups), return_inverse=True)[1]
-        smallest = torch.full_like(own, len(own)).scatter_reduce_(0, number, own, "amin")
-        self.numbers = smallest[number]
+        self.numbers = first_members(groups)
         self.unnamed = int((groups[positions] < 0).sum())
         ordered, order = self.numbers[positions].sort(stable=True)
         self._members = positions[order]
@@ -57,7 +55,7 @@ class PictureGroups:
         first = (self.sizes.cumsum(0) - self.sizes).repeat_interleave(self.sizes)
         # Of each picture: where its group begins among the members, its place in it, and the size of it.
         of_members = torch.stack([first, torch.arange(len(first)) - first, self.sizes.repeat_interleave(self.sizes)])
-        self._of_pictures = torch.zeros(3, len(own), dtype=torch.int64)
+        self._of_pictures = torch.zeros(3, len(groups), dtype=torch.int64)
         self._of_pictures[:, self._members] = of_members
 
     @property

@@ -69,6 +69,7 @@ def arrange(
     on_bad_picture: Literal["raise", "skip"] = "raise",
     seed: int = 0,
     reading: Reading | None = None,
+    groups: Tensor | None = None,
 ) -> Splits:
     """Assign every picture its part.
 
@@ -81,6 +82,8 @@ def arrange(
         on_bad_picture: what the cache does about pictures that cannot be read.
         seed: of both fractions.
         reading: how files are read; None: as the pictures have it.
+        groups: (N,) int64, equal where training pictures belong together, -1 where one belongs to none. Then
+            ``val_fraction`` is a share of the groups, which are not torn apart; nothing changes with ``probe``.
 
     Raises:
         InputError: if there are too few labels for what is asked, classes do not match, or channels differ.
@@ -117,7 +120,8 @@ def arrange(
     parts = {name: Split(part, torch.nonzero(~part.bad)[:, 0]) for name, part in present.items()}
     if val_fraction:
         learn, positions = parts["labelled"]
-        kept, aside = stratified_split(learn.targets[positions], val_fraction, seed, learn.class_names)
+        together = None if groups is None or probe is not None else groups[positions]
+        kept, aside = stratified_split(learn.targets[positions], val_fraction, seed, learn.class_names, together)
         parts |= {"labelled": Split(learn, positions[kept]), "val": Split(learn, positions[aside])}
         if probe is None:
             parts["train"] = parts["labelled"]
