@@ -219,7 +219,7 @@ class _Problem(NamedTuple):
         if len(classes) < 2:
             found = f"all training pictures have {int(classes[0])}" if len(classes) else "there are none"
             raise InputError(f"A linear classifier needs training labels of two classes at least; {found}.")
-        places = torch.searchsorted(classes, targets)
+        places = torch.searchsorted(classes, targets.contiguous())  # else a warning of torch, of every other label say
         if len(classes) == 2:
             return cls(1, (places == 1)[:, None], counts, known.sum(0).double(), classes)
         return cls(len(classes), places, counts, known.sum(0).double(), classes)
