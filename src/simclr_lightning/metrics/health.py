@@ -75,8 +75,8 @@ def health_metrics(views: Tensor) -> HealthMetrics:
 
     Example:
         >>> found = health_metrics(torch.ones(2, 8, 16))  # every view looks the same
-        >>> found.rank, found.std, found.cosine, found.overtaken
-        (tensor(1.), tensor(0.), tensor(1.), tensor(1.))
+        >>> [round(value.item(), 4) for value in (found.rank, found.std, found.cosine, found.overtaken)]
+        [1.0, 0.0, 1.0, 1.0]
     """
     if views.ndim != 3 or len(views) != 2 or views.shape[1] < 2:
         raise InputError(f"Health is told by two views of two pictures or more, (2, N, D); got {tuple(views.shape)}.")
