@@ -215,6 +215,31 @@ def test_a_run_of_wandb_is_a_folder(checkpoint: Any, monkeypatch: pytest.MonkeyP
     assert id_of(ckpt_path=own) == (own, None)
 
 
+def test_the_folder_of_a_run_of_mlflow_alone_is_where_it_was_typed(
+    checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "require_trackers", lambda chosen: None)  # without MLflow, too
+    make: Any = Namespace
+    own = checkpoint("runs/1/abc/checkpoints/last.ckpt")
+    checkpoint("checkpoints/last.ckpt")  # of a run without a logger
+    Path("runs/1/abc/trackers.json").write_text(json.dumps([{"logger": "MLFlowLogger", "name": "1", "version": "abc"}]))
+
+    def chosen(**given: Any) -> Any:
+        arguments = make(save_dir="runs", experiment_name="views", tracking_uri=None, run_id=None)
+        return settings(logger=make(class_path="MLFlowLogger", init_args=arguments), **given)
+
+    for asked in ({"ckpt_path": "last"}, {"auto_resume": True}):
+        with pytest.raises(InputError, match=r"in which folder the runs of MLFlowLogger are.*\n.*--trainer\.logger\+="):
+            resolve(chosen(**asked), "fit")
+    again = chosen(ckpt_path=own)
+    resolve(again, "fit")
+    assert (again.trainer.default_root_dir, again.trainer.logger.init_args.run_id) == ("runs", "abc")
+    added = settings(ckpt_path=own)
+    added.trainer.logger = [added.trainer.logger, chosen().trainer.logger]
+    resolve(added, "fit")
+    assert added.trainer.default_root_dir is None  # the first logger names the folder
+
+
 def test_nothing_to_go_on_from_is_told(checkpoint: Any) -> None:
     with pytest.raises(MissingFileError, match=r"in runs/views/\*/checkpoints to go on from"):
         resolved(ckpt_path="last")

@@ -58,7 +58,7 @@ def resolve(chosen: Namespace, subcommand: str) -> None:
         if found is not None:
             chosen["ckpt_path"] = str(found)
     elif chosen.get("ckpt_path") == LAST:
-        folders = [runs.folder_of_this_run()] if runs.version is not None else runs.folders()
+        folders = runs.folders() if runs.version is None else [runs.folder_of_this_run()]
         found = _newest(folders, renames=renames)
         if found is None:
             where = runs.root / "*" if runs.version is None and runs.arguments is not None else folders[0]
@@ -158,14 +158,25 @@ class _Runs:
         """Of the run whose version was typed."""
         if self.without_logger:
             return self.root
-        version = None if self.arguments is None else self.version
-        if version is None:
+        self._require_folders("auto_resume")
+        if self.version is None:
             raise InputError("auto_resume needs to know which run goes on: name it", "trainer.logger.version NAME")
-        return self.root / (version if isinstance(version, str) else f"version_{version}")
+        return self.root / (self.version if isinstance(self.version, str) else f"version_{self.version}")
 
     def folders(self) -> list[Path]:
         """Of all runs."""
+        self._require_folders("ckpt_path last")
         return [self.root] if self.arguments is None else sorted(self.root.glob("*"))
+
+    def _require_folders(self, asked: str) -> None:
+        """Complain of a logger, such as MLflow's, that names the folder of a run only when it begins."""
+        if self.arguments is None and self.loggers:
+            name = self.loggers[0].class_path.rpartition(".")[2]
+            raise InputError(
+                f"{asked} cannot tell in which folder the runs of {name} are: it names it when a run begins.\n"
+                "Name the checkpoint (--ckpt_path FILE), or let the recipe's logger name the folder: add the other one "
+                "with --trainer.logger+="
+            )
 
     def go_on_from(self, path: str) -> None:
         """Continue a run in its own folder and in its own runs of trackers, unless another version was typed."""

@@ -109,7 +109,7 @@ def _is_installed(package: str) -> bool:
 
 
 def call_and_group(chosen: Namespace) -> None:
-    """Give runs of W&B the experiment as their group, and MLflow a file that it still supports.
+    """Give runs of W&B the experiment as their group, and MLflow a file that it still supports, in its own folder.
 
     The experiment is the name that other loggers have, and the recipe. Where W&B takes the place of a recipe's logger,
     this name is left over as that of the run, which would be the same for all runs.
@@ -137,6 +137,8 @@ def call_and_group(chosen: Namespace) -> None:
         elif _is_a(logger, MLFlowLogger):  # MLflow refuses the folder of files that Lightning would choose
             server = arguments.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
             arguments["tracking_uri"] = server or f"sqlite:///{Path(arguments.get('save_dir') or '.', 'mlflow.db')}"
+            if logger is found[0]:  # Lightning would forget save_dir, and make the run's folder here
+                chosen.trainer.default_root_dir = chosen.trainer.get("default_root_dir") or arguments.get("save_dir")
 
 
 def has_name(chosen: Namespace) -> bool:
