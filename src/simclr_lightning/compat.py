@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.connectors.logger_connector.result import _METRICS, _ResultCollection, _ResultMetric
 from lightning.pytorch.utilities.exceptions import _TunerExitException
 from torch import Tensor
@@ -34,7 +35,22 @@ _DEFAULT_PERIOD = 50  # Lightning's steps between records
 
 
 class CommandLine(LightningCLI):
-    """LightningCLI, with a way to its sub-commands' parsers, and without its own reading of checkpoints."""
+    """LightningCLI, with a way to its sub-commands' parsers, and without its own reading of checkpoints.
+
+    Only the sub-command that is typed first gets its options: those of the others take a third of a second.
+    """
+
+    def __init__(self, model: type, data: type, *, args: ArgsType = None, **settings: Any) -> None:
+        words = sys.argv[1:] if args is None else args
+        first = words[0] if isinstance(words, list) and words else None
+        self._typed_command = first if first in self.subcommands() else None
+        super().__init__(model, data, args=args, **settings)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
+        if self._typed_command in (None, subcommand):
+            return super()._prepare_subcommand_parser(klass, subcommand, **settings)
+        self._subcommand_method_arguments[subcommand] = []
+        return self.init_parser(**settings)  # no more than its name
 
     def parser_of(self, subcommand: str) -> LightningArgumentParser:
         """Parser of a sub-command: its defaults depend on the class that is chosen, and on a checkpoint."""
