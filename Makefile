@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(shell date +%Y%m%d-%H%M%S)
-BENCHMARKS := loss loss_accuracy gather views loader packed optimizer micro_batch step callbacks startup
+BENCHMARKS := loss loss_accuracy gather views loader packed optimizer micro_batch step callbacks startup waiting_threads
 BENCH_ARGS ?= --short
 # PYTHON=python3 make gpu-check: with the packages of that Python, where no registry is reached
 GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),.venv-bench/bin/python,$(PYTHON))

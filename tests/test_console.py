@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -61,3 +63,18 @@ def test_what_lightning_calls_a_misconfiguration_is_a_complaint(
     with pytest.raises(SystemExit, match="1"):
         console.run()
     assert capsys.readouterr().err.startswith("simclr: error: of the Trainer")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ids=["nothing typed", "a count typed", "a policy typed"],
+)
+def test_threads_that_wait_leave_the_processor_to_others(
+    typed: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(os, "environ", dict(typed))
+    monkeypatch.setattr(console, "main", lambda: found.append(os.environ.get("GOMP_SPINCOUNT")))
+    console.run()
+    assert found == [expected]

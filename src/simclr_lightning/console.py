@@ -23,6 +23,7 @@ TRACEBACK = "SIMCLR_TRACEBACK"
 
 
 _FLAGS = ("--dry_run",)  # of the commands of LightningCLI
+_SPINS = "10000"
 
 
 def run() -> None:
@@ -31,6 +32,7 @@ def run() -> None:
     Raises:
         SystemExit: with status 1, after a complaint.
     """
+    _wait_politely()
     try:
         main()
     except Exception as error:
@@ -38,6 +40,17 @@ def run() -> None:
             raise
         print(f"simclr: error: {error}\n({TRACEBACK}=1 shows where this comes from.)", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _wait_politely() -> None:
+    """Let torch's threads on a CPU sleep sooner where they wait for each other.
+
+    GNU's OpenMP tries 300,000 times first. Where the processor is shared, it is thereby kept from the thread that is
+    waited for: training was slower than with one thread (benchmarks/results/waiting_threads.md). It reads this when
+    torch is imported, which comes later. What was typed holds.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def main(args: list[str] | None = None) -> None:

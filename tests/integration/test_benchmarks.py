@@ -297,3 +297,11 @@ def test_startup(run: Run) -> None:
     assert found["rounds"][0]["cpu"] > 0
     assert 0 < found["imports"]["simclr_lightning"] < 5
     assert "torch" not in found["imports"]
+
+
+def test_waiting_threads(run: Run) -> None:
+    (found,) = run("waiting_threads", "--short", "--only", "asleep at once")["waiting_threads"]["results"]
+    assert found["others"] == 1
+    (figures,) = found["rounds"]
+    assert figures["pictures_per_second"] > 0
+    assert figures["cpu"] > 1  # torch is imported, and two steps are trained

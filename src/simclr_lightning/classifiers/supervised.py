@@ -40,7 +40,6 @@ class Supervised(Classifier):
 
     Example:
         >>> import torch
-        >>> import torch
         >>> Supervised("resnet8", width=0.125, num_classes=3)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 3])
     """
