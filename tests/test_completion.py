@@ -31,9 +31,8 @@ from simclr_lightning.recipe_files import recipes
 from simclr_lightning.views.presets import PRESETS
 
 
-@pytest.fixture(scope="module")
-def parsers() -> dict[str, set[str]]:
-    """The options of the commands that build a model and data, as their parsers have them."""
+def options_where(*typed: str) -> dict[str, set[str]]:
+    """The options of the commands that build a model and data, as their parsers have them where this is typed."""
     found: dict[str, set[str]] = {}
 
     class Stopped(SimCLRCLI):
@@ -44,8 +43,20 @@ def parsers() -> dict[str, set[str]]:
             raise SystemExit
 
     with pytest.raises(SystemExit):
-        Stopped(args=["fit"])
+        Stopped(args=[*typed])
     return found
+
+
+@pytest.fixture(scope="module")
+def parsers() -> dict[str, set[str]]:
+    """Options of all commands."""
+    return options_where()
+
+
+def test_the_command_that_is_typed_has_its_options_and_no_other(parsers: dict[str, set[str]]) -> None:
+    found = options_where("evaluate", "--draws", "2")
+    assert found.pop("evaluate") == parsers["evaluate"]
+    assert all("model" not in options for options in found.values())
 
 
 def offered(*words: str) -> set[str]:
