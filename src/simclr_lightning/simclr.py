@@ -289,7 +289,7 @@ class SimCLR(LoadsEncoder):
         pictures = len(batch.targets)
         self.log(f"{stage}/loss", loss, True, batch_size=pictures, sync_dist=stage != "train" or not self.loss.gather)
         if watch:
-            values = {f"{stage}/contrast_{k}": value for k, value in self.loss.metrics(projections)._asdict().items()}
+            values = {f"{stage}/contrast_{name}": own for name, own in self.loss.watched(projections).items()}
             self.log_dict(values, batch_size=pictures, sync_dist=True)
         return {"loss": loss, "features": features.flatten(0, 1), "projections": projections.detach().flatten(0, 1)}
 

@@ -23,6 +23,7 @@ from simclr_lightning.checkpoints import Checkpoint, DurableCheckpointIO
 from simclr_lightning.classifiers import Classifier, FineTune, LinearEvaluation
 from simclr_lightning.distributed import rank, world_size
 from simclr_lightning.errors import InputError
+from simclr_lightning.losses import LearnedTemperatureNTXent
 from simclr_lightning.optim import parameter_groups
 from simclr_lightning.simclr import SimCLR
 from simclr_lightning.unchanged import check_goes_on
@@ -186,6 +187,7 @@ CASES: Cases = {
     "clipped": ({"gradient_clip_val": 1e-2}, {}),
     "accumulated": ({"accumulate_grad_batches": 2}, {}),
     "micro-batches": ({}, {"micro_batch_size": 2}),
+    "learned temperature": ({}, {"loss": LearnedTemperatureNTXent(0.2).config()}),
 }
 NORMALISED: Cases = {
     "batchnorm": ({}, {"encoder": "normalised"}),
@@ -292,10 +294,12 @@ def test_fsdp2_trains_as_ddp_and_one_process_do(
 ) -> None:
     expected = alone["auto", case]
     assert not any(expected["split"])
+    learned = [name for name in expected["weights"] if name.startswith("loss.")]
+    assert len(learned) == (case == "learned temperature")
     for process in together:
         found = process[strategy, case]
         assert all(value == (strategy == "fsdp2") for value in found["split"])
-        assert found["groups"] == expected["groups"] == [6, 7]  # weights; biases and normalisation
+        assert found["groups"] == expected["groups"] == [6, 7 + len(learned)]  # weights; biases and normalisation
         torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-12, atol=0)
         assert len(found["gradients"]) == len(expected["gradients"]) > 0
         for value, truth in zip(found["gradients"], expected["gradients"], strict=True):

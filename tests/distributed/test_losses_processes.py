@@ -11,7 +11,14 @@ from tests.distributed.harness import run_in_processes
 from torch import Tensor
 
 from simclr_lightning.distributed import all_reduce_sum, rank, world_size
-from simclr_lightning.losses import ContrastiveLoss, DecoupledNTXent, HardNegativeNTXent, NTXentLoss, SupConNTXent
+from simclr_lightning.losses import (
+    ContrastiveLoss,
+    DecoupledNTXent,
+    HardNegativeNTXent,
+    LearnedTemperatureNTXent,
+    NTXentLoss,
+    SupConNTXent,
+)
 
 PICTURES = 12  # of a global batch
 WORLD_SIZES = (2, 3)
@@ -22,6 +29,7 @@ LOSSES: dict[str, Callable[[], ContrastiveLoss]] = {
     "hard": lambda: HardNegativeNTXent(0.2, beta=1.0, tau_plus=0.02),
     "debiased": lambda: HardNegativeNTXent(0.2, beta=0.0, tau_plus=0.02),
     "supcon": lambda: SupConNTXent(0.2),
+    "learned temperature": lambda: LearnedTemperatureNTXent(0.2),
 }
 LABELS = torch.tensor([0, 1, -1, 0, 2, 1, -1, 0, -1, 2, 0, 1])  # of classes, or of groups
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -62,8 +70,10 @@ def compute() -> dict[Any, Any]:
                     name: torch.split(value, sizes)[rank()] if isinstance(value, Tensor) else value
                     for name, value in given.items()
                 }
-                loss = LOSSES[kind]()(torch.split(everything, sizes, dim=1)[rank()] @ head, **own)
-                (gradient,) = torch.autograd.grad(loss, head)
+                contrastive = LOSSES[kind]().to(dtype)
+                loss = contrastive(torch.split(everything, sizes, dim=1)[rank()] @ head, **own)
+                gradients = torch.autograd.grad(loss, [head, *contrastive.parameters()])
+                gradient = torch.cat([own.flatten() for own in gradients])
                 results[number, dtype, split] = loss.detach(), all_reduce_sum(gradient) / world_size()
     return results
 

@@ -3,6 +3,7 @@
 from simclr_lightning.losses.base import ContrastiveLoss, build_loss
 from simclr_lightning.losses.decoupled import DecoupledNTXent
 from simclr_lightning.losses.hard_negatives import HardNegativeNTXent
+from simclr_lightning.losses.learned_temperature import LearnedTemperatureNTXent
 from simclr_lightning.losses.negatives import log_negatives, log_negatives_and_positives
 from simclr_lightning.losses.nt_xent import NTXentLoss, nt_xent, scaled_views
 from simclr_lightning.losses.supcon import SupConNTXent
@@ -13,6 +14,7 @@ __all__ = [
     "ContrastiveMetrics",
     "DecoupledNTXent",
     "HardNegativeNTXent",
+    "LearnedTemperatureNTXent",
     "NTXentLoss",
     "SupConNTXent",
     "build_loss",

@@ -95,6 +95,10 @@ class ContrastiveLoss(nn.Module, ABC):
             first, second, temperature=self.temperature, normalize=self.normalize, gather=self.gather
         )
 
+    def watched(self, projections: Tensor) -> dict[str, Tensor]:
+        """What is logged of projections (V, N, D), by name: :meth:`metrics`, and what a subclass adds."""
+        return self.metrics(projections)._asdict()
+
     def config(self) -> LossConfig:
         """Class path and arguments, from which :func:`build_loss` makes an equal one.
 

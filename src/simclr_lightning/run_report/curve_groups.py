@@ -28,6 +28,7 @@ _TOLD = {
     "contrast_top1": "Share of views whose other view is the most similar one of the batch.",
     "contrast_top5": "Share of views whose other view is among the five most similar.",
     "contrast_entropy": "Entropy of the similarities of a view to the rest of its batch, in nats.",
+    "contrast_temperature": "That of the loss, where it is learned.",
     "probe/top1": "A linear classifier that learns beside the training, on features that it does not change.",
     "knn/top1": "Weighted votes of nearest neighbours, on clean pictures.",
     "health/std": "Of unit vectors: 1/√d is healthy for d dimensions, 0 is a collapse.",
