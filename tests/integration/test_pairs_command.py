@@ -14,7 +14,7 @@ QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
 SHORT = ["--config", str(QUICKSTART), "--model.width", "0.125", "--trainer.accelerator", "cpu"]
 SHORT += ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", "--trainer.log_every_n_steps", "1"]
 SHORT += ["--trainer.check_val_every_n_epoch", "1"]
-LOSSES = ["NTXentLoss", "DecoupledNTXent", "HardNegativeNTXent", "SupConNTXent", "LearnedTemperatureNTXent"]
+LOSSES = ["NTXentLoss", "DecoupledNTXent", "HardNegativeNTXent", "SupConNTXent"]
 
 
 def table(name: str, lines: list[str]) -> str:
