@@ -46,8 +46,9 @@ def _wait_politely() -> None:
     """Let torch's threads on a CPU sleep sooner where they wait for each other.
 
     GNU's OpenMP tries 300,000 times first. Where the processor is shared, it is thereby kept from the thread that is
-    waited for: training was slower than with one thread (benchmarks/results/waiting_threads.md). It reads this when
-    torch is imported, which comes later. What was typed holds.
+    waited for: two threads beside two busy processes trained on 163 pictures a second, with this on 290
+    (benchmarks/results/waiting_threads.md). It reads this when torch is imported, which comes later. What was typed
+    holds.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
