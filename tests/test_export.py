@@ -114,14 +114,19 @@ def test_exported_weights_come_back(save: Save) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("grid", [1, 2])
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "hub"])  # a folder: test_export_hub.py
-def test_code_of_the_model_card_gives_the_features(name: Any, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small() if name not in ("torchvision", "timm") else trained(encoder="resnet18", image_size=16)
+def test_code_of_the_model_card_gives_the_features(
+    name: Any, grid: int, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"image_size": 16, "pool_grid": grid}
+    model = small(**options) if name not in ("torchvision", "timm") else trained(encoder="resnet18", **options)
     file = export_encoder(save(model), name)
     card = file.with_name(f"{file.name}.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(file.parent)
     assert "simclr" not in code  # others need not install it
+    assert ("of 2 x 2 fields" in card) == (grid == 2)
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     assert namespace["features"].shape == (1, model.feature_dim)

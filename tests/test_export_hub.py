@@ -158,6 +158,7 @@ def test_transformers_load_the_folder(save: Save) -> None:
         {"encoder": "resnet18", "stem": "imagenet"},
         {"encoder": "shufflenet_v2_x0_5", "width": 1.0, "image_size": 32},
         {"projection_layers": 0},
+        {"encoder": "resnet18", "stem": "imagenet", "image_size": 64, "width": 1.0, "pool_grid": 2},
     ],
 )
 def test_networks_that_timm_has_not_come_back_by_this_package(

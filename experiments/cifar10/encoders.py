@@ -15,28 +15,24 @@ class Stages(nn.Module):
         >>> import torch
         >>> Stages([24, 64, 192])(torch.rand(2, 3, 20, 20)).shape
         torch.Size([2, 192])
-        >>> Stages([32, 64, 128], grid=2)(torch.rand(2, 3, 20, 20)).shape
-        torch.Size([2, 512])
 
     Args:
         widths: channels of the stages; the stem has those of the first.
         stem_stride: of the 3x3 convolution in front; 2 halves the side at once.
         expand: channels of a 1x1 convolution before the pooling, 0 for none.
-        grid: the last maps are averaged over so many fields a side, which makes grid ** 2 features of each.
 
     Attributes:
         feature_dim: number of features F: of (N, 3, H, W) pictures it makes (N, F).
     """
 
-    def __init__(self, widths: list[int], stem_stride: int = 1, expand: int = 0, grid: int = 1) -> None:
+    def __init__(self, widths: list[int], stem_stride: int = 1, expand: int = 0) -> None:
         super().__init__()
         self.stem = _layer(3, widths[0], kernel=3, stride=stem_stride)
         self.blocks = nn.Sequential(_block(widths[0], widths[0], stride=1))
         for below, width in pairwise(widths):
             self.blocks.append(_block(below, width, stride=2))
         self.expand = _layer(widths[-1], expand, kernel=1) if expand else nn.Identity()
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten())
-        self.feature_dim, self.in_channels = (expand or widths[-1]) * grid**2, 3
+        self.feature_dim, self.in_channels = expand or widths[-1], 3
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -45,8 +41,8 @@ class Stages(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, F) of pictures (N, 3, H, W)."""
-        features: Tensor = self.pool(self.expand(self.blocks(self.stem(images))))
-        return features
+        features: Tensor = self.expand(self.blocks(self.stem(images)))
+        return features.mean((2, 3))
 
 
 def _layer(inner: int, outer: int, *, kernel: int, stride: int = 1) -> nn.Sequential:

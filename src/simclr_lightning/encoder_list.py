@@ -77,7 +77,7 @@ class _WithoutWeights(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def counted(name: str, width: float = 1.0) -> dict[str, Any]:
+def counted(name: str, width: float = 1.0, pool_grid: int = 1) -> dict[str, Any]:
     """Parameters and features of an encoder; None for a network that gives no vector of features.
 
     Example:
@@ -86,7 +86,7 @@ def counted(name: str, width: float = 1.0) -> dict[str, Any]:
     """
     try:
         with _WithoutWeights():
-            encoder: Any = build_encoder(name, width=width)
+            encoder: Any = build_encoder(name, width=width, pool_grid=pool_grid)
     except InputError:
         return {"name": name, "parameters": None, "features": None}
     parameters = sum(parameter.numel() for parameter in encoder.parameters())

@@ -44,8 +44,7 @@ class SimCLR(LoadsEncoder):
     Afterwards the head is dropped: ``model(images)`` gives the encoder's features.
 
     Give another ``loss``, or override :meth:`build_encoder`, :meth:`build_head` or :meth:`configure_optimizers`, to
-    change one part; ``self.hparams`` then holds all arguments, also those of a subclass. The learning rate is a base
-    rate: the callback ``LARSWarmup`` scales it by the global batch and schedules it.
+    change one part; ``self.hparams`` then holds all arguments, also those of a subclass.
 
     Example:
         >>> model = SimCLR("resnet8", width=0.125, stem="cifar", loss=NTXentLoss(temperature=0.5))
@@ -68,19 +67,19 @@ class SimCLR(LoadsEncoder):
         loss: of the projections of all views; NT-Xent by default, see ``NTXentLoss`` for its temperature and the like.
             Another one by its class path: my_project.MyLoss, a subclass of ``ContrastiveLoss``.
         optimizer: lars (the paper's), sgd (Nesterov momentum) or adamw.
-        learning_rate: base learning rate, of a global batch of 256 for the linear rule: 0.3 for LARS in the paper.
+        learning_rate: base rate, of a global batch of 256; ``LARSWarmup`` scales and schedules it. The paper's: 0.3.
         weight_decay: decay of the weights; biases and normalisation layers are never decayed (nor adapted by LARS).
         momentum: of lars and sgd.
         trust_coefficient: of lars.
         channels_last: whether the encoder computes in the channels_last memory format, which is usually faster.
-        micro_batch_size: pictures of this process that encoder and head take at once, both views of each; by default
-            all. The gradients are those of the whole batch in the memory of a micro-batch, for a second forward pass;
-            BatchNorm alone tells the difference, since it sees micro-batches.
+        micro_batch_size: pictures of this process that encoder and head take at once, all by default: the memory of a
+            micro-batch, the gradients of the whole batch, a second forward pass. BatchNorm alone sees micro-batches.
         compile_encoder: whether ``Trainer.fit`` compiles the encoder, for minutes; on a CPU that needs a C++ compiler.
         init_from: what the encoder's weights start from: the path of a checkpoint or state dict, of any package; or
             torchvision or timm, whose weights of this ``encoder`` are downloaded. All fit, but that a first convolution
             of other channels is adapted. Checkpoints of the run have the weights, and ``init_from=None``.
         freeze_epochs: epochs, also a fraction, in which the encoder's weights and statistics stay and the head learns.
+        pool_grid: fields a side over which a ResNet averages its last maps: 1 in the paper; 2: features of four fields.
 
     Raises:
         InputError: if an argument is out of range or a name unknown, or weights to start from do not fit.
@@ -108,6 +107,7 @@ class SimCLR(LoadsEncoder):
         compile_encoder: bool = False,
         init_from: str | None = None,
         freeze_epochs: float = 0,
+        pool_grid: int = 1,
     ) -> None:
         super().__init__()
         check_freeze_epochs(freeze_epochs, projection_layers)
@@ -117,7 +117,7 @@ class SimCLR(LoadsEncoder):
         self.loss = build_loss(loss) if isinstance(loss, Mapping) else NTXentLoss() if loss is None else loss
         if not isinstance(self.loss, ContrastiveLoss):
             raise TypeError(f"loss is a {type(loss).__name__}: expected a subclass of ContrastiveLoss, or None.")
-        given = check_given(encoder, width=width, stem=stem, zero_init_residual=zero_init_residual)
+        given = check_given(encoder, width, stem, zero_init_residual, pool_grid)
         self.save_hyperparameters(ignore=["loss"] if given is None else ["loss", "encoder"])
         if given is not None and INSTANTIATOR not in self.hparams:
             self.save_hyperparameters({"encoder": described_encoder(given)})
@@ -142,7 +142,7 @@ class SimCLR(LoadsEncoder):
 
     def build_encoder(self) -> nn.Module:
         """Encoder f of the paper: pictures (N, C, H, W) to features (N, F), with an int attribute ``feature_dim``."""
-        options = ("width", "stem", "in_channels", "image_size", "zero_init_residual")
+        options = ("width", "stem", "in_channels", "image_size", "zero_init_residual", "pool_grid")
         return build_encoder(self.hparams["encoder"], **{name: self.hparams[name] for name in options})
 
     def build_head(self) -> nn.Module:

@@ -17,7 +17,8 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.models import resolve_stem
 
 _ARCHITECTURE = (
-    *("encoder", "width", "stem", "projection_layers", "projection_hidden", "projection_dim", "head_layers"),
+    *("encoder", "width", "stem", "pool_grid"),
+    *("projection_layers", "projection_hidden", "projection_dim", "head_layers"),
     "optimizer",  # whose state is in the checkpoint
 )
 _NO_MATTER = frozenset(

@@ -167,7 +167,9 @@ MODELS: dict[str, Callable[[SimCLR], SimCLR | Classifier]] = {
     "SimCLR": lambda model: model,
     "LinearEvaluation": lambda model: LinearEvaluation.of(model, num_classes=3),
     "FineTune": lambda model: FineTune.of(model, num_classes=3, head_layers=1),
-    "Supervised": lambda model: Supervised("resnet8", width=0.25, in_channels=1, num_classes=3),
+    "Supervised": lambda model: Supervised(
+        "resnet8", width=0.25, in_channels=1, num_classes=3, image_size=16, pool_grid=2
+    ),
 }
 
 
@@ -217,3 +219,14 @@ def test_a_classifier_of_another_class_is_refused(save: Save) -> None:
     path = save(TheirClassifier("resnet8", width=0.25, num_classes=3))
     with pytest.raises(ValueError, match=r"is a checkpoint of TheirClassifier.*TheirClassifier\.load_from_checkpoint"):
         load_encoder(path, SimCLR)
+
+
+def test_files_from_before_fields_tell_no_grid(save: Save) -> None:
+    model = Supervised("resnet8", width=0.25, in_channels=1, num_classes=3)
+    path = save(model)
+    content = torch.load(path, weights_only=True)
+    del content["hyper_parameters"]["pool_grid"]
+    torch.save(content, path)
+    images = torch.rand(3, 1, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(load_encoder(path, SimCLR)(images), model.eval().encoder(images))

@@ -78,6 +78,16 @@ def test_words_of_a_run(tmp_path: Path, changes: dict[str, Any], said: list[str]
     assert names(write_run(tmp_path, **changes)) == [*said, "probe at chance"]
 
 
+def test_features_of_four_fields_are_four_times_as_many(tmp_path: Path) -> None:
+    config = yaml.safe_load((write_run(tmp_path, {"std": 0.01, "rank": 60.0}) / "config.yaml").read_text())
+    found = {}
+    for grid in (1, 2):  # of 32 features a standard deviation of 0.01 is a spread of 0.06, and of 128 one of 0.11
+        config["model"]["init_args"] |= {"width": 0.125, "projection_layers": 0, "pool_grid": grid}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        found[grid] = names(tmp_path)
+    assert found == {1: ["complete collapse", "probe at chance"], 2: ["probe at chance"]}
+
+
 def test_a_run_that_waited_for_its_data(tmp_path: Path) -> None:
     config = yaml.safe_load((write_run(tmp_path, HEALTHY, waited=0.43) / "config.yaml").read_text())
     config["data"]["init_args"] |= {"dataset": "folder", "root": "cats", "num_workers": 0}

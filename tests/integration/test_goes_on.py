@@ -57,6 +57,8 @@ def test_a_run_that_goes_on(simclr: Simclr, photos: Path) -> None:
 
     with pytest.raises(InputError, match=r"stem is 'pooled', and the training of .* began with 'auto'"):
         simclr(*FIT, "2", "--ckpt_path", LAST, "--model.stem", "pooled")
+    with pytest.raises(InputError, match=r"pool_grid is 2, and the training of .* began with 1"):
+        simclr(*FIT, "2", "--ckpt_path", LAST, "--model.pool_grid", "2")
 
     (photos / "train" / "cat" / "0.jpg").rename(photos / "0.jpg")
     with pytest.raises(InputError, match="began with 16 training pictures, and there are 15 now: the order"):

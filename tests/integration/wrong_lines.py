@@ -130,7 +130,7 @@ POSITIVE = {
     *("eval_size", "eval_crop", "count", "chunk_window", "num_nodes", "devices", "limit_train_batches", "max_steps"),
     *("max_epochs", "check_val_every_n_epoch", "val_check_interval", "accumulate_grad_batches"),
     *("every_n_epochs", "every_n_steps", "bank", "queries", "k", "num_pictures", "pictures", "minutes", "draws"),
-    *("num_classes", "epochs", "steps", "seeds", "chunk_mib", "start", "end"),
+    *("num_classes", "epochs", "steps", "seeds", "chunk_mib", "start", "end", "pool_grid"),
 }
 # Numbers that are shares, or otherwise bounded above.
 BOUNDED = {
@@ -147,6 +147,7 @@ BOUNDED = {
     "tau_plus": "1",
     "projection_layers": "9",
     "head_layers": "9",
+    "pool_grid": "8",
     "until": "1.5",
     "rotation": "200",
     "eval_crop": "1.5",

@@ -41,12 +41,12 @@ def test_resnets_are_ours_with_or_without_prefix(name: str) -> None:
 
 
 def test_every_option_reaches_the_resnet() -> None:
-    encoder = build("resnet10", width=0.25, stem="pooled", in_channels=5, zero_init_residual=False)
-    assert (encoder.feature_dim, encoder.in_channels, encoder.conv1.in_channels) == (128, 5, 5)
+    encoder = build("resnet10", width=0.25, stem="pooled", in_channels=5, zero_init_residual=False, pool_grid=2)
+    assert (encoder.feature_dim, encoder.in_channels, encoder.conv1.in_channels) == (512, 5, 5)
     assert encoder.conv1.kernel_size == (3, 3)
     assert isinstance(encoder.maxpool, nn.MaxPool2d)
     assert encoder.layer1[0].bn2.weight.all()
-    assert encoder(torch.rand(2, 5, 32, 32)).shape == (2, 128)
+    assert encoder(torch.rand(2, 5, 32, 32)).shape == (2, 512)
 
 
 @pytest.mark.parametrize(("image_size", "kernel"), [(32, 3), (33, 7), (None, 7)])
@@ -201,7 +201,9 @@ def test_names_that_are_no_classifiers_are_unknown(name: str) -> None:
         build(name)
 
 
-@pytest.mark.parametrize("options", [{"width": 2.0}, {"stem": "cifar"}, {"zero_init_residual": False}])
+@pytest.mark.parametrize(
+    "options", [{"width": 2.0}, {"stem": "cifar"}, {"zero_init_residual": False}, {"pool_grid": 2}]
+)
 @pytest.mark.parametrize("name", ["convnext_tiny", "timm/resnet18"])
 def test_options_of_resnets_are_refused_for_others(name: str, options: dict[str, Any]) -> None:
     option = next(iter(options))
@@ -216,6 +218,7 @@ def test_options_of_resnets_are_refused_for_others(name: str, options: dict[str,
         ({"in_channels": 0}, "in_channels is 0: choose a number of at least 1"),
         ({"image_size": 0}, "image_size is 0: choose a number of at least 1"),
         ({"width": 0.0}, "width is 0.0"),
+        ({"pool_grid": 0}, "pool_grid is 0: choose a number of at least 1 and at most 7"),
     ],
 )
 def test_options_out_of_range_are_errors(options: dict[str, Any], message: str) -> None:

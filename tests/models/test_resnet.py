@@ -4,9 +4,11 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from simclr_lightning.models import RESNETS, ResNet, resolve_stem
+from simclr_lightning.models.resnet import FieldPool
 
 IN_TORCHVISION = [name for name in RESNETS if name not in ("resnet8", "resnet10")]
 
@@ -206,3 +208,45 @@ def test_channels_last_gives_the_same_features() -> None:
 def test_unknown_stem_of_the_class_is_an_error() -> None:
     with pytest.raises(KeyError, match="auto"):
         tiny(stem="auto")
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 3), (4, 7), (5, 4), (9, 8)])
+def test_four_fields_are_torchs(height: int, width: int) -> None:
+    maps = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    found, expected = FieldPool(2)(maps), F.adaptive_avg_pool2d(maps, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(found)
+    (own,), (theirs,) = (torch.autograd.grad(pooled, maps, weights) for pooled in (found, expected))
+    torch.testing.assert_close(own, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("grid", [2, 3, 4])
+def test_fields_are_of_one_size_and_leave_no_pixel_out(grid: int) -> None:
+    for side in range(grid, 3 * grid + 1):
+        maps = torch.ones(1, 1, side, side + 1, requires_grad=True)
+        fields = FieldPool(grid)(maps)
+        assert fields.shape == (1, 1, grid, grid)
+        torch.testing.assert_close(fields, torch.ones_like(fields))
+        (gradient,) = torch.autograd.grad(fields.sum(), maps)
+        assert (gradient > 0).all()
+        torch.testing.assert_close(gradient.sum(), torch.tensor(float(grid**2)))
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet50"])
+def test_the_mean_of_the_fields_is_the_feature_of_the_picture(name: str) -> None:
+    whole, fields = (ResNet(*RESNETS[name], width=0.125, stem="cifar", pool_grid=grid).eval() for grid in (1, 2))
+    assert fields.feature_dim == 4 * whole.feature_dim
+    fields.load_state_dict(whole.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        features = fields(images)
+        assert features.shape == (2, fields.feature_dim)
+        # torch's order: the fields of a channel lie beside each other
+        torch.testing.assert_close(features.unflatten(1, (whole.feature_dim, 4)).mean(-1), whole(images))
+
+
+def test_pictures_of_too_few_pixels_for_the_fields_are_an_error() -> None:
+    encoder = ResNet(*RESNETS["resnet18"], width=0.125, pool_grid=2)
+    assert encoder(torch.rand(2, 3, 64, 64)).shape == (2, 256)
+    with pytest.raises(ValueError, match=r"pool_grid is 2, .* 1 x 1 pixels: take larger views, a stem .* pool_grid 1"):
+        encoder(torch.rand(2, 3, 32, 32))

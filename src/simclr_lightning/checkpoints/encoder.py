@@ -176,8 +176,9 @@ def _encoder_of_classifier(checkpoint: Checkpoint, model_class: type[LightningMo
             model: Any = build_described(model_class, told["architecture"])
             encoder = model.encoder
         case "Supervised":
-            named = ("width", "stem", "in_channels", "image_size", "zero_init_residual")
-            encoder = build_encoder(told["encoder"], **{name: told[name] for name in named})
+            named = ("width", "stem", "in_channels", "image_size", "zero_init_residual", "pool_grid")
+            options = {name: told[name] for name in named if name in told}  # older files have no pool_grid
+            encoder = build_encoder(told["encoder"], **options)
             encoder = to_memory_format(encoder, channels_last=told["channels_last"])
         case wrote:
             raise InputError(

@@ -34,6 +34,7 @@ class Supervised(Classifier):
         weight_decay: decay of the weights; biases and normalisation layers are not decayed.
         trust_coefficient: of lars.
         channels_last: whether the encoder computes in the channels_last memory format, which is usually faster.
+        pool_grid: fields a side over which a ResNet averages its last maps, see ``SimCLR``.
 
     Raises:
         InputError: if an argument is out of range.
@@ -59,6 +60,7 @@ class Supervised(Classifier):
         weight_decay: float = 1e-4,
         trust_coefficient: float = 1e-3,
         channels_last: bool = True,
+        pool_grid: int = 1,
     ) -> None:
         check_classifier(num_classes, optimizer, learning_rate, momentum, weight_decay, trust_coefficient)
         network = build_encoder(
@@ -68,6 +70,7 @@ class Supervised(Classifier):
             in_channels=in_channels,
             image_size=image_size,
             zero_init_residual=zero_init_residual,
+            pool_grid=pool_grid,
         )
         super().__init__(
             to_memory_format(network, channels_last=channels_last),

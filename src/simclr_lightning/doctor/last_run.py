@@ -121,7 +121,7 @@ def _dimensions(config: dict[str, Any]) -> dict[str, int]:
     arguments = _model(config)
     if "encoder" not in arguments:
         return {}
-    features = counted(arguments["encoder"], arguments.get("width", 1.0))["features"]
+    features = counted(arguments["encoder"], arguments.get("width", 1.0), arguments.get("pool_grid", 1))["features"]
     if features is None:
         return {}
     projections = arguments.get("projection_dim", 128) if arguments.get("projection_layers", 2) else features

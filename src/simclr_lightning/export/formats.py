@@ -15,6 +15,7 @@ from simclr_lightning.errors import InputError
 from simclr_lightning.export.hub import load_hub_folder, write_hub_folder
 from simclr_lightning.export.trained import Trained, literal
 from simclr_lightning.models import RESNETS, ResNet
+from simclr_lightning.models.resnet import FieldPool
 from simclr_lightning.simclr import SimCLR
 
 Format = Literal["torchvision", "timm", "torchscript", "torch_export", "onnx", "hub"]
@@ -90,7 +91,7 @@ def _load_torchvision(trained: Trained, file: str) -> str:
         f"encoder = torchvision.models.get_model({literal(name)}, weights=None)",
         *(f"encoder.set_submodule({literal(layer)}, torch.nn.Identity())  # no classifier" for layer in classifiers),
     ]
-    return _load_state_dict("torchvision", [*network, *_stem(model.encoder)], file)
+    return _load_state_dict("torchvision", [*network, *_stem(model.encoder), *_pool(model.encoder, "avgpool")], file)
 
 
 def _load_timm(trained: Trained, file: str) -> str:
@@ -105,7 +106,7 @@ def _load_timm(trained: Trained, file: str) -> str:
         if config is not None and config.fixed_input_size and model.hparams["image_size"] is not None:
             options += f", img_size={literal(model.hparams['image_size'])}"
     network = [f"encoder = timm.create_model({literal(name)}, num_classes=0{options})"]
-    return _load_state_dict("timm", [*network, *_stem(model.encoder)], file)
+    return _load_state_dict("timm", [*network, *_stem(model.encoder), *_pool(model.encoder, "global_pool")], file)
 
 
 def _load_state_dict(library: str, network: list[str], file: str) -> str:
@@ -177,6 +178,15 @@ def _stem(encoder: nn.Module) -> list[str]:
     if isinstance(encoder.maxpool, nn.Identity):
         lines.append("encoder.maxpool = torch.nn.Identity()")
     return lines
+
+
+def _pool(encoder: nn.Module, layer: str) -> list[str]:
+    """Code that gives a library's ResNet features of as many fields as ours has."""
+    if not isinstance(encoder, ResNet) or not isinstance(encoder.avgpool, FieldPool):
+        return []
+    fields = f"torch.nn.AdaptiveAvgPool2d({encoder.avgpool.grid})"
+    pool = f"torch.nn.Sequential({fields}, torch.nn.Flatten())" if layer == "global_pool" else fields
+    return [f"encoder.{layer} = {pool}"]
 
 
 FORMATS: dict[Format, Exporter] = {

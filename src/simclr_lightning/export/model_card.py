@@ -109,8 +109,9 @@ you pass the file on.
 def _architecture(model: SimCLR) -> str:
     if type(model).build_encoder is not SimCLR.build_encoder:
         return f"the {type(model.encoder).__name__} of {type(model).__name__}"
-    width = model.hparams["width"]
-    return str(model.hparams["encoder"]) + (f" of width {width:g}" if width != 1 else "")
+    width, grid = model.hparams["width"], model.hparams["pool_grid"]
+    fields = f" with features of {grid} x {grid} fields" if grid != 1 else ""
+    return str(model.hparams["encoder"]) + (f" of width {width:g}" if width != 1 else "") + fields
 
 
 def _range(checkpoint: Checkpoint) -> str:

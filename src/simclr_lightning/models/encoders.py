@@ -23,6 +23,7 @@ def build_encoder(
     in_channels: int = 3,
     image_size: int | None = None,
     zero_init_residual: bool = True,
+    pool_grid: int = 1,
 ) -> nn.Module:
     """Build an untrained encoder f of SimCLR (section 2.1): from pictures (N, C, H, W) to features h (N, F).
 
@@ -41,6 +42,8 @@ def build_encoder(
         image_size: side of the pictures in pixels, None where it is not known. Networks made for pictures of one size
             (transformers with learnt positions) are built for this one.
         zero_init_residual: ResNets only: start the last BatchNorm gain of every block at 0.
+        pool_grid: ResNets only: fields a side over which the last maps are averaged; the features are those of all of
+            pool_grid x pool_grid fields (see :class:`~simclr_lightning.models.ResNet`).
 
     Returns:
         The encoder, in train mode.
@@ -75,14 +78,15 @@ def build_encoder(
             stem=resolve_stem(stem, image_size),
             in_channels=in_channels,
             zero_init_residual=zero_init_residual,
+            pool_grid=pool_grid,
         )
     build = timm_network if name.startswith("timm/") else _build_torchvision
     _check_name(name)
-    if width != 1.0 or stem != "auto" or not zero_init_residual:
+    if (width, stem, zero_init_residual, pool_grid) != _UNTOUCHED:
         raise InputError(
             f"the encoder {name!r} has none of these options: width={width}, stem={stem!r}, "
-            f"zero_init_residual={zero_init_residual}. Leave them at 1.0, 'auto' and True, or take one of the encoders "
-            f"that have them: {', '.join(RESNETS)}"
+            f"zero_init_residual={zero_init_residual}, pool_grid={pool_grid}. Leave them at 1.0, 'auto', True and 1, "
+            f"or take one of the encoders that have them: {', '.join(RESNETS)}"
         )
     try:
         encoder, size = build(name.rpartition("/")[2], in_channels, image_size)
@@ -97,6 +101,7 @@ def build_encoder(
 
 
 _GIVEN = "module:"
+_UNTOUCHED = (1.0, "auto", True, 1)  # width, stem, zero_init_residual and pool_grid
 
 
 def described_encoder(encoder: nn.Module) -> str:
@@ -109,23 +114,26 @@ def described_encoder(encoder: nn.Module) -> str:
     return f"{_GIVEN}{type(encoder).__module__}.{type(encoder).__qualname__}"
 
 
-def check_given(encoder: str | nn.Module, *, width: float, stem: Stem, zero_init_residual: bool) -> nn.Module | None:
+def check_given(
+    encoder: str | nn.Module, width: float, stem: Stem, zero_init_residual: bool, pool_grid: int
+) -> nn.Module | None:
     """The encoder if it is a module, None if it is a name.
 
     Raises:
         InputError: if options of a ResNet are beside a module.
 
     Example:
-        >>> check_given("resnet8", width=2.0, stem="auto", zero_init_residual=True)
-        >>> check_given(nn.Flatten(), width=1.0, stem="auto", zero_init_residual=True)
+        >>> check_given("resnet8", 2.0, "auto", True, 1)
+        >>> check_given(nn.Flatten(), 1.0, "auto", True, 1)
         Flatten(start_dim=1, end_dim=-1)
     """
     if not isinstance(encoder, nn.Module):
         return None
-    if (width, stem, zero_init_residual) != (1.0, "auto", True):
+    if (width, stem, zero_init_residual, pool_grid) != _UNTOUCHED:
         raise InputError(
-            f"The encoder is a module, a {type(encoder).__name__}, and width={width}, stem={stem!r} and "
-            f"zero_init_residual={zero_init_residual} are for an encoder by name: leave them out."
+            f"The encoder is a module, a {type(encoder).__name__}, and width={width}, stem={stem!r}, "
+            f"zero_init_residual={zero_init_residual} and pool_grid={pool_grid} are for an encoder by name: leave them "
+            "out."
         )
     return encoder
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import resnet
 
-from simclr_lightning.errors import InputError
+from simclr_lightning.errors import InputError, check_number
 
 Stem = Literal["auto", "imagenet", "cifar", "pooled"]
 """First layers of a ResNet, see :class:`ResNet`; auto: by the size of the pictures."""
@@ -48,6 +50,49 @@ def resolve_stem(stem: Stem, image_size: int | None) -> Literal["imagenet", "cif
     return "cifar" if image_size is not None and image_size <= 32 else "imagenet"
 
 
+class FieldPool(nn.Module):
+    """Averages maps over equal fields of a grid: (N, C, H, W) to (N, C, ``grid``, ``grid``).
+
+    Where a side is no multiple of ``grid``, fields share the pixels at their borders. Of 2 x 2 fields it is
+    ``torch.nn.AdaptiveAvgPool2d(2)``, whose gradient no deterministic algorithm computes on a GPU.
+
+    Args:
+        grid: fields a side.
+
+    Example:
+        >>> import torch
+        >>> FieldPool(2)(torch.arange(16.0).reshape(1, 1, 4, 4)).flatten()
+        tensor([ 2.5000,  4.5000, 10.5000, 12.5000])
+    """
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Averages of the fields.
+
+        Raises:
+            InputError: if the maps have fewer pixels a side than there are fields.
+        """
+        # Where sides are no numbers; what is exported is compared with the model.
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return F.adaptive_avg_pool2d(maps, self.grid)
+        sides = [int(side) for side in maps.shape[-2:]]
+        if min(sides) < self.grid:
+            raise InputError(
+                f"pool_grid is {self.grid}, and the last maps of such pictures have {sides[0]} x {sides[1]} pixels: "
+                "take larger views, a stem that keeps more of them (cifar), or pool_grid 1."
+            )
+        steps = [side // self.grid for side in sides]
+        kernel = [side - (self.grid - 1) * step for side, step in zip(sides, steps, strict=True)]
+        return F.avg_pool2d(maps, kernel, steps)
+
+    def extra_repr(self) -> str:
+        """What a print of it shows."""
+        return str(self.grid)
+
+
 class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
     """A ResNet without its classifier, from pictures (N, C, H, W) to features (N, ``feature_dim``).
 
@@ -69,12 +114,14 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
             max-pool: keeps it) or ``pooled`` (3x3 of stride 1, then max-pool: halves it).
         in_channels: channels of the pictures.
         zero_init_residual: start the last BatchNorm gain of every block at 0, so that blocks begin as their shortcut.
+        pool_grid: fields a side over which the last maps are averaged, see :class:`FieldPool`; 1 averages whole maps.
 
     Raises:
-        InputError: if ``width`` leaves a stage without channels.
+        InputError: if ``width`` leaves a stage without channels, or ``pool_grid`` is out of range.
 
     Attributes:
-        feature_dim: number of features F: 512 x width, for bottlenecks 2048 x width (256 x width for ``resnet8``).
+        feature_dim: number of features F: 512 x width, for bottlenecks 2048 x width (256 x width for ``resnet8``), of
+            each of the pool_grid x pool_grid fields.
         in_channels: channels of the pictures.
 
     Example:
@@ -93,7 +140,9 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
         stem: Literal["imagenet", "cifar", "pooled"] = "imagenet",
         in_channels: int = 3,
         zero_init_residual: bool = True,
+        pool_grid: int = 1,
     ) -> None:
+        check_number("pool_grid", pool_grid, "model.pool_grid 2", least=1, most=7)
         if not math.isfinite(width) or round(64 * width) < 1:
             raise InputError(
                 f"width is {width}, but at least one of the 64 channels of the first stage must remain: "
@@ -110,9 +159,11 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision ships no types
         self.bn1 = nn.BatchNorm2d(channels)
         if not pool:
             self.maxpool = nn.Identity()
+        if pool_grid > 1:
+            self.avgpool = FieldPool(pool_grid)
         self.fc = nn.Identity()
         self.in_channels = in_channels
-        self.feature_dim = int(self.inplanes)  # the channels of the last stage
+        self.feature_dim = int(self.inplanes) * pool_grid**2  # the channels of the last stage, of every field
 
     def _widened(self, channels: int) -> int:
         return round(channels * self._width)
