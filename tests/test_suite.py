@@ -62,8 +62,9 @@ def test_no_test_of_another_folder_meets_the_simulated_device() -> None:
     told = subprocess.run(both, env=environment, capture_output=True, text=True, check=False, cwd=ROOT).stdout
     assert "tests/test_errors.py::" in told
     assert [line for line in told.splitlines() if "simulated" in line] == [
-        "tests/simulated::1 of 2",
-        "tests/simulated::2 of 2",
+        "tests/simulated::1 of 3",
+        "tests/simulated::2 of 3",
+        "tests/simulated::3 of 3",
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-SHARES = 2  # processes: each takes seconds to import torch and Lightning
+SHARES = 3  # processes: each takes seconds to import torch and Lightning, and none may come near the time of one test
 
 
 def is_alone(config: pytest.Config) -> bool:
@@ -24,9 +24,11 @@ def is_alone(config: pytest.Config) -> bool:
 
 
 def shares() -> list[tuple[str, list[Path]]]:
-    """Of all files, by size, so that both take about as long."""
-    files = sorted(HERE.glob("test_*.py"), key=lambda path: path.stat().st_size)
-    return [(f"{number + 1} of {SHARES}", files[number::SHARES]) for number in range(SHARES)]
+    """Of all files, the largest first, each to the share that has least: they take about as long."""
+    parts: list[list[Path]] = [[] for _ in range(SHARES)]
+    for path in sorted(HERE.glob("test_*.py"), key=lambda path: (-path.stat().st_size, path.name)):
+        min(parts, key=lambda part: sum(own.stat().st_size for own in part)).append(path)
+    return [(f"{number} of {SHARES}", part) for number, part in enumerate(parts, start=1)]
 
 
 class Folder(pytest.Directory):
