@@ -67,6 +67,14 @@ def test_own_checkpoint_gives_the_encoder_alone(save: Callable[..., Path]) -> No
     assert small(init_from=model.encoder_origin).encoder.training
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_weights_are_those_of_any_number_of_fields(before: int, after: int, save: Callable[..., Path]) -> None:
+    source = trained(small(pool_grid=before))
+    model = small(init_from=str(save(source)), pool_grid=after)
+    whole = [found.unflatten(1, (32, -1)).mean(-1) for found in (features(own, IMAGES) for own in (source, model))]
+    torch.testing.assert_close(*whole)
+
+
 @pytest.mark.parametrize("kind", ["linear", "finetune", "supervised"])
 def test_checkpoint_of_a_classifier(kind: str, save: Callable[..., Path]) -> None:
     source = trained(small())

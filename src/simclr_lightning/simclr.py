@@ -67,7 +67,7 @@ class SimCLR(LoadsEncoder):
         loss: of the projections of all views; NT-Xent by default, see ``NTXentLoss`` for its temperature and the like.
             Another one by its class path: my_project.MyLoss, a subclass of ``ContrastiveLoss``.
         optimizer: lars (the paper's), sgd (Nesterov momentum) or adamw.
-        learning_rate: base rate, of a global batch of 256; ``LARSWarmup`` scales and schedules it. The paper's: 0.3.
+        learning_rate: base rate, of a global batch of 256, which ``LARSWarmup`` scales; 0.3 for LARS in the paper.
         weight_decay: decay of the weights; biases and normalisation layers are never decayed (nor adapted by LARS).
         momentum: of lars and sgd.
         trust_coefficient: of lars.
