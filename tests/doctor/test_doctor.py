@@ -88,6 +88,20 @@ def test_features_of_four_fields_are_four_times_as_many(tmp_path: Path) -> None:
     assert found == {1: ["complete collapse", "probe at chance"], 2: ["probe at chance"]}
 
 
+def test_a_learned_temperature_is_that_of_the_end(tmp_path: Path) -> None:
+    write_run(tmp_path, HEALTHY, loss_above_floor=0.1)
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    learned = {"class_path": "simclr_lightning.losses.LearnedTemperatureNTXent", "init_args": {"temperature": 0.2}}
+    config["model"]["init_args"]["loss"] = learned
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert names(tmp_path) == ["probe at chance"]
+    header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    rows = [f"{header},train/contrast_temperature", f"{rows[0]},0.2", f"{rows[1]},0.05"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    word, _ = findings(tmp_path)  # of 128 pictures: 5.541 at chance, the floor is 0.997 at 0.2 and 0.000 at 0.05
+    assert word.text.startswith("the loss is 0.1000, its floor 0.0000")
+
+
 def test_a_run_that_waited_for_its_data(tmp_path: Path) -> None:
     config = yaml.safe_load((write_run(tmp_path, HEALTHY, waited=0.43) / "config.yaml").read_text())
     config["data"]["init_args"] |= {"dataset": "folder", "root": "cats", "num_workers": 0}

@@ -274,6 +274,22 @@ def test_words_of_a_run_that_is_ill(
     assert page.text.count("Nothing wrong was found.") == 1
 
 
+def test_a_learned_temperature_is_that_of_the_end(tmp_path: Path) -> None:
+    """At 1 the loss could not be so near to its floor; at 0.05, which was learned, it is at it."""
+    learned = {"class_path": "simclr_lightning.losses.LearnedTemperatureNTXent", "init_args": {"temperature": 1.0}}
+    data = {"class_path": "simclr_lightning.SimCLRDataModule", "init_args": {"batch_size": 128}}
+    model = {"class_path": "simclr_lightning.SimCLR", "init_args": {"encoder": "resnet8", "loss": learned}}
+    run = write_run(tmp_path / "run", config={"model": model, "data": data})
+    names, rows = "epoch,step,health/loss_above_floor,train/contrast_temperature\n", ("0,9,0.1,1", "1,19,0.1,0.05")
+    told = []
+    for last in rows:
+        (run / "metrics.csv").write_text(names + last + "\n")
+        told.append(
+            "Loss at its floor: the loss is 0.1000, its floor 0.0000" in check(report_runs([str(run)]).read_text()).text
+        )
+    assert told == [False, True]
+
+
 def test_many_pictures_take_no_more_room_than_they_may(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     for epoch in range(40):

@@ -104,7 +104,7 @@ def _of_metrics(columns: dict[str, list[float]], config: dict[str, Any], state: 
             std, rank = (values[-1] for values in found)
             start = health.get("start", {}).get(space, math.inf)
             words.append(collapse_word(space, std, rank, dimensions, _ROWS, start))
-    above, bounds = columns.get("health/loss_above_floor", []), _bounds(config)
+    above, bounds = columns.get("health/loss_above_floor", []), _bounds(config, columns)
     if above and bounds is not None:
         words.append(floor_word(bounds[1] + above[-1], *bounds))
     for name, (best, epochs) in health.get("probes", {}).items():
@@ -128,14 +128,19 @@ def _dimensions(config: dict[str, Any]) -> dict[str, int]:
     return {"features": features, "projections": projections}
 
 
-def _bounds(config: dict[str, Any]) -> tuple[float, float] | None:
-    """Loss at chance and at its floor, where two views of single pictures were contrasted with all others."""
+def _bounds(config: dict[str, Any], columns: dict[str, list[float]]) -> tuple[float, float] | None:
+    """Loss at chance and at its floor, where two views of single pictures were contrasted with all others.
+
+    A temperature that was learned is the last one that was logged.
+    """
     data = (config.get("data") or {}).get("init_args") or {}
     views, size = data.get("views"), data.get("batch_size")
     number = 2 if views is None else views.get("count", 2) if isinstance(views, dict) else None
     loss = _model(config).get("loss")
     if number != 2 or not isinstance(size, int) or not isinstance(loss, dict) or data.get("pairs") is not None:
         return None
+    if learned := columns.get("train/contrast_temperature", []):
+        loss = {**loss, "init_args": {**(loss.get("init_args") or {}), "temperature": learned[-1]}}
     built = build_loss(loss)
     return built.expected(size) if built.gather else None
 

@@ -81,7 +81,10 @@ class Run:
 
     @property
     def temperature(self) -> float | None:
-        """Of the loss; None where it is not known."""
+        """Of the loss, at the end where it is learned; None where it is not known."""
+        learned = self.metrics.columns.get("train/contrast_temperature") if self.metrics else None
+        if learned is not None:
+            return float(learned.values[-1])
         try:
             return float(self.config["model.loss.temperature"])
         except (KeyError, ValueError):
