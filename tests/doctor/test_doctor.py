@@ -96,10 +96,16 @@ def test_a_learned_temperature_is_that_of_the_end(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     assert names(tmp_path) == ["probe at chance"]
     header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
-    rows = [f"{header},train/contrast_temperature", f"{rows[0]},0.2", f"{rows[1]},0.05"]
-    (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
-    word, _ = findings(tmp_path)  # of 128 pictures: 5.541 at chance, the floor is 0.997 at 0.2 and 0.000 at 0.05
-    assert word.text.startswith("the loss is 0.1000, its floor 0.0000")
+
+    def learned_at_last(temperature: float) -> list[str]:
+        lines = [f"{header},train/contrast_temperature", f"{rows[0]},0.2", f"{rows[1]},{temperature}"]
+        (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+        return [word.text.partition(":")[0] for word in findings(tmp_path)]
+
+    # Of 128 pictures: 5.541 at chance, the floor is 0.997 at 0.2 and 0.000 at 0.05.
+    assert learned_at_last(0.05)[0] == "the loss is 0.1000, its floor 0.0000"
+    assert learned_at_last(0.0099999)[0] == "the loss is 0.1000, its floor 0.0000", "rounded below the least one"
+    assert learned_at_last(float("nan"))[0].startswith("train/contrast_temperature is not finite")
 
 
 def test_a_run_that_waited_for_its_data(tmp_path: Path) -> None:

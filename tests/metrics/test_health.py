@@ -176,6 +176,8 @@ def test_words_of_loss_and_probe() -> None:
     assert floor_word(3.5, 5.541, 3.566) is not None, "negatives may be further apart than orthogonal"
     assert floor_word(3.7, 5.541, 3.566) is None
     assert floor_word(1.0, 1.0, 1.0) is None, "a loss that cannot fall"
+    assert floor_word(math.nan, 5.541, 3.566) is None, "which is another word"
+    assert floor_word(3.5, 5.541, math.nan) is None
     assert probe_word("probe", 0.10, 0.1, 4) is None, "it had no time"
     assert probe_word("probe", 0.15, 0.1, 9) is None
     assert probe_word("probe", 0.95, 0.95, 5) is not None, "it names the commonest class"

@@ -14,7 +14,7 @@ from simclr_lightning.checkpoints import read_checkpoint
 from simclr_lightning.data.faster import faster_by_config
 from simclr_lightning.encoder_list import counted
 from simclr_lightning.errors import InputError, MissingFileError
-from simclr_lightning.losses import build_loss
+from simclr_lightning.losses import LearnedTemperatureNTXent, build_loss
 from simclr_lightning.metrics.health_words import Word, collapse_word, floor_word, probe_word, waiting_word
 
 _ROWS = 512  # that RepresentationHealth looks at by default
@@ -139,9 +139,10 @@ def _bounds(config: dict[str, Any], columns: dict[str, list[float]]) -> tuple[fl
     loss = _model(config).get("loss")
     if number != 2 or not isinstance(size, int) or not isinstance(loss, dict) or data.get("pairs") is not None:
         return None
-    if learned := columns.get("train/contrast_temperature", []):
-        loss = {**loss, "init_args": {**(loss.get("init_args") or {}), "temperature": learned[-1]}}
     built = build_loss(loss)
+    learned = columns.get("train/contrast_temperature", [])
+    if learned and isinstance(built, LearnedTemperatureNTXent):
+        built.now.fill_(learned[-1])
     return built.expected(size) if built.gather else None
 
 

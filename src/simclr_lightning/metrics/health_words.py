@@ -104,7 +104,7 @@ def floor_word(loss: float, chance: float, floor: float) -> Word | None:
         chance: loss of views that tell nothing.
         floor: the lowest that can be hoped for.
     """
-    if chance <= floor or loss - floor >= SHARE_OF_FLOOR * (chance - floor):
+    if not (chance > floor and loss - floor < SHARE_OF_FLOOR * (chance - floor)):  # nor where one of them is NaN
         return None
     return Word(
         "loss at its floor",
