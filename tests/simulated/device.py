@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import _foreach_supported_types
 from torch.utils import backend_registration
+from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "simgpu"
 STAGED = 64 * 1024  # bytes that a driver takes from pageable memory without waiting
@@ -241,7 +242,7 @@ def _autocast(name: str, cast_to: Callable[[str], torch.dtype]) -> Callable[...,
             return value.to(dtype) if floating and value.dtype != torch.float64 else value
 
         with torch.autocast(NAME, enabled=False):
-            return operator(*_mapped(converted, args), **_mapped(converted, kwargs))
+            return operator(*tree_map(converted, args), **tree_map(converted, kwargs))
 
     return run
 
@@ -258,11 +259,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return args[0]
     _check_devices(func, name, args, kwargs)
     _find_waits(name, args, kwargs)
-    settings = _mapped(_host, kwargs)
+    settings = tree_map(_host, kwargs)
     if settings.get("device") is not None:
         settings["device"] = "cpu"
     settings.pop("pin_memory", None)
-    outcome = func(*_mapped(_host, args), **settings)
+    outcome = func(*tree_map(_host, args), **settings)
     _count(func, name, args, kwargs, outcome)
     return _wrapped(func, args, kwargs, outcome)
 
@@ -274,7 +275,7 @@ def _wrapped(func: Any, args: Any, kwargs: dict[str, Any], outcome: Any) -> Any:
         for argument, value in _arguments(func, args, kwargs)
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
-    given = {id(value.host): value for value in _leaves(written) if isinstance(value, SimulatedTensor)}
+    given = {id(value.host): value for value in tree_leaves(written) if isinstance(value, SimulatedTensor)}
     for value in given.values():
         if value.host.shape != value.shape:
             raise NotImplementedError(f"{func}: a tensor of the simulated device keeps its shape.")
@@ -282,7 +283,7 @@ def _wrapped(func: Any, args: Any, kwargs: dict[str, Any], outcome: Any) -> Any:
     def wrap(value: Any) -> Any:
         return given.get(id(value), SimulatedTensor(value)) if isinstance(value, Tensor) else value
 
-    return _mapped(wrap, outcome)
+    return tree_map(wrap, outcome)
 
 
 def _arguments(func: Any, args: Any, kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
@@ -293,7 +294,7 @@ def _arguments(func: Any, args: Any, kwargs: dict[str, Any]) -> list[tuple[Any, 
 
 
 def _check_devices(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> None:
-    leaves = [value for value in _leaves((args, kwargs)) if isinstance(value, Tensor)]
+    leaves = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
     here = [value for value in leaves if not isinstance(value, SimulatedTensor)]
     if name in _INDEXING:  # indices may lie on the host: they are copied
         here = [value for value in here if all(value is not index for index in args[1])]
@@ -321,7 +322,7 @@ def _find_waits(name: str, args: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _count(func: Any, name: str, args: Any, kwargs: dict[str, Any], outcome: Any) -> None:
-    made = [value for value in _leaves(outcome) if isinstance(value, Tensor)]
+    made = [value for value in tree_leaves(outcome) if isinstance(value, Tensor)]
     views = [returned.alias_info is not None and not returned.alias_info.is_write for returned in func._schema.returns]
     if name in _MEMORY or (views and all(views)) or (views and not made):
         return
@@ -354,7 +355,7 @@ def _is_fused(args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def _size(values: Any) -> int:
-    return sum(_bytes(value.host) for value in _leaves(values) if isinstance(value, SimulatedTensor))
+    return sum(_bytes(value.host) for value in tree_leaves(values) if isinstance(value, SimulatedTensor))
 
 
 def _bytes(value: Tensor) -> int:
@@ -439,24 +440,6 @@ def _wait(what: str) -> None:
     Event._passed = Event._recorded
     for record in _records:
         record.waits.append(Wait(what, _place()))
-
-
-# Arguments and outcomes of operators are values, and lists and tuples of them: torch's pytree, which knows much more,
-# took a fifth of the time of these tests.
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)([_mapped(function, part) for part in value])
-    if isinstance(value, dict):
-        return {key: _mapped(function, part) for key, part in value.items()}
-    return function(value)
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [leaf for part in value for leaf in _leaves(part)] if isinstance(value, (list, tuple)) else [value]
 
 
 def _host(value: Any) -> Any:
