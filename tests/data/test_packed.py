@@ -352,6 +352,7 @@ def test_copies_and_pickles_read_on(packed: Path) -> None:
     assert torch.equal(train.read(5), picture)
 
 
+@pytest.mark.filterwarnings("ignore:num_workers is")
 def test_workers_read_the_same(packed: Path) -> None:
     alone, shared = (data_module("packed", packed, num_workers=workers) for workers in (0, 2))
     for one, other in zip(alone.train_dataloader(), shared.train_dataloader(), strict=True):

@@ -229,6 +229,7 @@ def test_an_encoders_range_wins_over_what_is_measured_and_not_over_what_is_typed
     assert classifier.scaling == late.scaling
 
 
+@pytest.mark.filterwarnings("ignore:num_workers is")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_stream_of_tensors(num_workers: int) -> None:
     class Numbers(torch.utils.data.IterableDataset[Tensor]):
@@ -261,6 +262,7 @@ def test_a_stream_of_ones_own() -> None:
     assert torch.allclose(views, torch.tensor(0.5))
 
 
+@pytest.mark.filterwarnings("ignore:num_workers is")
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
