@@ -1,6 +1,6 @@
 """A simulated device is there for the whole life of a process, and would change what the other tests see.
 
-A run of this folder alone takes place in its own process. A run of more hands the files here to two others.
+A run of this folder alone takes place in its own process. A run of more hands the files here to some others.
 """
 
 from __future__ import annotations
